@@ -1,0 +1,85 @@
+/* bytes.c: see bytes.h. */
+#include "core/bytes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BUFFER_FIRST_CAPACITY = 256 };
+
+char *buffer_reserve(struct buffer *buffer, size_t size)
+{
+	if (buffer->failed)
+		return NULL;
+	if (buffer->data == NULL || size > buffer->capacity - buffer->size) {
+		size_t wanted = buffer->size + size;
+		size_t capacity = buffer->capacity < BUFFER_FIRST_CAPACITY ? BUFFER_FIRST_CAPACITY : buffer->capacity;
+		while (capacity < wanted && capacity <= SIZE_MAX / 2)
+			capacity *= 2;
+		char *data = capacity < wanted || wanted < size ? NULL : realloc(buffer->data, capacity);
+		if (data == NULL) {
+			buffer->failed = true;
+			return NULL;
+		}
+		buffer->data = data;
+		buffer->capacity = capacity;
+	}
+	return buffer->data + buffer->size;
+}
+
+void buffer_append_slow(struct buffer *buffer, const void *data, size_t size)
+{
+	char *to = buffer_reserve(buffer, size);
+	if (to == NULL || size == 0)
+		return;
+	memcpy(to, data, size);
+	buffer->size += size;
+}
+
+void buffer_append_u64(struct buffer *buffer, uint64_t number)
+{
+	char digits[20];
+	size_t first = sizeof(digits);
+	do {
+		digits[--first] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	buffer_append(buffer, digits + first, sizeof(digits) - first);
+}
+
+void buffer_append_i64(struct buffer *buffer, int64_t number)
+{
+	if (number < 0) {
+		buffer_append_char(buffer, '-');
+		buffer_append_u64(buffer, 0 - (uint64_t)number);
+	} else {
+		buffer_append_u64(buffer, (uint64_t)number);
+	}
+}
+
+void buffer_printf(struct buffer *buffer, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	int size = vsnprintf(NULL, 0, format, arguments);
+	va_end(arguments);
+	char *to = size < 0 ? NULL : buffer_reserve(buffer, (size_t)size + 1);
+	if (to == NULL)
+		return;
+	va_start(arguments, format);
+	vsnprintf(to, (size_t)size + 1, format, arguments);
+	va_end(arguments);
+	buffer->size += (size_t)size;
+}
+
+void buffer_free(struct buffer *buffer)
+{
+	free(buffer->data);
+	*buffer = (struct buffer){0};
+}
+
+int buffer_msgpack_write(void *buffer, const char *data, size_t size)
+{
+	buffer_append(buffer, data, size);
+	return ((struct buffer *)buffer)->failed ? -1 : 0;
+}

@@ -1,0 +1,98 @@
+/*
+ * bytes.h: a borrowed run of bytes, and a buffer that grows.
+ *
+ * `struct bytes` never owns anything. `struct buffer` owns its memory until buffer_free(). When memory runs
+ * out, a buffer sets `failed`, ignores what is appended from then on and keeps what it has: a caller appends a
+ * whole document and asks once, at the end. The core never aborts, because it also runs inside a backend of
+ * PostgreSQL.
+ */
+#ifndef CHANGEFEED_BYTES_H
+#define CHANGEFEED_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct bytes {
+	const char *data;
+	size_t size;
+};
+
+#define BYTES(literal)                                                                                       \
+	(struct bytes)                                                                                           \
+	{                                                                                                        \
+		(literal), sizeof(literal) - 1                                                                       \
+	}
+
+static inline struct bytes bytes_of(const char *string)
+{
+	return (struct bytes){string, strlen(string)};
+}
+
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+	return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+struct buffer {
+	char *data;
+	size_t size;
+	size_t capacity;
+	bool failed;
+};
+
+/* Makes room for `size` more bytes and returns where they go, or NULL (and sets `failed`). Does not move `size`. */
+char *buffer_reserve(struct buffer *buffer, size_t size);
+
+void buffer_append_slow(struct buffer *buffer, const void *data, size_t size);
+void buffer_append_u64(struct buffer *buffer, uint64_t number);
+void buffer_append_i64(struct buffer *buffer, int64_t number);
+
+/* printf into a buffer; for text of our own only: nothing that needs escaping goes through it. */
+void buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Releases the memory and leaves an empty buffer that can be used again. */
+void buffer_free(struct buffer *buffer);
+
+static inline void buffer_append(struct buffer *buffer, const void *data, size_t size)
+{
+	if (size <= buffer->capacity - buffer->size && !buffer->failed && buffer->data != NULL) {
+		memcpy(buffer->data + buffer->size, data, size);
+		buffer->size += size;
+	} else {
+		buffer_append_slow(buffer, data, size);
+	}
+}
+
+static inline void buffer_append_bytes(struct buffer *buffer, struct bytes bytes)
+{
+	buffer_append(buffer, bytes.data, bytes.size);
+}
+
+static inline void buffer_append_string(struct buffer *buffer, const char *string)
+{
+	buffer_append(buffer, string, strlen(string));
+}
+
+static inline void buffer_append_char(struct buffer *buffer, char c)
+{
+	buffer_append(buffer, &c, 1);
+}
+
+/* Empties the buffer and keeps its memory. */
+static inline void buffer_clear(struct buffer *buffer)
+{
+	buffer->size = 0;
+	buffer->failed = false;
+}
+
+static inline struct bytes buffer_bytes(const struct buffer *buffer)
+{
+	return (struct bytes){buffer->data, buffer->size};
+}
+
+/* The write callback of a msgpack_packer whose data is a struct buffer. Returns 0, or -1 out of memory. */
+int buffer_msgpack_write(void *buffer, const char *data, size_t size);
+
+#endif

@@ -1,0 +1,105 @@
+/* cursor.c: see cursor.h. */
+#include "core/cursor.h"
+
+bool cursor_parse_u64(struct bytes text, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+	if (text.size == 0 || text.size > 20)
+		return false;
+	for (size_t i = 0; i < text.size; i++) {
+		unsigned digit = (unsigned char)text.data[i] - '0';
+		if (digit > 9 || number > (UINT64_MAX - digit) / 10)
+			return false;
+		number = number * 10 + digit;
+	}
+	*ret_number = number;
+	return true;
+}
+
+/* One half of PostgreSQL's H/L notation (pg_lsn_in): 1 to 8 hexadecimal digits. */
+static bool parse_hex32(struct bytes text, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+	if (text.size == 0 || text.size > 8)
+		return false;
+	for (size_t i = 0; i < text.size; i++) {
+		char c = text.data[i];
+		unsigned digit;
+		if (c >= '0' && c <= '9')
+			digit = (unsigned)(c - '0');
+		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+			digit = (unsigned)((c | 0x20) - 'a') + 10;
+		else
+			return false;
+		number = number << 4 | digit;
+	}
+	*ret_number = number;
+	return true;
+}
+
+/* Splits at the first `separator`. Returns false when there is none. */
+static bool split(struct bytes text, char separator, struct bytes *ret_left, struct bytes *ret_right)
+{
+	const char *at = text.size == 0 ? NULL : memchr(text.data, separator, text.size);
+	if (at == NULL)
+		return false;
+	size_t left = (size_t)(at - text.data);
+	*ret_left = (struct bytes){text.data, left};
+	*ret_right = (struct bytes){at + 1, text.size - left - 1};
+	return true;
+}
+
+bool cursor_parse(struct bytes text, struct start *ret_start)
+{
+	struct start start = {.kind = CURSOR_LSN};
+	struct bytes left, right;
+	uint64_t high, low;
+
+	if (bytes_equal(text, BYTES("now"))) {
+		start.kind = CURSOR_NOW;
+	} else if (bytes_equal(text, BYTES("earliest"))) {
+		start.kind = CURSOR_EARLIEST;
+	} else if (split(text, '-', &left, &right)) {
+		if (!cursor_parse_u64(left, &start.at.lsn) || !cursor_parse_u64(right, &start.at.n))
+			return false;
+		start.kind = start.at.lsn == 0 ? CURSOR_EARLIEST : CURSOR_EVENT;
+	} else {
+		if (split(text, '/', &left, &right)) {
+			if (!parse_hex32(left, &high) || !parse_hex32(right, &low))
+				return false;
+			start.at.lsn = high << 32 | low;
+		} else if (!cursor_parse_u64(text, &start.at.lsn)) {
+			return false;
+		}
+		if (start.at.lsn == 0)
+			start.kind = CURSOR_EARLIEST;
+	}
+	*ret_start = start;
+	return true;
+}
+
+void cursor_append_id(struct buffer *out, struct cursor id)
+{
+	buffer_append_u64(out, id.lsn);
+	buffer_append_char(out, '-');
+	buffer_append_u64(out, id.n);
+}
+
+void cursor_append(struct buffer *out, const struct start *start)
+{
+	switch (start->kind) {
+	case CURSOR_EVENT:
+		cursor_append_id(out, start->at);
+		break;
+	case CURSOR_LSN:
+		buffer_append_u64(out, start->at.lsn);
+		break;
+	case CURSOR_NOW:
+		buffer_append_string(out, "now");
+		break;
+	case CURSOR_EARLIEST:
+	case CURSOR_TIME:
+		buffer_append_string(out, "earliest");
+		break;
+	}
+}

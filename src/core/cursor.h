@@ -1,0 +1,54 @@
+/*
+ * cursor.h: positions in the order of changes, and how users write them.
+ *
+ * A change is identified by (commit_lsn, n): the LSN of its transaction's commit record and its place in the
+ * transaction, from 1. A cursor names a place between changes: 'strictly after (lsn, n)'. Users write
+ *
+ *   23987096-1     strictly after that change                            CURSOR_EVENT
+ *   23987096       everything whose transaction ends after this LSN       CURSOR_LSN
+ *   0/16E0478      the same in PostgreSQL's notation of an LSN            CURSOR_LSN
+ *   earliest, 0, 0/0, 0-0   the oldest that is retained, never a gap      CURSOR_EARLIEST
+ *   now            what is committed from now on                          CURSOR_NOW
+ *
+ * A bare LSN becomes a (lsn, n) only with the help of the ring, see ring_seek().
+ */
+#ifndef CHANGEFEED_CURSOR_H
+#define CHANGEFEED_CURSOR_H
+
+#include "core/bytes.h"
+
+struct cursor {
+	uint64_t lsn; /* of the commit record, or a bare LSN */
+	uint64_t n;
+};
+
+enum cursor_kind { CURSOR_NOW, CURSOR_EARLIEST, CURSOR_EVENT, CURSOR_LSN, CURSOR_TIME };
+
+/* Where a reader wants to start. */
+struct start {
+	enum cursor_kind kind;
+	struct cursor at; /* CURSOR_EVENT: both; CURSOR_LSN: lsn */
+	int64_t since_us; /* CURSOR_TIME: microseconds since 1970 */
+};
+
+/* "18446744073709551615-18446744073709551615" and the terminating 0 */
+enum { CURSOR_TEXT_MAX = 42 };
+
+/* Parses any cursor that users may write. Returns false, *ret_start untouched, when the text is none. */
+bool cursor_parse(struct bytes text, struct start *ret_start);
+
+/* Parses decimal digits only. Returns false, *ret_number untouched, if empty, not digits, or beyond 64 bits. */
+bool cursor_parse_u64(struct bytes text, uint64_t *ret_number);
+
+/* Writes a cursor as users see it: an event id, a bare LSN in decimal, `earliest`, or `now`. */
+void cursor_append(struct buffer *out, const struct start *start);
+void cursor_append_id(struct buffer *out, struct cursor id);
+
+static inline int cursor_compare(struct cursor a, struct cursor b)
+{
+	if (a.lsn != b.lsn)
+		return a.lsn < b.lsn ? -1 : 1;
+	return a.n < b.n ? -1 : a.n > b.n;
+}
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * live.h: the part of the ring file that is only true while the processes run: how far the feed is, what it is
+ * doing, who sleeps. Mapped by feed, workers, master (read and write) and by backends (read only). After a crash
+ * of the machine its contents mean nothing; whoever opens the file for writing sets it anew.
+ *
+ * Every field names its one writer. All are atomics: relaxed, except where an order is written down.
+ */
+#ifndef CHANGEFEED_LIVE_H
+#define CHANGEFEED_LIVE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { RING_NAME_SIZE = 64, LIVE_WORKERS_MAX = 64, LIVE_MESSAGE_SIZE = 512 };
+
+/* What the feed is doing. Successors: each state may also go to FEED_RETRYING. */
+enum feed_state {
+	FEED_STOPPED,    /* -> CONNECTING */
+	FEED_CONNECTING, /* -> PREPARING */
+	FEED_PREPARING,  /* slot, publication, catalog -> STREAMING */
+	FEED_STREAMING,  /* -> STOPPED */
+	FEED_RETRYING,   /* something is missing or broke, `message` says what; waits -> CONNECTING */
+};
+
+/* A text that one process writes and others read: the writer makes `version` odd, writes, makes it even. */
+struct live_message {
+	_Atomic uint32_t version;
+	_Atomic char text[LIVE_MESSAGE_SIZE];
+};
+
+/* One worker's figures and its bed. Writer: that worker, except `sleeping`. */
+struct live_worker {
+	_Alignas(64) _Atomic int32_t pid; /* 0: free. Writer: the master */
+	_Atomic uint32_t sleeping;        /* set by the worker (seq_cst, then it looks at head again); cleared by
+									   * whoever wakes it, the feed or itself; pairs with ring_publish() */
+	_Atomic uint32_t draining;        /* an old worker after a reload */
+	_Atomic uint64_t connections;     /* open now */
+	_Atomic uint64_t streams;         /* open now */
+	_Atomic uint64_t polls_waiting;
+	_Atomic uint64_t connections_total;
+	_Atomic uint64_t requests_total;
+	_Atomic uint64_t streams_total;
+	_Atomic uint64_t polls_total;
+	_Atomic uint64_t errors_total; /* 4xx and 5xx answers */
+	_Atomic uint64_t events_total; /* changes handed to clients, SSE and poll */
+	_Atomic uint64_t sent_bytes_total;
+	_Atomic uint64_t gaps_total;
+	_Atomic uint64_t lagged_events_total;
+	_Atomic uint64_t reaped_total; /* stalled clients that were shut down */
+	_Atomic uint64_t renders_total;
+};
+
+struct ring_live {
+	/* ---- written by the feed, through ring_writer ---- */
+	_Alignas(64) _Atomic uint64_t head; /* release; see ring_layout.h */
+	_Alignas(64) _Atomic uint64_t tail;
+	_Alignas(64) _Atomic uint64_t streamed_lsn; /* stored after head, release; load it before head, acquire */
+	_Atomic uint64_t open_lsn;        /* commit_lsn of the transaction being appended, 0 between transactions; before head */
+	_Atomic uint64_t history;         /* its number, 0 before the first connection; stored last, release, when one begins */
+	_Atomic uint64_t history_lsn;     /* cursors before it are from another history */
+	_Atomic uint64_t history_position;
+	_Atomic uint64_t run_floor;
+	_Atomic uint64_t run_head;        /* release after the entry is written */
+	_Atomic uint32_t collection_count; /* release after the entry is written */
+	_Atomic uint64_t durable_position;
+	_Atomic uint64_t durable_lsn;     /* what may be confirmed to the slot */
+	_Atomic int64_t last_commit_us;   /* of the last change appended */
+	_Atomic uint64_t changes_total;
+	_Atomic uint64_t transactions_total;
+	_Atomic uint64_t appended_bytes_total;
+	_Atomic uint64_t checkpoints_total;
+
+	/* ---- written by the feed process itself ---- */
+	_Alignas(64) _Atomic int32_t feed_pid;
+	_Atomic uint32_t feed_state; /* enum feed_state */
+	_Atomic int64_t feed_state_since_us;
+	_Atomic uint64_t confirmed_lsn;  /* last flush position sent to the slot */
+	_Atomic uint64_t server_lsn;     /* the server's WAL insert position when last seen */
+	_Atomic uint64_t received_bytes_total;
+	_Atomic uint64_t reconnects_total;
+	_Atomic uint64_t catalog_generation; /* moves on when collections or what is published changed; release */
+	_Atomic uint64_t refresh_done;       /* the value of refresh_asked that catalog and server_lsn answer; release */
+	struct live_message message;         /* what the feed is doing or waiting for, one line */
+
+	/* ---- written by many ---- */
+	_Alignas(64) _Atomic uint64_t refresh_asked; /* workers add 1 and wake the feed: look at the catalog and the WAL's end now */
+
+	/* ---- written by the master ---- */
+	_Alignas(64) _Atomic int32_t master_pid;
+	_Atomic int64_t started_us;
+	_Atomic uint64_t reloads_total;
+	_Atomic uint64_t worker_deaths_total;
+	_Atomic uint64_t feed_deaths_total;
+	struct live_message config_message; /* empty, or why the last h2o.conf was not taken */
+
+	struct live_worker workers[LIVE_WORKERS_MAX];
+};
+
+const char *feed_state_name(uint32_t state);
+
+/* Replaces the text; cut at LIVE_MESSAGE_SIZE - 1 bytes, never inside a UTF-8 character. One writer at a time. */
+void live_message_set(struct live_message *message, const char *text);
+
+/* Copies the text, 0-terminated. Gives up after some tries with what it has. */
+void live_message_get(const struct live_message *message, char ret_text[LIVE_MESSAGE_SIZE]);
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * ring_layout.h: the ring file, byte by byte. Only ring.c, ring_writer.c, ring_file.c and their tests include it.
+ *
+ *   offset 0                      checkpoint A          one page
+ *   RING_PAGE                     checkpoint B          one page
+ *   2 * RING_PAGE                 struct ring_live      see live.h; rounded up to pages
+ *   collections_offset            struct ring_collection[collection_capacity]
+ *   index_offset                  struct ring_index_entry[index_capacity]
+ *   runs_offset                   struct ring_run[run_capacity]
+ *   data_offset                   `capacity` bytes of records, page aligned; mapped twice in a row
+ *
+ * Imagine an endless sequence of bytes, the history. A position is a 64-bit offset in it and never wraps. Of the
+ * history the file holds [tail, head); byte p of it is at data_offset + p % capacity. Records follow each other
+ * without holes, each a multiple of 8 bytes; the double mapping lets every record be read in one piece.
+ *
+ *        tail                                head            tail of the last durable checkpoint + capacity
+ *   ......[record][record][record]....[record](being written).......|
+ *
+ * One writer moves head and tail; any number of readers in other processes follow without locks.
+ *
+ *   writer, to append:  (1) tail is far enough: it was moved, release fence, before bytes are overwritten
+ *                       (2) writes records behind head
+ *                       (3) stores head, release                       pairs with ring_head()
+ *   reader:             (a) loads head, acquire                        pairs with (3)
+ *                       (b) copies bytes of [its position, head)
+ *                       (c) acquire fence, loads tail; what it copied is valid iff tail <= its position
+ *                                                                      pairs with the fence of (1)
+ *
+ * The run log tells what has been evicted: for each run of changes of one transaction, collection and operation
+ * that lie side by side, one entry. It is what makes the N of 'lagged N events' exact for a cursor whose change is
+ * long gone, which no counter in the records could: a cursor carries no counter.
+ * Entry i of the log (free-running, as positions are) is at runs[i % run_capacity]; the log holds [run_floor, run_head).
+ *
+ * The index holds, for each block of RING_INDEX_GRAIN bytes of history, the first record that starts in it or
+ * later; block b is at index[b % index_capacity]. An entry is overwritten only after tail has left its block, so
+ * a reader validates it as it does data.
+ *
+ * Durability: a checkpoint is written alternately to A and B. It promises: all records before `head` were
+ * synced; nothing before `tail` is needed, and no byte of [tail, tail + capacity) has been overwritten by newer
+ * history before the next checkpoint was synced. Recovery starts at the newer valid checkpoint and goes on from its
+ * head, record by record, as long as checksums are right. It does the same after a crash of a process, where the
+ * page cache is whole and so nothing is lost, and after a crash of the machine, where the slot refills the rest.
+ */
+#ifndef CHANGEFEED_RING_LAYOUT_H
+#define CHANGEFEED_RING_LAYOUT_H
+
+#include <stdatomic.h>
+
+#include "core/live.h"
+#include "core/ring.h"
+
+enum {
+	RING_PAGE = 4096,
+	RING_ALIGN = 8,
+	RING_INDEX_GRAIN = 16384,
+	RING_FORMAT = 1,
+};
+
+#define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
+
+/*
+ * A record:
+ *   size      u32   of the whole record with its padding, a multiple of 8
+ *   checksum  u32   XXH3 of all that follows up to size, seeded with its position and the history's number
+ *   ...
+ */
+struct ring_record_header {
+	uint32_t size;
+	uint32_t checksum;
+	uint64_t commit_lsn;
+	uint64_t n;         /* RECORD_COMMIT: the number of the transaction's changes */
+	int64_t commit_us;  /* microseconds since 1970 */
+	uint32_t xid;
+	uint32_t collection;
+	uint32_t body_size; /* of the MessagePack body that follows; RECORD_COMMIT: 8, the end_lsn */
+	uint8_t kind;       /* enum record_kind */
+	uint8_t operation;
+	uint16_t flags;
+};
+
+_Static_assert(sizeof(struct ring_record_header) == 48, "the ring's format");
+
+struct ring_index_entry {
+	uint64_t position;
+	struct cursor id;   /* of the record at position; RECORD_COMMIT: its transaction and UINT64_MAX */
+	int64_t max_us;     /* the latest commit time of all changes before position in this history */
+};
+
+struct ring_run {
+	uint64_t commit_lsn;
+	uint64_t end_lsn; /* 0 until the transaction's commit record has been evicted too */
+	uint64_t first_n;
+	uint32_t count;
+	uint32_t collection;
+	uint32_t operation;
+	uint32_t reserved;
+};
+
+struct ring_collection {
+	uint64_t checksum; /* XXH3 of schema and name: written last, so that a torn entry is seen in recovery */
+	char schema[RING_NAME_SIZE];
+	char name[RING_NAME_SIZE];
+	_Atomic uint32_t published; /* written by the feed (catalog), read by all, relaxed */
+	uint32_t reserved;
+	_Atomic uint64_t changes; /* appended since the file was made; a figure for people, not exact after power loss */
+};
+
+struct ring_checkpoint {
+	uint64_t magic;
+	uint32_t format;
+	uint32_t page_size;
+	uint64_t checksum; /* XXH3 of the whole struct with this field 0 */
+	uint64_t sequence; /* the newer of two valid checkpoints has the higher one */
+	uint64_t capacity;
+	struct ring_identity identity;
+	uint64_t history;     /* 0: no history yet */
+	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
+	uint64_t history_position;
+	uint64_t tail;
+	uint64_t head;
+	uint64_t run_floor;
+	uint64_t run_head;
+	uint64_t streamed_lsn; /* everything that ends at or before it lies before `head` */
+	struct cursor last;    /* the last change before `head`; n = UINT64_MAX: its transaction is complete */
+	int64_t max_us;
+	uint32_t collection_count;
+	uint32_t reserved;
+};
+
+_Static_assert(sizeof(struct ring_checkpoint) <= RING_PAGE, "a checkpoint is one page");
+
+#endif
