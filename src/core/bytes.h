@@ -2,8 +2,8 @@
  * bytes.h: a borrowed run of bytes, and a buffer that grows.
  *
  * `struct bytes` never owns anything. `struct buffer` owns its memory until buffer_free(). When memory runs
- * out, a buffer sets `failed`, ignores what is appended from then on and keeps what it has: a caller appends a
- * whole document and asks once, at the end. The core never aborts, because it also runs inside a backend of
+ * out, a buffer sets `failed`, ignores what is appended from then on and keeps what it has: a caller appends
+ * a whole document and asks once, at the end. The core never aborts, because it also runs inside a backend of
  * PostgreSQL.
  */
 #ifndef CHANGEFEED_BYTES_H
@@ -42,7 +42,8 @@ struct buffer {
 	bool failed;
 };
 
-/* Makes room for `size` more bytes and returns where they go, or NULL (and sets `failed`). Does not move `size`. */
+/* Makes room for `size` more bytes and returns where they go, or NULL (and sets `failed`). Does not move
+ * `size`. */
 char *buffer_reserve(struct buffer *buffer, size_t size);
 
 void buffer_append_slow(struct buffer *buffer, const void *data, size_t size);

@@ -5,8 +5,8 @@ static const struct {
 	const char *name;
 	const char *event;
 } operations[OPERATION_COUNT] = {
-	[OPERATION_INSERT] = {"INSERT", "insert"},       [OPERATION_UPDATE] = {"UPDATE", "update"},
-	[OPERATION_DELETE] = {"DELETE", "delete"},       [OPERATION_TRUNCATE] = {"TRUNCATE", "truncate"},
+	[OPERATION_INSERT] = {"INSERT", "insert"},    [OPERATION_UPDATE] = {"UPDATE", "update"},
+	[OPERATION_DELETE] = {"DELETE", "delete"},    [OPERATION_TRUNCATE] = {"TRUNCATE", "truncate"},
 	[OPERATION_MESSAGE] = {"MESSAGE", "message"},
 };
 

@@ -62,7 +62,7 @@ bool cursor_parse(struct bytes text, struct start *ret_start)
 	} else if (split(text, '-', &left, &right)) {
 		if (!cursor_parse_u64(left, &start.at.lsn) || !cursor_parse_u64(right, &start.at.n))
 			return false;
-		start.kind = start.at.lsn == 0 ? CURSOR_EARLIEST : CURSOR_EVENT;
+		start.kind = start.at.lsn == 0 ? CURSOR_EARLIEST : start.at.n == 0 ? CURSOR_LSN : CURSOR_EVENT;
 	} else {
 		if (split(text, '/', &left, &right)) {
 			if (!parse_hex32(left, &high) || !parse_hex32(right, &low))
@@ -78,28 +78,11 @@ bool cursor_parse(struct bytes text, struct start *ret_start)
 	return true;
 }
 
-void cursor_append_id(struct buffer *out, struct cursor id)
+void cursor_append(struct buffer *out, struct cursor cursor)
 {
-	buffer_append_u64(out, id.lsn);
+	buffer_append_u64(out, cursor.lsn);
+	if (cursor.n == 0)
+		return;
 	buffer_append_char(out, '-');
-	buffer_append_u64(out, id.n);
-}
-
-void cursor_append(struct buffer *out, const struct start *start)
-{
-	switch (start->kind) {
-	case CURSOR_EVENT:
-		cursor_append_id(out, start->at);
-		break;
-	case CURSOR_LSN:
-		buffer_append_u64(out, start->at.lsn);
-		break;
-	case CURSOR_NOW:
-		buffer_append_string(out, "now");
-		break;
-	case CURSOR_EARLIEST:
-	case CURSOR_TIME:
-		buffer_append_string(out, "earliest");
-		break;
-	}
+	buffer_append_u64(out, cursor.n);
 }

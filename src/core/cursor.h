@@ -10,7 +10,9 @@
  *   earliest, 0, 0/0, 0-0   the oldest that is retained, never a gap      CURSOR_EARLIEST
  *   now            what is committed from now on                          CURSOR_NOW
  *
- * A bare LSN becomes a (lsn, n) only with the help of the ring, see ring_seek().
+ * A bare LSN becomes a (lsn, n) only with the help of the ring, see ring_seek(). (X, 0) and a bare X mean the
+ * same where no transaction's commit record straddles X, and it is written as the bare X: an id made of it
+ * would name a change that does not exist.
  */
 #ifndef CHANGEFEED_CURSOR_H
 #define CHANGEFEED_CURSOR_H
@@ -37,12 +39,12 @@ enum { CURSOR_TEXT_MAX = 42 };
 /* Parses any cursor that users may write. Returns false, *ret_start untouched, when the text is none. */
 bool cursor_parse(struct bytes text, struct start *ret_start);
 
-/* Parses decimal digits only. Returns false, *ret_number untouched, if empty, not digits, or beyond 64 bits. */
+/* Parses decimal digits only. Returns false, *ret_number untouched, if empty, not digits, or beyond 64 bits.
+ */
 bool cursor_parse_u64(struct bytes text, uint64_t *ret_number);
 
-/* Writes a cursor as users see it: an event id, a bare LSN in decimal, `earliest`, or `now`. */
-void cursor_append(struct buffer *out, const struct start *start);
-void cursor_append_id(struct buffer *out, struct cursor id);
+/* Writes a cursor as users see it: an event id, or a bare LSN in decimal if n is 0. */
+void cursor_append(struct buffer *out, struct cursor cursor);
 
 static inline int cursor_compare(struct cursor a, struct cursor b)
 {

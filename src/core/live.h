@@ -1,7 +1,7 @@
 /*
- * live.h: the part of the ring file that is only true while the processes run: how far the feed is, what it is
- * doing, who sleeps. Mapped by feed, workers, master (read and write) and by backends (read only). After a crash
- * of the machine its contents mean nothing; whoever opens the file for writing sets it anew.
+ * live.h: the part of the ring file that is only true while the processes run: how far the feed is, what it
+ * is doing, who sleeps. Mapped by feed, workers, master (read and write) and by backends (read only). After a
+ * crash of the machine its contents mean nothing; whoever opens the file for writing sets it anew.
  *
  * Every field names its one writer. All are atomics: relaxed, except where an order is written down.
  */
@@ -56,35 +56,40 @@ struct ring_live {
 	_Alignas(64) _Atomic uint64_t head; /* release; see ring_layout.h */
 	_Alignas(64) _Atomic uint64_t tail;
 	_Alignas(64) _Atomic uint64_t streamed_lsn; /* stored after head, release; load it before head, acquire */
-	_Atomic uint64_t open_lsn;        /* commit_lsn of the transaction being appended, 0 between transactions; before head */
-	_Atomic uint64_t history;         /* its number, 0 before the first connection; stored last, release, when one begins */
-	_Atomic uint64_t history_lsn;     /* cursors before it are from another history */
+	_Atomic uint64_t
+		open_lsn; /* commit_lsn of the transaction being appended, 0 between transactions; before head */
+	_Atomic uint64_t
+		history; /* its number, 0 before the first connection; stored last, release, when one begins */
+	_Atomic uint64_t history_lsn; /* cursors before it are from another history */
 	_Atomic uint64_t history_position;
 	_Atomic uint64_t run_floor;
-	_Atomic uint64_t run_head;        /* release after the entry is written */
+	_Atomic uint64_t run_head;         /* release after the entry is written */
 	_Atomic uint32_t collection_count; /* release after the entry is written */
 	_Atomic uint64_t durable_position;
-	_Atomic uint64_t durable_lsn;     /* what may be confirmed to the slot */
-	_Atomic int64_t last_commit_us;   /* of the last change appended */
+	_Atomic uint64_t durable_lsn;   /* what may be confirmed to the slot */
+	_Atomic int64_t last_commit_us; /* of the last change appended */
 	_Atomic uint64_t changes_total;
 	_Atomic uint64_t transactions_total;
 	_Atomic uint64_t appended_bytes_total;
 	_Atomic uint64_t checkpoints_total;
+	_Atomic uint64_t boot; /* which run of the kernel the index belongs to; another one: it is built anew */
 
 	/* ---- written by the feed process itself ---- */
 	_Alignas(64) _Atomic int32_t feed_pid;
 	_Atomic uint32_t feed_state; /* enum feed_state */
 	_Atomic int64_t feed_state_since_us;
-	_Atomic uint64_t confirmed_lsn;  /* last flush position sent to the slot */
-	_Atomic uint64_t server_lsn;     /* the server's WAL insert position when last seen */
+	_Atomic uint64_t confirmed_lsn; /* last flush position sent to the slot */
+	_Atomic uint64_t server_lsn;    /* the server's WAL insert position when last seen */
 	_Atomic uint64_t received_bytes_total;
 	_Atomic uint64_t reconnects_total;
 	_Atomic uint64_t catalog_generation; /* moves on when collections or what is published changed; release */
-	_Atomic uint64_t refresh_done;       /* the value of refresh_asked that catalog and server_lsn answer; release */
-	struct live_message message;         /* what the feed is doing or waiting for, one line */
+	_Atomic uint64_t
+		refresh_done;            /* the value of refresh_asked that catalog and server_lsn answer; release */
+	struct live_message message; /* what the feed is doing or waiting for, one line */
 
 	/* ---- written by many ---- */
-	_Alignas(64) _Atomic uint64_t refresh_asked; /* workers add 1 and wake the feed: look at the catalog and the WAL's end now */
+	_Alignas(64) _Atomic uint64_t
+		refresh_asked; /* workers add 1 and wake the feed: look at the catalog and the WAL's end now */
 
 	/* ---- written by the master ---- */
 	_Alignas(64) _Atomic int32_t master_pid;
@@ -99,7 +104,8 @@ struct ring_live {
 
 const char *feed_state_name(uint32_t state);
 
-/* Replaces the text; cut at LIVE_MESSAGE_SIZE - 1 bytes, never inside a UTF-8 character. One writer at a time. */
+/* Replaces the text; cut at LIVE_MESSAGE_SIZE - 1 bytes, never inside a UTF-8 character. One writer at a
+ * time. */
 void live_message_set(struct live_message *message, const char *text);
 
 /* Copies the text, 0-terminated. Gives up after some tries with what it has. */

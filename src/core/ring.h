@@ -2,8 +2,8 @@
  * ring.h: the retained history of changes, seen by its readers (workers, and backends for the SQL functions).
  *
  * The file and the rules between writer and readers are described in ring_layout.h, the writer's side is
- * ring_writer.h, mapping and recovery are ring_file.h. A reader owns nothing but a position. It never sees a byte that was not
- * validated: records are copied out, then checked against tail.
+ * ring_writer.h, mapping and recovery are ring_file.h. A reader owns nothing but a position. It never sees a
+ * byte that was not validated: records are copied out, then checked against tail.
  */
 #ifndef CHANGEFEED_RING_H
 #define CHANGEFEED_RING_H
@@ -40,31 +40,29 @@ struct record {
 enum ring_read {
 	RING_READ_OK,
 	RING_READ_END,     /* the position is head */
-	RING_READ_OVERRUN, /* tail has passed the position: a gap, see ring_count_evicted() */
+	RING_READ_OVERRUN, /* tail has passed the position: a gap, see ring_skip_evicted() */
 };
 
 struct ring; /* a mapping; made by ring_file.h */
 
 const struct ring_live *ring_live(const struct ring *ring);
 uint64_t ring_capacity(const struct ring *ring);
+
+/* Whose history the last checkpoint before the ring was opened belongs to; all 0 if there was none yet. */
+struct ring_identity ring_identity(const struct ring *ring);
+
 uint64_t ring_head(const struct ring *ring); /* acquire */
 uint64_t ring_tail(const struct ring *ring);
 
-/* Reads the record at a position that is a record's start (or head). *ret_record untouched unless RING_READ_OK. */
+/* Reads the record at a position that is a record's start (or head). *ret_record untouched unless
+ * RING_READ_OK. */
 enum ring_read ring_read(const struct ring *ring, uint64_t position, struct record *ret_record);
 
 /*
- * Appends the body of a record that ring_read() gave to `out`. Returns RING_READ_OK, or RING_READ_OVERRUN when
- * the ring has passed it since; `out` is then as before. Look at out->failed for memory.
+ * Appends the body of a record that ring_read() gave to `out`. Returns RING_READ_OK, or RING_READ_OVERRUN
+ * when the ring has passed it since; `out` is then as before. Look at out->failed for memory.
  */
 enum ring_read ring_read_body(const struct ring *ring, const struct record *record, struct buffer *out);
-
-enum ring_seek {
-	SEEK_FOUND,   /* *ret_place says where to start */
-	SEEK_WAIT,    /* the start lies in what the feed has not delivered yet: ask again when head or streamed_lsn moved */
-	SEEK_EVICTED, /* the start is older than tail; *ret_place is tail, its cursor the user's: a gap if ring_count_evicted() > 0 */
-	SEEK_FOREIGN, /* a cursor of another history; *ret_place is tail */
-};
 
 /* A reader's place: the next record to read, and the cursor of what lies before it. */
 struct place {
@@ -72,11 +70,19 @@ struct place {
 	struct cursor cursor;
 };
 
+enum ring_seek {
+	SEEK_FOUND, /* *ret_place says where to start */
+	SEEK_WAIT,  /* the start lies in what the feed has not delivered yet: ask again when head or streamed_lsn
+				   moved */
+	SEEK_EVICTED, /* changes behind the cursor were evicted; *ret_place goes to ring_skip_evicted() */
+	SEEK_FOREIGN, /* a cursor of another history; *ret_place is the oldest there is */
+};
+
 /*
  * Where to start. For CURSOR_NOW, CURSOR_EARLIEST and CURSOR_TIME always SEEK_FOUND. An event or LSN beyond
  * what was streamed is SEEK_WAIT: whether it is beyond the server's WAL as well (and so foreign) only
  * live->server_lsn tells, once the feed has refreshed it.
- * The rules for a bare LSN X: everything whose transaction ends after X. Only the last transaction whose commit record
+ * A bare LSN X means everything whose transaction ends after X. Only the last transaction whose commit record
  * starts before X can straddle it. If that one is still open, its end is unknown: SEEK_WAIT.
  */
 enum ring_seek ring_seek(const struct ring *ring, const struct start *start, struct place *ret_place);
@@ -92,20 +98,33 @@ struct filter {
 bool filter_matches(const struct filter *filter, const struct change *change);
 
 /*
- * How many changes that the filter wants come after `cursor` and were evicted. Exact as long as the run log
- * reaches back to the cursor, else of what it still knows; *ret_exact (may be NULL) says which.
+ * For a place that tail has passed: moves it to the oldest record there is and returns how many changes that
+ * the filter wants were lost between its cursor and there. Exact as long as the run log reaches back to the
+ * cursor, else the number that it still knows of; *ret_exact (may be NULL) says which.
  */
-uint64_t ring_count_evicted(const struct ring *ring, struct cursor cursor, const struct filter *filter,
-							bool *ret_exact);
+uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter, struct place *place,
+						   bool *ret_exact);
+
+/* Moves a place behind a record that was read there. */
+static inline void place_advance(struct place *place, const struct record *record)
+{
+	place->position = record->next;
+	place->cursor = record->kind == RECORD_CHANGE ? record->change.id : (struct cursor){record->end_lsn, 0};
+}
 
 /*
- * The cursor of a reader that has read everything before `head_seen`, where `streamed_seen` was loaded (acquire) before
- * head_seen, and `last` is the last record it passed (NULL: none, or not known to it). It can be given to a client as an id.
+ * For a place at head: lets its cursor follow what was streamed without a change for anybody. `streamed_lsn`
+ * was loaded (acquire) before the head that the place has reached. Between transactions only: inside one the
+ * cursor is a change's.
  */
-struct start ring_cursor_at(const struct ring *ring, const struct record *last, uint64_t streamed_seen);
+static inline void place_follow(struct place *place, uint64_t streamed_lsn)
+{
+	if (place->cursor.n == 0 && place->cursor.lsn < streamed_lsn)
+		place->cursor.lsn = streamed_lsn;
+}
 
-/* The cursor of the oldest change that is retained: what to tell a client that has to start over. */
-struct cursor ring_oldest(const struct ring *ring);
+/* The place of the oldest record that is retained. */
+struct place ring_oldest(const struct ring *ring);
 
 struct collection {
 	uint32_t id;
@@ -115,13 +134,15 @@ struct collection {
 	char name[RING_NAME_SIZE];
 };
 
-/* Collections are numbered from 0 to ring_collection_count() - 1; a number keeps its names for a whole history. */
+/* Collections are numbered from 0 to ring_collection_count() - 1; a number keeps its names for a whole
+ * history. */
 uint32_t ring_collection_count(const struct ring *ring);
 
 /* Copies one entry. Returns false, *ret_collection untouched, if there is none with this number. */
 bool ring_collection(const struct ring *ring, uint32_t id, struct collection *ret_collection);
 
-/* Finds a published collection by its exact names. Returns false, *ret_collection untouched, if there is none. */
+/* Finds a published collection by its exact names. Returns false, *ret_collection untouched, if there is
+ * none. */
 bool ring_find_published(const struct ring *ring, struct bytes schema, struct bytes name,
 						 struct collection *ret_collection);
 

@@ -1,5 +1,6 @@
 /*
- * ring_file.h: the ring's file: making it, mapping it, recovering it. The only file of the core that does I/O.
+ * ring_file.h: the ring's file: making it, mapping it, recovering it. The only file of the core that does
+ * I/O.
  */
 #ifndef CHANGEFEED_RING_FILE_H
 #define CHANGEFEED_RING_FILE_H
@@ -15,24 +16,28 @@ enum ring_file_error {
 	RING_FILE_DAMAGED, /* neither checkpoint is valid, or the file is shorter than they say */
 };
 
-/* One line for people: what the error means, errno's text included. Valid until the next call in this thread. */
+/* One line for people: what the error means, errno's text included. Valid until the next call in this thread.
+ */
 const char *ring_file_error_text(enum ring_file_error error);
 
 /*
- * Makes an empty ring of at least `capacity` bytes of data (rounded up to pages) under a temporary name, all of it allocated on disk,
- * and renames it to `path`. An existing file is replaced; processes that map it keep the old one.
+ * Makes an empty ring of at least `capacity` bytes of data (rounded up to pages) under a temporary name, all
+ * of it allocated on disk, and renames it to `path`. An existing file is replaced; processes that map it keep
+ * the old one.
  */
 enum ring_file_error ring_file_create(const char *path, uint64_t capacity);
 
 enum ring_access {
 	RING_ACCESS_READ,   /* a backend: everything read only */
 	RING_ACCESS_WORKER, /* live area writable, data read only */
-	RING_ACCESS_WRITER, /* the feed: everything writable; the file is locked (flock) against a second writer */
+	RING_ACCESS_WRITER, /* the feed: everything writable; the file is locked (flock) against a second writer
+						 */
 };
 
 /*
  * Maps the ring. On success *ret_ring is the caller's, to be freed with ring_file_close(). RING_ACCESS_WRITER
- * fails with RING_FILE_SYSTEM and EWOULDBLOCK while another process writes it; it recovers the ring before it returns.
+ * fails with RING_FILE_SYSTEM and EWOULDBLOCK while another process writes it; it recovers the ring before it
+ * returns.
  */
 enum ring_file_error ring_file_open(const char *path, enum ring_access access, struct ring **ret_ring);
 void ring_file_close(struct ring *ring);

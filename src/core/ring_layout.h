@@ -1,17 +1,18 @@
 /*
- * ring_layout.h: the ring file, byte by byte. Only ring.c, ring_writer.c, ring_file.c and their tests include it.
+ * ring_layout.h: the ring file, byte by byte. Only ring.c, ring_writer.c, ring_file.c and their tests include
+ * it.
  *
- *   offset 0                      checkpoint A          one page
+ *   0                             checkpoint A          one page
  *   RING_PAGE                     checkpoint B          one page
- *   2 * RING_PAGE                 struct ring_live      see live.h; rounded up to pages
+ *   live_offset                   struct ring_live      see live.h; each section is rounded up to pages
  *   collections_offset            struct ring_collection[collection_capacity]
  *   index_offset                  struct ring_index_entry[index_capacity]
  *   runs_offset                   struct ring_run[run_capacity]
  *   data_offset                   `capacity` bytes of records, page aligned; mapped twice in a row
  *
- * Imagine an endless sequence of bytes, the history. A position is a 64-bit offset in it and never wraps. Of the
- * history the file holds [tail, head); byte p of it is at data_offset + p % capacity. Records follow each other
- * without holes, each a multiple of 8 bytes; the double mapping lets every record be read in one piece.
+ * Imagine an endless sequence of bytes, the history. A position is a 64-bit offset in it and never wraps. Of
+ * the history the file holds [tail, head); byte p of it is at data_offset + p % capacity. Records follow each
+ * other without holes, each a multiple of 8 bytes; the double mapping lets every record be read in one piece.
  *
  *        tail                                head            tail of the last durable checkpoint + capacity
  *   ......[record][record][record]....[record](being written).......|
@@ -26,31 +27,36 @@
  *                       (c) acquire fence, loads tail; what it copied is valid iff tail <= its position
  *                                                                      pairs with the fence of (1)
  *
- * The run log tells what has been evicted: for each run of changes of one transaction, collection and operation
- * that lie side by side, one entry. It is what makes the N of 'lagged N events' exact for a cursor whose change is
- * long gone, which no counter in the records could: a cursor carries no counter.
- * Entry i of the log (free-running, as positions are) is at runs[i % run_capacity]; the log holds [run_floor, run_head).
+ * The run log tells what has been evicted: for each run of changes of one transaction, collection and
+ * operation that lie side by side, one entry. It is what makes the N of 'lagged N events' exact for a cursor
+ * whose change is long gone, which no counter in the records could: a cursor carries no counter. Entry i of
+ * the log (free-running, as positions are) is at runs[i % run_capacity]; the log holds [run_floor, run_head).
  *
  * The index holds, for each block of RING_INDEX_GRAIN bytes of history, the first record that starts in it or
- * later; block b is at index[b % index_capacity]. An entry is overwritten only after tail has left its block, so
- * a reader validates it as it does data.
+ * later; block b is at index[b % index_capacity]. An entry is overwritten only after tail has left its block,
+ * so a reader validates it as it does data.
  *
  * Durability: a checkpoint is written alternately to A and B. It promises: all records before `head` were
- * synced; nothing before `tail` is needed, and no byte of [tail, tail + capacity) has been overwritten by newer
- * history before the next checkpoint was synced. Recovery starts at the newer valid checkpoint and goes on from its
- * head, record by record, as long as checksums are right. It does the same after a crash of a process, where the
- * page cache is whole and so nothing is lost, and after a crash of the machine, where the slot refills the rest.
+ * synced; nothing before `tail` is needed, and no byte of [tail, tail + capacity) has been overwritten by
+ * newer history before the next checkpoint was synced. Recovery starts at the newer valid checkpoint and goes
+ * on from its head, record by record, as long as checksums are right. It does the same after a crash of a
+ * process, where the page cache is whole and so nothing is lost, and after a crash of the machine, where the
+ * slot refills the rest. To keep the promise, eviction happens only when a checkpoint begins, ahead of need,
+ * and the room it makes is used only after that checkpoint is durable. The run log's floor keeps a step ahead
+ * in the same way.
  */
 #ifndef CHANGEFEED_RING_LAYOUT_H
 #define CHANGEFEED_RING_LAYOUT_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "core/live.h"
 #include "core/ring.h"
+#include "core/ring_file.h"
 
 enum {
-	RING_PAGE = 4096,
+	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
 	RING_FORMAT = 1,
@@ -61,15 +67,15 @@ enum {
 /*
  * A record:
  *   size      u32   of the whole record with its padding, a multiple of 8
- *   checksum  u32   XXH3 of all that follows up to size, seeded with its position and the history's number
- *   ...
+ *   checksum  u32   XXH3 of all that follows up to size, seeded with its position and the checkpoint's seed
+ *   ...             then the MessagePack body, then zeros
  */
 struct ring_record_header {
 	uint32_t size;
 	uint32_t checksum;
 	uint64_t commit_lsn;
-	uint64_t n;         /* RECORD_COMMIT: the number of the transaction's changes */
-	int64_t commit_us;  /* microseconds since 1970 */
+	uint64_t n;        /* RECORD_COMMIT: the number of the transaction's changes */
+	int64_t commit_us; /* microseconds since 1970 */
 	uint32_t xid;
 	uint32_t collection;
 	uint32_t body_size; /* of the MessagePack body that follows; RECORD_COMMIT: 8, the end_lsn */
@@ -82,19 +88,22 @@ _Static_assert(sizeof(struct ring_record_header) == 48, "the ring's format");
 
 struct ring_index_entry {
 	uint64_t position;
-	struct cursor id;   /* of the record at position; RECORD_COMMIT: its transaction and UINT64_MAX */
-	int64_t max_us;     /* the latest commit time of all changes before position in this history */
+	struct cursor id; /* of the record at position; RECORD_COMMIT: its transaction and UINT64_MAX */
+	int64_t max_us;   /* the latest commit time of all changes up to this record */
 };
 
 struct ring_run {
 	uint64_t commit_lsn;
-	uint64_t end_lsn; /* 0 until the transaction's commit record has been evicted too */
 	uint64_t first_n;
+	uint32_t
+		end_distance; /* end_lsn - commit_lsn; 0 until the transaction's commit record has been evicted too */
 	uint32_t count;
-	uint32_t collection;
-	uint32_t operation;
-	uint32_t reserved;
+	uint16_t collection;
+	uint8_t operation;
+	uint8_t reserved[5];
 };
+
+_Static_assert(sizeof(struct ring_run) == 32, "the ring's format");
 
 struct ring_collection {
 	uint64_t checksum; /* XXH3 of schema and name: written last, so that a torn entry is seen in recovery */
@@ -102,7 +111,8 @@ struct ring_collection {
 	char name[RING_NAME_SIZE];
 	_Atomic uint32_t published; /* written by the feed (catalog), read by all, relaxed */
 	uint32_t reserved;
-	_Atomic uint64_t changes; /* appended since the file was made; a figure for people, not exact after power loss */
+	_Atomic uint64_t
+		changes; /* appended since the file was made; a figure for people, not exact after power loss */
 };
 
 struct ring_checkpoint {
@@ -113,6 +123,8 @@ struct ring_checkpoint {
 	uint64_t sequence; /* the newer of two valid checkpoints has the higher one */
 	uint64_t capacity;
 	struct ring_identity identity;
+	uint64_t seed; /* of the checksums of records behind `head`; new at each recovery, so that a leftover of
+					  before is never taken for a record */
 	uint64_t history;     /* 0: no history yet */
 	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
 	uint64_t history_position;
@@ -128,5 +140,57 @@ struct ring_checkpoint {
 };
 
 _Static_assert(sizeof(struct ring_checkpoint) <= RING_PAGE, "a checkpoint is one page");
+
+/* Where everything is in a file of a given capacity, in bytes from its start. */
+struct ring_sections {
+	uint64_t capacity;
+	uint32_t collection_capacity;
+	uint64_t index_capacity;
+	uint64_t run_capacity;
+	uint64_t live_offset;
+	uint64_t collections_offset;
+	uint64_t index_offset;
+	uint64_t runs_offset;
+	uint64_t data_offset;
+	uint64_t file_size;
+};
+
+/* A mapped ring. */
+struct ring {
+	int fd;
+	dev_t device;
+	ino_t inode;
+	enum ring_access access;
+	struct ring_sections sections;
+	struct ring_checkpoint checkpoint; /* the newer one, as it was when the file was opened */
+	struct ring_live *live;
+	struct ring_collection *collections;
+	struct ring_index_entry *index;
+	struct ring_run *runs;
+	char *data;           /* 2 * capacity */
+	uint64_t index_block; /* a writer's, after recovery: the first block that is not indexed */
+};
+
+static inline const char *ring_at(const struct ring *ring, uint64_t position)
+{
+	return ring->data + position % ring->sections.capacity;
+}
+
+/* The checksum that the record at `position`, `size` bytes long, has to carry. */
+uint32_t ring_record_checksum(const char *record, uint32_t size, uint64_t position, uint64_t seed);
+uint64_t ring_collection_checksum(const struct ring_collection *collection);
+
+/* Of a record's header, in the order of cursors: a commit comes after all changes of its transaction. */
+static inline struct cursor ring_header_id(const struct ring_record_header *header)
+{
+	return (struct cursor){header->commit_lsn, header->kind == RECORD_COMMIT ? UINT64_MAX : header->n};
+}
+
+/* A header that can be one: the sizes fit each other and the ring, the kind exists. */
+bool ring_header_plausible(const struct ring *ring, const struct ring_record_header *header);
+
+/* Writes a checkpoint to the page that its sequence says, with its checksum, and syncs the file. Returns 0 or
+ * an errno. */
+int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint);
 
 #endif

@@ -2,7 +2,8 @@
  * ring_writer.h: the feed's side of the ring. One writer at a time, in one thread, except where noted.
  *
  * Call order:  ring_writer_open -> ring_writer_begin_history if the identity does not fit
- *              -> { change* commit? progress? publish } -> checkpoint_begin .. checkpoint_end, again and again.
+ *              -> { change* commit? progress? publish } -> checkpoint_begin .. checkpoint_end, again and
+ * again.
  */
 #ifndef CHANGEFEED_RING_WRITER_H
 #define CHANGEFEED_RING_WRITER_H
@@ -11,23 +12,26 @@
 
 struct ring_writer;
 
-/* Takes over a ring opened with RING_ACCESS_WRITER; the caller keeps owning the ring. Returns NULL out of memory. */
+/* Takes over a ring opened with RING_ACCESS_WRITER; the caller keeps owning the ring. Returns NULL out of
+ * memory. */
 struct ring_writer *ring_writer_open(struct ring *ring);
 void ring_writer_close(struct ring_writer *writer);
 
-/* Whose history the ring holds (all 0 before the first), and how far it goes: what recovery found, then what was appended. */
+/* Whose history the ring holds (all 0 before the first), and how far it goes: what recovery found, then what
+ * was appended. */
 struct ring_identity ring_writer_identity(const struct ring_writer *writer);
 uint64_t ring_writer_streamed_lsn(const struct ring_writer *writer);
 
 /*
- * The last change in the ring; what the server sends up to it is a repetition and is to be dropped. n = UINT64_MAX: its
- * transaction is complete.
+ * The last change in the ring; what the server sends up to it is a repetition and is to be dropped. n =
+ * UINT64_MAX: its transaction is complete.
  */
 struct cursor ring_writer_last(const struct ring_writer *writer);
 
 /*
- * Forgets everything retained and begins a new history, of changes of transactions that end after `history_lsn`.
- * Readers see that live->history moved. Collections are kept by name but count as unpublished until the catalog says otherwise.
+ * Forgets everything retained and begins a new history, of changes of transactions that end after
+ * `history_lsn`. Readers see that live->history moved. Collections are kept by name but count as unpublished
+ * until the catalog says otherwise.
  */
 void ring_writer_begin_history(struct ring_writer *writer, const struct ring_identity *identity,
 							   uint64_t history_lsn);
@@ -38,34 +42,38 @@ enum ring_write {
 };
 
 /*
- * Appends a change. A body of more than a quarter of the ring is replaced by an empty one, and CHANGE_OVERSIZE is
- * set: the change is still seen by all. The bytes are copied. Nothing is visible before ring_writer_publish().
+ * Appends a change. A body of more than a quarter of the ring is replaced by an empty one, and
+ * CHANGE_OVERSIZE is set: the change is still seen by all. The bytes are copied. Nothing is visible before
+ * ring_writer_publish().
  */
-enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change, struct bytes body);
+enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change,
+								   struct bytes body);
 
 /* Ends the transaction whose changes were appended last. Not called for one without changes. */
 enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn,
 								   int64_t commit_us, uint32_t xid);
 
-/* Everything that ends at or before `lsn` has been appended. Not while a transaction is open. Takes effect with publish. */
+/* Everything that ends at or before `lsn` has been appended. Not while a transaction is open. Takes effect
+ * with publish. */
 void ring_writer_progress(struct ring_writer *writer, uint64_t lsn);
 
-/* Makes what was appended visible (release). Returns true if there was something. Waking sleepers is the caller's. */
+/* Makes what was appended visible (release). Returns true if there was something. Waking sleepers is the
+ * caller's. */
 bool ring_writer_publish(struct ring_writer *writer);
 
 /*
- * The number of the collection with these names (cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's identifiers never exceed),
- * made if there is none. UINT32_MAX when the table is full.
+ * The number of the collection with these names (cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's
+ * identifiers never exceed), made if there is none. UINT32_MAX when the table is full.
  */
 uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema, struct bytes name);
 void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, bool published);
 
 /*
  * Durability, in three steps so that the disk is waited for in another thread. One checkpoint at a time.
- *   ring_checkpoint_begin   writer's thread: publishes, decides what the checkpoint promises, and whether there is anything
- *                           to do at all (false: nothing new)
- *   ring_checkpoint_sync    any thread: writes it and syncs the file. Blocks. Returns 0 or an errno
- *   ring_checkpoint_end     writer's thread: `error` as sync returned it; on 0 live->durable_lsn and durable_position move on
+ *   ring_checkpoint_begin   writer's thread: publishes, decides what the checkpoint promises, and whether
+ * there is anything to do at all (false: nothing new) ring_checkpoint_sync    any thread: writes it and syncs
+ * the file. Blocks. Returns 0 or an errno ring_checkpoint_end     writer's thread: `error` as sync returned
+ * it; on 0 live->durable_lsn and durable_position move on
  */
 bool ring_checkpoint_begin(struct ring_writer *writer);
 int ring_checkpoint_sync(struct ring_writer *writer);

@@ -17,14 +17,15 @@
 static int tap_count, tap_failures;
 
 /* One test point; returns whether it passed, so that a test can stop after a failure. */
-#define ok(condition, ...) tap_point((condition), __FILE__, __LINE__, #condition, __VA_ARGS__)
-#define is_u64(got, wanted, ...) tap_is_u64((got), (wanted), __FILE__, __LINE__, __VA_ARGS__)
+#define ok(condition, ...)        tap_point((condition), __FILE__, __LINE__, #condition, __VA_ARGS__)
+#define is_u64(got, wanted, ...)  tap_is_u64((got), (wanted), __FILE__, __LINE__, __VA_ARGS__)
 #define is_text(got, wanted, ...) tap_is_text((got), strlen(got), (wanted), __FILE__, __LINE__, __VA_ARGS__)
 #define is_bytes(bytes, wanted, ...)                                                                         \
 	tap_is_text((bytes).data, (bytes).size, (wanted), __FILE__, __LINE__, __VA_ARGS__)
 
 __attribute__((format(printf, 5, 6), unused)) static bool tap_point(bool passed, const char *file, int line,
-																	const char *condition, const char *name, ...)
+																	const char *condition, const char *name,
+																	...)
 {
 	char text[512];
 	va_list arguments;
@@ -39,8 +40,9 @@ __attribute__((format(printf, 5, 6), unused)) static bool tap_point(bool passed,
 	return passed;
 }
 
-__attribute__((format(printf, 5, 6), unused)) static bool tap_is_u64(uint64_t got, uint64_t wanted, const char *file,
-																	 int line, const char *name, ...)
+__attribute__((format(printf, 5, 6), unused)) static bool tap_is_u64(uint64_t got, uint64_t wanted,
+																	 const char *file, int line,
+																	 const char *name, ...)
 {
 	char text[512];
 	va_list arguments;
@@ -53,8 +55,9 @@ __attribute__((format(printf, 5, 6), unused)) static bool tap_is_u64(uint64_t go
 	return passed;
 }
 
-__attribute__((format(printf, 6, 7), unused)) static bool tap_is_text(const char *got, size_t size, const char *wanted,
-																	  const char *file, int line, const char *name, ...)
+__attribute__((format(printf, 6, 7), unused)) static bool tap_is_text(const char *got, size_t size,
+																	  const char *wanted, const char *file,
+																	  int line, const char *name, ...)
 {
 	char text[512];
 	va_list arguments;

@@ -1,0 +1,48 @@
+/*
+ * batch.h: poll's answer, a batch of changes and the cursor behind it.
+ *
+ *   {"changes":[{...},...],"next_cursor":{"since_ms":124,"since_lsn":"42-1"},"has_more":false,"count":1}
+ *
+ * Call order: batch_begin -> batch_add* -> batch_end, and again from batch_begin; batch_free at the end.
+ * Changes are collected in a buffer of their own and wrapped in batch_end(), because MessagePack writes an
+ * array's length in front. Memory is in proportion to the changes added: limit their number and look at
+ * batch_size().
+ */
+#ifndef CHANGEFEED_BATCH_H
+#define CHANGEFEED_BATCH_H
+
+#include "core/cursor.h"
+#include "core/document.h"
+
+enum batch_format { BATCH_JSON, BATCH_MSGPACK };
+
+/* All zero: an empty batch of JSON. */
+struct batch {
+	enum batch_format format;
+	unsigned count;
+	struct buffer changes; /* owned */
+};
+
+/* Where the next poll goes on. */
+struct batch_cursor {
+	int64_t
+		since_ms; /* time is coarse: it may repeat or skip changes of one millisecond, since_lsn does not */
+	struct cursor since;
+};
+
+/* The content type of a format. */
+const char *batch_content_type(enum batch_format format);
+
+void batch_begin(struct batch *batch, enum batch_format format);
+void batch_add(struct batch *batch, const struct document *document, const struct view *view);
+
+/* Bytes collected so far. */
+size_t batch_size(const struct batch *batch);
+
+/* Appends the whole answer to `out` (another buffer). If memory ran out anywhere since batch_begin,
+ * out->failed is set. */
+void batch_end(const struct batch *batch, const struct batch_cursor *next, bool has_more, struct buffer *out);
+
+void batch_free(struct batch *batch);
+
+#endif

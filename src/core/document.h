@@ -1,0 +1,102 @@
+/*
+ * document.h: the document of one change, as clients see it; the same for SSE, poll and the SQL functions.
+ *
+ * Data in: a change, its collection's names, its body (change.h). Data out: JSON or MessagePack, appended to
+ * a buffer. A body is read once, then asked for its tenant and rendered as often as there are views:
+ *
+ *   {"collection":"users","operation":"UPDATE","document_id":"u1","timestamp_ms":1234567890123,"lsn":23987096,
+ *    "id":"23987096-1","schema":"public","xid":745,"new":{...},"old":{...},"unchanged":["biography"]}
+ *
+ *   new         INSERT and UPDATE
+ *   old         UPDATE and DELETE, if the replica identity gave it
+ *   unchanged   if not empty
+ *   oversize    true, and no new, old, unchanged: the row was too large for the ring
+ *
+ * `lsn` is the commit LSN. `timestamp_ms` is rounded down, before 1970 too. In a batch of poll `collection`
+ * comes behind `lsn`.
+ *
+ * In MessagePack the document is the same. What JSON writes with all its digits becomes what a program
+ * wants: int8 an integer, float8 a float64, numeric a str always (so that its type does not depend on its
+ * value), bytea stays bin; json becomes native maps and arrays, where a number beyond int64 or float64 is a
+ * float64 or a str of its digits, and json that is nested deeper than the parser goes stays a str of its
+ * text.
+ *
+ * Invariant: a body of any bytes is either read or refused, with memory in proportion to its size.
+ */
+#ifndef CHANGEFEED_DOCUMENT_H
+#define CHANGEFEED_DOCUMENT_H
+
+#include <msgpack.h>
+
+#include "core/bytes.h"
+#include "core/change.h"
+
+enum { VIEW_COLUMNS_MAX = 64 };
+
+/* What of a change a client wants to see. All zero: everything. */
+struct view {
+	bool key_only;           /* leaves out new, old and unchanged */
+	bool numbers_as_strings; /* int8 and numeric of rows; `lsn` stays a number */
+	unsigned column_count;   /* 0: all columns */
+	struct bytes
+		columns[VIEW_COLUMNS_MAX]; /* of new, old and unchanged; columns of the key always stay. Borrowed */
+};
+
+enum document_layout {
+	DOCUMENT_EVENT, /* collection first: SSE */
+	DOCUMENT_ITEM,  /* collection behind lsn: an element of poll's `changes` */
+};
+
+/* The memory that documents are read into. Used again and again, it allocates nothing for a body of usual
+ * size. */
+struct document_reader {
+	msgpack_zone zone;
+};
+
+/* A change whose body has been read. Borrows from the change, the names, the body, and the reader. */
+struct document {
+	const struct change *change;
+	struct bytes schema;
+	struct bytes name;
+	const msgpack_object *document_id; /* str, or NULL */
+	const msgpack_object *key;         /* array of str, or NULL */
+	const msgpack_object *new_row;     /* map, or NULL */
+	const msgpack_object *old_row;     /* map, or NULL */
+	const msgpack_object *unchanged;   /* array of str, not empty, or NULL */
+};
+
+/* Returns false out of memory; there is nothing to free then. */
+bool document_reader_init(struct document_reader *reader);
+void document_reader_free(struct document_reader *reader);
+
+/*
+ * Reads a body; an empty one is that of a change without a row. The document is valid until the reader's next
+ * call, and as long as what it borrows from. Returns false, *ret_document untouched, if the bytes are no such
+ * body (corruption: the feed never writes one) or memory ran out.
+ */
+bool document_read(struct document_reader *reader, const struct change *change, struct bytes schema,
+				   struct bytes name, struct bytes body, struct document *ret_document);
+
+/*
+ * Whether a tenant sees this change: if the tenant column's value, as text, is `tenant` in `new` or in `old`.
+ * So an UPDATE that moves a row to another tenant is seen by both. Where neither row has the column, or has
+ * null there, the change belongs to tenant "1". That includes a DELETE whose replica identity lacks the
+ * column. A change without rows (TRUNCATE, a message, an oversize row) concerns every tenant.
+ */
+bool document_matches_tenant(const struct document *document, struct bytes tenant_column,
+							 struct bytes tenant);
+
+/* The commit time in milliseconds since 1970, rounded down. */
+int64_t document_timestamp_ms(const struct change *change);
+
+/* Whether a column (a str of the body) is among those that the view shows. */
+bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column);
+
+void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
+						  enum document_layout layout);
+
+/* The same in MessagePack. Out of memory inside the JSON parser, too, sets out->failed. */
+void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
+							 enum document_layout layout);
+
+#endif

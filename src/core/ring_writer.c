@@ -1,0 +1,388 @@
+/* ring_writer.c: the feed's side of the ring. See ring_writer.h, and ring_layout.h for the rules. */
+#include "core/ring_writer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "core/ring_layout.h"
+#include "core/ring_recovery.h"
+
+/* A checkpoint makes room for this part of the capacity ahead of need: less would stall the writer, more is
+ * history lost. */
+enum { ROOM_DIVISOR = 16, RUNS_DIVISOR = 8, OVERSIZE_DIVISOR = 4 };
+
+struct ring_writer {
+	struct ring *ring;
+	struct ring_checkpoint state;   /* as it is now; `head` may be ahead of what readers see */
+	struct ring_checkpoint pending; /* what the checkpoint under way writes */
+	struct ring_checkpoint
+		durable;          /* what the last one wrote: bytes up to its tail + capacity may be written */
+	uint64_t index_block; /* the first block that is not indexed yet */
+	uint64_t wanted;      /* bytes that an append is waiting for */
+};
+
+static void store(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, value, memory_order_release);
+}
+
+static void add(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + value,
+						  memory_order_relaxed);
+}
+
+struct ring_writer *ring_writer_open(struct ring *ring)
+{
+	struct ring_writer *writer = calloc(1, sizeof(*writer));
+	if (writer == NULL)
+		return NULL;
+	writer->ring = ring;
+	writer->state = ring->checkpoint;
+	writer->durable = ring->checkpoint;
+	writer->index_block = ring->index_block;
+	return writer;
+}
+
+void ring_writer_close(struct ring_writer *writer)
+{
+	free(writer);
+}
+
+struct ring_identity ring_writer_identity(const struct ring_writer *writer)
+{
+	return writer->state.identity;
+}
+
+uint64_t ring_writer_streamed_lsn(const struct ring_writer *writer)
+{
+	return writer->state.streamed_lsn;
+}
+
+struct cursor ring_writer_last(const struct ring_writer *writer)
+{
+	return writer->state.last;
+}
+
+uint64_t ring_writer_unsynced(const struct ring_writer *writer)
+{
+	return writer->state.head - writer->durable.head;
+}
+
+static uint64_t new_history_number(uint64_t previous)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	uint64_t number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	return number > previous ? number : previous + 1;
+}
+
+void ring_writer_begin_history(struct ring_writer *writer, const struct ring_identity *identity,
+							   uint64_t history_lsn)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_live *live = writer->ring->live;
+
+	state->identity = *identity;
+	state->history = new_history_number(state->history);
+	state->history_lsn = history_lsn;
+	state->history_position = state->head;
+	state->tail = state->head;
+	state->run_floor = state->run_head = 0;
+	state->streamed_lsn = history_lsn;
+	state->last = (struct cursor){0, UINT64_MAX};
+	state->max_us = INT64_MIN;
+	for (uint32_t id = 0; id < state->collection_count; id++)
+		ring_writer_set_published(writer, id, false);
+
+	store(&live->run_floor, 0);
+	store(&live->run_head, 0);
+	store(&live->tail, state->tail);
+	store(&live->head, state->head);
+	store(&live->open_lsn, 0);
+	store(&live->history_lsn, history_lsn);
+	store(&live->history_position, state->history_position);
+	store(&live->streamed_lsn, history_lsn);
+	store(&live->history, state->history);
+}
+
+/*
+ * ---- appending
+ */
+static bool has_room(struct ring_writer *writer, uint64_t size)
+{
+	if (writer->state.head + size <= writer->durable.tail + writer->durable.capacity)
+		return true;
+	writer->wanted = size;
+	return false;
+}
+
+/* Writes a record behind head; nobody sees it before ring_writer_publish(). */
+static void put_record(struct ring_writer *writer, struct ring_record_header *header, struct bytes body)
+{
+	struct ring_checkpoint *state = &writer->state;
+	char *at = writer->ring->data + state->head % state->capacity;
+	size_t padding = header->size - sizeof(*header) - body.size;
+
+	memcpy(at, header, sizeof(*header));
+	if (body.size > 0)
+		memcpy(at + sizeof(*header), body.data, body.size);
+	memset(at + sizeof(*header) + body.size, 0, padding);
+	header->checksum = ring_record_checksum(at, header->size, state->head, state->seed);
+	memcpy(at + offsetof(struct ring_record_header, checksum), &header->checksum, sizeof(header->checksum));
+
+	if (header->commit_us > state->max_us)
+		state->max_us = header->commit_us;
+	state->last = ring_header_id(header);
+	if (state->head / RING_INDEX_GRAIN >= writer->index_block)
+		writer->index_block =
+			ring_index_record(writer->ring, writer->index_block, state->head, state->last, state->max_us);
+	state->head += header->size;
+}
+
+static uint32_t record_size(size_t body_size)
+{
+	return (uint32_t)((sizeof(struct ring_record_header) + body_size + RING_ALIGN - 1) / RING_ALIGN *
+					  RING_ALIGN);
+}
+
+enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change, struct bytes body)
+{
+	unsigned flags = change->flags;
+	if (body.size > writer->state.capacity / OVERSIZE_DIVISOR - sizeof(struct ring_record_header)) {
+		body = (struct bytes){0};
+		flags |= CHANGE_OVERSIZE;
+	}
+	struct ring_record_header header = {
+		.size = record_size(body.size),
+		.commit_lsn = change->id.lsn,
+		.n = change->id.n,
+		.commit_us = change->commit_us,
+		.xid = change->xid,
+		.collection = change->collection,
+		.body_size = (uint32_t)body.size,
+		.kind = RECORD_CHANGE,
+		.operation = (uint8_t)change->operation,
+		.flags = (uint16_t)flags,
+	};
+	if (!has_room(writer, header.size))
+		return RING_WRITE_BLOCKED;
+	put_record(writer, &header, body);
+
+	struct ring_live *live = writer->ring->live;
+	add(&live->changes_total, 1);
+	add(&writer->ring->collections[change->collection].changes, 1);
+	atomic_store_explicit(&live->last_commit_us, change->commit_us, memory_order_relaxed);
+	return RING_WRITE_OK;
+}
+
+enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn,
+								   int64_t commit_us, uint32_t xid)
+{
+	struct ring_record_header header = {
+		.size = record_size(sizeof(end_lsn)),
+		.commit_lsn = commit_lsn,
+		.n = writer->state.last.n,
+		.commit_us = commit_us,
+		.xid = xid,
+		.body_size = sizeof(end_lsn),
+		.kind = RECORD_COMMIT,
+	};
+	if (!has_room(writer, header.size))
+		return RING_WRITE_BLOCKED;
+	put_record(writer, &header, (struct bytes){(const char *)&end_lsn, sizeof(end_lsn)});
+	writer->state.streamed_lsn = end_lsn;
+	add(&writer->ring->live->transactions_total, 1);
+	return RING_WRITE_OK;
+}
+
+void ring_writer_progress(struct ring_writer *writer, uint64_t lsn)
+{
+	if (lsn > writer->state.streamed_lsn)
+		writer->state.streamed_lsn = lsn;
+}
+
+bool ring_writer_publish(struct ring_writer *writer)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_live *live = writer->ring->live;
+	uint64_t head = atomic_load_explicit(&live->head, memory_order_relaxed);
+	uint64_t streamed = atomic_load_explicit(&live->streamed_lsn, memory_order_relaxed);
+
+	if (head == state->head && streamed == state->streamed_lsn)
+		return false;
+	add(&live->appended_bytes_total, state->head - head);
+	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
+	store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
+	store(&live->streamed_lsn, state->streamed_lsn);
+	return true;
+}
+
+/*
+ * ---- collections
+ */
+static void put_name(char to[RING_NAME_SIZE], struct bytes name)
+{
+	size_t size = name.size < RING_NAME_SIZE ? name.size : RING_NAME_SIZE - 1;
+	memset(to, 0, RING_NAME_SIZE);
+	memcpy(to, name.data, size);
+}
+
+uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema, struct bytes name)
+{
+	struct ring *ring = writer->ring;
+	uint32_t count = writer->state.collection_count;
+	struct ring_collection fresh = {0};
+
+	put_name(fresh.schema, schema);
+	put_name(fresh.name, name);
+	for (uint32_t id = 0; id < count; id++) {
+		if (strcmp(ring->collections[id].name, fresh.name) == 0 &&
+			strcmp(ring->collections[id].schema, fresh.schema) == 0)
+			return id;
+	}
+	if (count == ring->sections.collection_capacity)
+		return UINT32_MAX;
+	struct ring_collection *entry = &ring->collections[count];
+	memcpy(entry->schema, fresh.schema, sizeof(fresh.schema));
+	memcpy(entry->name, fresh.name, sizeof(fresh.name));
+	atomic_store_explicit(&entry->published, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->changes, 0, memory_order_relaxed);
+	entry->checksum = ring_collection_checksum(entry);
+	writer->state.collection_count = count + 1;
+	atomic_store_explicit(&ring->live->collection_count, count + 1, memory_order_release);
+	return count;
+}
+
+void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, bool published)
+{
+	atomic_store_explicit(&writer->ring->collections[collection].published, published, memory_order_relaxed);
+}
+
+/*
+ * ---- eviction and checkpoints
+ */
+
+/* A run that this change only makes longer. */
+static bool run_continues(const struct ring_run *run, const struct ring_record_header *header)
+{
+	return run->commit_lsn == header->commit_lsn && run->collection == header->collection &&
+		   run->operation == header->operation && run->first_n + run->count == header->n &&
+		   run->count < UINT32_MAX;
+}
+
+static struct ring_run *run_slot(struct ring_writer *writer, uint64_t i)
+{
+	return &writer->ring->runs[i % writer->ring->sections.run_capacity];
+}
+
+static void log_evicted_change(struct ring_writer *writer, const struct ring_record_header *header)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_run *last = run_slot(writer, state->run_head - 1);
+
+	if (state->run_head > state->run_floor && run_continues(last, header)) {
+		last->count++;
+		return;
+	}
+	*run_slot(writer, state->run_head) = (struct ring_run){.commit_lsn = header->commit_lsn,
+														   .first_n = header->n,
+														   .count = 1,
+														   .collection = (uint16_t)header->collection,
+														   .operation = header->operation};
+	state->run_head++;
+}
+
+/* Now the end of the evicted transaction is known: a bare LSN is compared with it. */
+static void log_evicted_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn)
+{
+	for (uint64_t i = writer->state.run_head; i > writer->state.run_floor; i--) {
+		struct ring_run *run = run_slot(writer, i - 1);
+		if (run->commit_lsn != commit_lsn)
+			break;
+		run->end_distance = (uint32_t)(end_lsn - commit_lsn);
+	}
+}
+
+/* Moves tail to the first record at or behind `target`, or as far as the run log has room. */
+static void evict(struct ring_writer *writer, uint64_t target)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_live *live = writer->ring->live;
+	uint64_t run_step = writer->ring->sections.run_capacity / RUNS_DIVISOR;
+	uint64_t run_limit = state->run_head + run_step;
+
+	while (state->tail < target && state->tail < state->head && state->run_head < run_limit) {
+		struct ring_record_header header;
+		const char *at = ring_at(writer->ring, state->tail);
+		memcpy(&header, at, sizeof(header));
+		if (header.kind == RECORD_CHANGE) {
+			log_evicted_change(writer, &header);
+		} else {
+			uint64_t end_lsn;
+			memcpy(&end_lsn, at + sizeof(header), sizeof(end_lsn));
+			log_evicted_commit(writer, header.commit_lsn, end_lsn);
+		}
+		state->tail += header.size;
+	}
+	/* the floor keeps a step ahead of what the next eviction overwrites */
+	if (state->run_head + run_step > writer->ring->sections.run_capacity + state->run_floor)
+		state->run_floor = state->run_head + run_step - writer->ring->sections.run_capacity;
+	store(&live->run_floor, state->run_floor);
+	store(&live->run_head, state->run_head);
+	store(&live->tail, state->tail);
+	atomic_thread_fence(memory_order_release); /* step (1) of the writer in ring_layout.h */
+}
+
+bool ring_checkpoint_begin(struct ring_writer *writer)
+{
+	struct ring_checkpoint *state = &writer->state;
+	const struct ring_checkpoint *durable = &writer->durable;
+	uint64_t room = state->capacity / ROOM_DIVISOR + writer->wanted;
+
+	if (state->head == durable->head && state->streamed_lsn == durable->streamed_lsn &&
+		state->history == durable->history && writer->wanted == 0)
+		return false;
+	ring_writer_publish(writer);
+	if (state->head + room > state->tail + state->capacity)
+		evict(writer, state->head + room - state->capacity);
+	state->sequence++;
+	writer->pending = *state;
+	writer->wanted = 0;
+	return true;
+}
+
+int ring_checkpoint_sync(struct ring_writer *writer)
+{
+	/* the records first: a checkpoint that reached the disk without them would promise what is not there */
+	if (writer->pending.head != writer->durable.head && fdatasync(writer->ring->fd) != 0)
+		return errno;
+	return ring_checkpoint_write(writer->ring->fd, &writer->pending);
+}
+
+/* After a failed sync Linux takes the pages for clean; dirtied again, the next sync writes them. */
+static void dirty_again(struct ring_writer *writer)
+{
+	for (uint64_t position = writer->durable.head; position < writer->state.head; position += 4096) {
+		volatile char *byte = writer->ring->data + position % writer->state.capacity;
+		*byte = *byte;
+	}
+}
+
+void ring_checkpoint_end(struct ring_writer *writer, int error)
+{
+	struct ring_live *live = writer->ring->live;
+
+	if (error != 0) {
+		dirty_again(writer);
+		return;
+	}
+	writer->durable = writer->pending;
+	store(&live->durable_position, writer->pending.head);
+	store(&live->durable_lsn, writer->pending.streamed_lsn);
+	add(&live->checkpoints_total, 1);
+}

@@ -1,0 +1,49 @@
+/* bytes.c: the buffer that everything is rendered into. */
+#include "tap.h"
+
+#include <msgpack.h>
+
+#include "core/bytes.h"
+#include "core/live.h"
+
+int main(void)
+{
+	struct buffer buffer = {0};
+	buffer_append_u64(&buffer, 0);
+	buffer_append_char(&buffer, ' ');
+	buffer_append_u64(&buffer, UINT64_MAX);
+	buffer_append_char(&buffer, ' ');
+	buffer_append_i64(&buffer, INT64_MIN);
+	is_bytes(buffer_bytes(&buffer), "0 18446744073709551615 -9223372036854775808", "numbers");
+
+	buffer_clear(&buffer);
+	for (int i = 0; i < 1000; i++)
+		buffer_append_string(&buffer, "0123456789");
+	ok(buffer.size == 10000 && memcmp(buffer.data + 9990, "0123456789", 10) == 0,
+	   "grows and keeps what it has");
+
+	buffer_clear(&buffer);
+	buffer_printf(&buffer, "%s-%d", "text", 7);
+	is_bytes(buffer_bytes(&buffer), "text-7", "printf");
+
+	ok(buffer_reserve(&buffer, SIZE_MAX / 2 + 1) == NULL && buffer.failed, "what cannot be had is said");
+	buffer_append_string(&buffer, "more");
+	is_bytes(buffer_bytes(&buffer), "text-7", "after a failure nothing is appended");
+	ok(buffer_msgpack_write(&buffer, "x", 1) == -1, "and a packer is told");
+	buffer_free(&buffer);
+	ok(!buffer.failed && buffer.size == 0, "free leaves a buffer that can be used again");
+
+	static struct live_message message;
+	char text[LIVE_MESSAGE_SIZE], longer[LIVE_MESSAGE_SIZE * 2] = {0};
+	live_message_set(&message, "streaming");
+	live_message_get(&message, text);
+	is_text(text, "streaming", "a message is read back");
+	for (size_t i = 0; i + 2 < sizeof(longer); i += 2)
+		memcpy(longer + i, "\xc3\xa4", 2);
+	live_message_set(&message, longer);
+	live_message_get(&message, text);
+	ok(strlen(text) == LIVE_MESSAGE_SIZE - 2, "a long message is cut between characters");
+	is_text(feed_state_name(FEED_STREAMING), "streaming", "states have names");
+	is_text(feed_state_name(99), "unknown", "a state out of range too");
+	return tap_end();
+}

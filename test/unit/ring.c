@@ -1,0 +1,234 @@
+/* ring.c: cursors over a ring, gaps counted exactly, recovery. */
+#include "tap.h"
+
+#include <sys/mman.h>
+
+#include "ring_fixture.h"
+
+static const struct filter everything = {.all_collections = true, .operations = OPERATIONS_ALL};
+
+static struct fixture fixture;
+
+static struct place seek(struct start start, enum ring_seek wanted, const char *what)
+{
+	struct place place = {0};
+	enum ring_seek got = ring_seek(fixture.ring, &start, &place);
+	ok(got == wanted, "%s: seek gives %d, wanted %d", what, (int)got, (int)wanted);
+	return place;
+}
+
+static struct start event(uint64_t lsn, uint64_t n)
+{
+	return (struct start){.kind = CURSOR_EVENT, .at = {lsn, n}};
+}
+
+static struct start bare(uint64_t lsn)
+{
+	return (struct start){.kind = CURSOR_LSN, .at = {lsn, 0}};
+}
+
+/* The id of the first change from a place on, 0-0 at the end. */
+static struct cursor first_change(struct place place)
+{
+	struct record record;
+	while (ring_read(fixture.ring, place.position, &record) == RING_READ_OK) {
+		if (record.kind == RECORD_CHANGE)
+			return record.change.id;
+		place_advance(&place, &record);
+	}
+	return (struct cursor){0};
+}
+
+static void is_first(struct place place, uint64_t lsn, uint64_t n, const char *what)
+{
+	struct cursor id = first_change(place);
+	ok(id.lsn == lsn && id.n == n, "%s: goes on with %" PRIu64 "-%" PRIu64 ", wanted %" PRIu64 "-%" PRIu64,
+	   what, id.lsn, id.n, lsn, n);
+}
+
+static void test_seek(void)
+{
+	struct start now = {.kind = CURSOR_NOW}, earliest = {.kind = CURSOR_EARLIEST};
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	is_first(seek(earliest, SEEK_FOUND, "an empty ring"), 0, 0, "an empty ring");
+	uint64_t first = fixture_transaction(&fixture, 3); /* commit record [1060, 1100) */
+	uint64_t second = fixture_transaction(&fixture, 2);
+	ring_writer_publish(fixture.writer);
+
+	is_first(seek(earliest, SEEK_FOUND, "earliest"), first, 1, "earliest");
+	is_first(seek(now, SEEK_FOUND, "now"), 0, 0, "now");
+	is_u64(seek(now, SEEK_FOUND, "now").cursor.lsn, second + 40, "now is the end of the last transaction");
+	is_first(seek(event(first, 1), SEEK_FOUND, "an id"), first, 2, "after an id");
+	is_first(seek(event(first, 3), SEEK_FOUND, "the last id of a transaction"), second, 1,
+			 "after a transaction");
+	is_first(seek(event(second, 2), SEEK_FOUND, "the last id"), 0, 0, "after the last id");
+	seek(event(first + 1, 1), SEEK_FOREIGN, "an id that never was");
+	seek(event(999, 1), SEEK_FOREIGN, "an id of before the history");
+	seek(event(second + 1000, 1), SEEK_WAIT, "an id still to come");
+
+	is_first(seek(bare(first - 1), SEEK_FOUND, "an LSN before a commit"), first, 1, "before a commit record");
+	is_first(seek(bare(first), SEEK_FOUND, "the LSN of a commit"), first, 1, "at a commit record");
+	is_first(seek(bare(first + 39), SEEK_FOUND, "an LSN inside a commit"), first, 1,
+			 "inside a commit record: it ends later");
+	is_first(seek(bare(first + 40), SEEK_FOUND, "the end of a commit"), second, 1,
+			 "at the end of a commit record");
+	is_first(seek(bare(second + 39), SEEK_FOUND, "inside the last commit"), second, 1,
+			 "inside the last commit record");
+	is_first(seek(bare(second + 40), SEEK_FOUND, "the end of all"), 0, 0, "at the end of all");
+	seek(bare(second + 41), SEEK_WAIT, "an LSN beyond what was streamed");
+	seek(bare(500), SEEK_FOREIGN, "an LSN of before the history");
+
+	ring_writer_progress(fixture.writer, second + 500);
+	ring_writer_publish(fixture.writer);
+	is_u64(seek(now, SEEK_FOUND, "now").cursor.lsn, second + 500, "now follows what was streamed");
+	is_first(seek(bare(second + 300), SEEK_FOUND, "an LSN in a quiet stretch"), 0, 0, "a quiet stretch");
+
+	fixture_change(&fixture, (struct cursor){second + 600, 1}, 0, OPERATION_INSERT);
+	ring_writer_publish(fixture.writer);
+	seek(bare(second + 610), SEEK_WAIT, "an LSN inside the open transaction");
+	struct place inside = seek(now, SEEK_FOUND, "now inside a transaction");
+	ok(inside.cursor.lsn == second + 600 && inside.cursor.n == 1,
+	   "now inside a transaction is its last change");
+	seek(event(second + 600, 5), SEEK_WAIT, "a change of the open transaction that is still to come");
+	fixture_commit(&fixture, second + 600, second + 640);
+	ring_writer_publish(fixture.writer);
+	is_first(seek(bare(second + 610), SEEK_FOUND, "then it is known"), second + 600, 1, "it straddles");
+	is_first(seek(bare(second + 640), SEEK_FOUND, "its end"), 0, 0, "it does not straddle its end");
+
+	struct start since = {.kind = CURSOR_TIME, .since_us = (int64_t)second * 10};
+	is_first(seek(since, SEEK_FOUND, "a time"), second, 1, "the first change at or after a time");
+	since.since_us = INT64_MAX;
+	is_first(seek(since, SEEK_FOUND, "a time to come"), 0, 0, "a time to come");
+	fixture_remove(&fixture);
+}
+
+/* Every change that was ever written, and the answer to every question by counting. */
+static void test_gaps(void)
+{
+	enum { TRANSACTIONS = 6000 };
+	static uint64_t commits[TRANSACTIONS];
+	static unsigned counts[TRANSACTIONS];
+	uint32_t only_a[] = {0};
+	struct filter a = {.collection_count = 1, .collections = only_a, .operations = OPERATIONS_ALL};
+	struct filter deletes = {.all_collections = true, .operations = 1u << OPERATION_DELETE};
+	bool exact = false, all_equal = true, all_seek = true, all_straddle = true;
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	for (int i = 0; i < TRANSACTIONS; i++) {
+		counts[i] = 1 + (unsigned)i % 4;
+		commits[i] = fixture_transaction(&fixture, counts[i]);
+	}
+	fixture_checkpoint(&fixture);
+	struct place oldest = ring_oldest(fixture.ring);
+	ok(oldest.position > 0, "the ring has lapped");
+	for (int i = 0; i < TRANSACTIONS; i += 7) {
+		uint64_t wanted = 0, wanted_a = 0;
+		struct cursor cursor = {commits[i], 1};
+		if (cursor_compare(cursor, oldest.cursor) >= 0)
+			break;
+		for (int j = i; j < TRANSACTIONS; j++) {
+			for (unsigned n = j == i ? 2 : 1; n <= counts[j]; n++) {
+				struct cursor id = {commits[j], n};
+				if (cursor_compare(id, oldest.cursor) > 0)
+					break;
+				wanted++;
+				wanted_a += n % 2;
+			}
+		}
+		struct place place, place_a, place_bare;
+		struct start at = event(cursor.lsn, cursor.n), inside = bare(cursor.lsn + 20);
+		enum ring_seek result = ring_seek(fixture.ring, &at, &place);
+		all_seek = all_seek && (result == SEEK_EVICTED || wanted == 0);
+		place_a = place;
+		all_equal = all_equal && ring_skip_evicted(fixture.ring, &everything, &place, &exact) == wanted;
+		all_equal = all_equal && ring_skip_evicted(fixture.ring, &a, &place_a, &exact) == wanted_a;
+		all_equal = all_equal && exact == (i > 0 || ring_live(fixture.ring)->run_floor == 0);
+		ring_seek(fixture.ring, &inside, &place_bare);
+		all_straddle =
+			all_straddle && ring_skip_evicted(fixture.ring, &everything, &place_bare, NULL) == wanted + 1;
+	}
+	ok(all_seek, "every evicted id is known to be evicted");
+	ok(all_equal, "what was evicted after an id is counted exactly, for all and for one collection");
+	ok(all_straddle, "an LSN inside an evicted commit record counts that transaction");
+	struct place place = {0, {commits[0], 1}};
+	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, NULL), 0,
+		   "no delete is missed by a stream of deletes");
+	seek(event(commits[1] + 1, 1), SEEK_FOREIGN, "an id that was never evicted because it never was");
+	fixture_remove(&fixture);
+}
+
+/* A reader that reads while the writer goes round sees an overrun, never a wrong record. */
+static void test_overrun(void)
+{
+	struct buffer body = {0};
+	struct record record;
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 2);
+	ring_writer_publish(fixture.writer);
+	ok(ring_read(fixture.ring, 0, &record) == RING_READ_OK, "the first record can be read");
+	for (int i = 0; i < 3000; i++)
+		fixture_transaction(&fixture, 3);
+	fixture_checkpoint(&fixture);
+	ok(ring_read_body(fixture.ring, &record, &body) == RING_READ_OVERRUN && body.size == 0,
+	   "its body no longer");
+	ok(ring_read(fixture.ring, 0, &record) == RING_READ_OVERRUN, "nor the record");
+	ok(ring_read(fixture.ring, ring_head(fixture.ring), &record) == RING_READ_END, "head is the end");
+	buffer_free(&body);
+	fixture_remove(&fixture);
+}
+
+static void test_large(void)
+{
+	static char large[RING_MIN_CAPACITY];
+	struct record record;
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	struct change change = {.id = {2000, 1}, .operation = OPERATION_UPDATE};
+	size_t limit = RING_MIN_CAPACITY / 4 - sizeof(struct ring_record_header);
+	ok(ring_writer_change(fixture.writer, &change, (struct bytes){large, limit}) == RING_WRITE_OK,
+	   "a body of a quarter of the ring");
+	change.id.n = 2;
+	ring_writer_change(fixture.writer, &change, (struct bytes){large, limit + 1});
+	fixture_commit(&fixture, 2000, 2040);
+	ring_writer_publish(fixture.writer);
+	ring_read(fixture.ring, 0, &record);
+	ok(record.body_size == limit && record.change.flags == 0, "is kept");
+	ring_read(fixture.ring, record.next, &record);
+	ok(record.body_size == 0 && record.change.flags == CHANGE_OVERSIZE,
+	   "a larger one is left out and marked");
+	for (int i = 0; i < 30; i++) {
+		change.id = (struct cursor){3000 + (uint64_t)i * 100, 1};
+		while (ring_writer_change(fixture.writer, &change, (struct bytes){large, limit}) ==
+			   RING_WRITE_BLOCKED)
+			fixture_checkpoint(&fixture);
+		fixture_commit(&fixture, change.id.lsn, change.id.lsn + 40);
+	}
+	fixture_checkpoint(&fixture);
+	is_first(seek(event(5800, 1), SEEK_FOUND, "among large records"), 5900, 1,
+			 "the index knows large records");
+	fixture_remove(&fixture);
+}
+
+static void test_collections(void)
+{
+	struct collection found;
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	is_u64(ring_writer_collection(fixture.writer, BYTES("public"), BYTES("b")), 1,
+		   "a collection keeps its number");
+	ok(!ring_find_published(fixture.ring, BYTES("public"), BYTES("b"), &found),
+	   "it is not published at first");
+	ring_writer_set_published(fixture.writer, 1, true);
+	ok(ring_find_published(fixture.ring, BYTES("public"), BYTES("b"), &found) && found.id == 1, "then it is");
+	ok(!ring_find_published(fixture.ring, BYTES("other"), BYTES("b"), &found), "the schema counts");
+	ok(!ring_collection(fixture.ring, 2, &found), "there is no third");
+	fixture_remove(&fixture);
+}
+
+int main(void)
+{
+	test_seek();
+	test_gaps();
+	test_overrun();
+	test_large();
+	test_collections();
+	return tap_end();
+}

@@ -1,0 +1,205 @@
+/*
+ * ring_recovery.c: what is found again after a crash. A crash of the process leaves the file as it is; power
+ * loss is made by putting back, page by page, what the file held at the last sync.
+ */
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "ring_fixture.h"
+
+static struct fixture fixture;
+
+/* Reads the whole ring. Returns the number of changes, or -1 if one is not whole or out of order. */
+static long read_all(const struct ring *ring, struct cursor *ret_last)
+{
+	struct start earliest = {.kind = CURSOR_EARLIEST};
+	struct place place;
+	struct record record;
+	struct buffer body = {0};
+	struct cursor last = {0};
+	long count = 0;
+
+	ring_seek(ring, &earliest, &place);
+	while (count >= 0 && ring_read(ring, place.position, &record) == RING_READ_OK) {
+		body.size = 0;
+		ring_read_body(ring, &record, &body);
+		if (record.kind == RECORD_CHANGE) {
+			bool right = cursor_compare(record.change.id, last) > 0 &&
+						 fixture_body_whole(record.change.id, buffer_bytes(&body));
+			count = right ? count + 1 : -1;
+			last = record.change.id;
+		}
+		place_advance(&place, &record);
+	}
+	buffer_free(&body);
+	if (ret_last != NULL)
+		*ret_last = last;
+	return count;
+}
+
+static void test_process_crash(void)
+{
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_checkpoint(&fixture);
+	for (int i = 0; i < 100; i++)
+		fixture_transaction(&fixture, 3);
+	fixture_change(&fixture, (struct cursor){fixture.lsn + 60, 1}, 0, OPERATION_INSERT);
+	struct cursor last = {fixture.lsn + 60, 1};
+	uint64_t lsn = fixture.lsn;
+	/* no publish, no checkpoint: the process is gone */
+	fixture_close(&fixture);
+	fixture_open(&fixture);
+	is_u64((uint64_t)read_all(fixture.ring, NULL), 301,
+		   "a crash of the process loses nothing that was written");
+	is_u64(ring_writer_streamed_lsn(fixture.writer), lsn, "the last whole transaction is known");
+	ok(cursor_compare(ring_writer_last(fixture.writer), last) == 0, "and the last change of the open one");
+	is_u64(ring_writer_identity(fixture.writer).system_identifier, 7, "the identity too");
+	fixture_commit(&fixture, last.lsn, last.lsn + 40);
+	ring_writer_publish(fixture.writer);
+	is_u64((uint64_t)read_all(fixture.ring, NULL), 301, "the open transaction can be finished");
+	fixture_remove(&fixture);
+}
+
+static char *slurp(const char *path, size_t *ret_size)
+{
+	FILE *file = fopen(path, "r");
+	fseek(file, 0, SEEK_END);
+	*ret_size = (size_t)ftell(file);
+	rewind(file);
+	char *data = malloc(*ret_size);
+	if (fread(data, 1, *ret_size, file) != *ret_size)
+		exit(1);
+	fclose(file);
+	return data;
+}
+
+static void spill(const char *path, const char *data, size_t size)
+{
+	FILE *file = fopen(path, "r+");
+	if (fwrite(data, 1, size, file) != size)
+		exit(1);
+	fclose(file);
+}
+
+/*
+ * Power loss: `synced` is the file at its last sync, `now` what the page cache held; of each 4 kB page that
+ * differs, chance decides which of the two reached the disk. The live area is anything. A whole number of
+ * rounds, one random seed.
+ */
+static void power_loss(const char *synced, const char *now, size_t size, unsigned *seed)
+{
+	char *mixed = malloc(size);
+	memcpy(mixed, synced, size);
+	for (size_t at = 0; at < size; at += 4096) {
+		size_t length = size - at < 4096 ? size - at : 4096;
+		if (rand_r(seed) % 2 == 0)
+			memcpy(mixed + at, now + at, length);
+	}
+	memset(mixed + fixture.ring->sections.live_offset, (char)rand_r(seed), sizeof(struct ring_live));
+	fixture_close(&fixture);
+	spill(fixture.path, mixed, size);
+	free(mixed);
+}
+
+static void test_power_loss(unsigned transactions_before)
+{
+	unsigned seed = 42, rounds = 40, good = 0;
+	for (unsigned round = 0; round < rounds; round++) {
+		size_t size;
+		fixture_make(&fixture, RING_MIN_CAPACITY);
+		for (unsigned i = 0; i < transactions_before + round; i++)
+			fixture_transaction(&fixture, 1 + i % 3);
+		fixture_checkpoint(&fixture);
+		uint64_t confirmed = ring_live(fixture.ring)->durable_lsn;
+		char *synced = slurp(fixture.path, &size);
+		for (unsigned i = 0; i < 10 + round; i++)
+			fixture_transaction(&fixture, 1 + i % 3);
+		ring_writer_publish(fixture.writer);
+		if (round % 2 == 0) {
+			/* the lights go out while a checkpoint is under way: it has evicted, and not written its page yet
+			 */
+			ring_checkpoint_begin(fixture.writer);
+		}
+		char *now = slurp(fixture.path, &size);
+		power_loss(synced, now, size, &seed);
+		fixture_open(&fixture);
+		struct cursor last;
+		long count = read_all(fixture.ring, &last);
+		good += count > 0 && ring_writer_streamed_lsn(fixture.writer) >= confirmed &&
+				cursor_compare(ring_writer_last(fixture.writer), last) >= 0;
+		/* and life goes on: what was cut off comes again from the slot */
+		struct cursor open = ring_writer_last(fixture.writer);
+		if (open.n != UINT64_MAX)
+			fixture_commit(&fixture, open.lsn, open.lsn + 40);
+		uint64_t commit_lsn = fixture_transaction(&fixture, 2);
+		fixture_checkpoint(&fixture);
+		good += read_all(fixture.ring, &last) > 0 && last.lsn == commit_lsn && last.n == 2;
+		free(synced);
+		free(now);
+		fixture_remove(&fixture);
+	}
+	is_u64(good, 2 * rounds,
+		   "after power loss a whole prefix with all that was confirmed is found, %u transactions before",
+		   transactions_before);
+}
+
+static void test_torn_checkpoints(void)
+{
+	for (int torn = 0; torn < 2; torn++) {
+		char garbage[512];
+		memset(garbage, 0x5a, sizeof(garbage));
+		fixture_make(&fixture, RING_MIN_CAPACITY);
+		for (int i = 0; i < 50; i++) {
+			fixture_transaction(&fixture, 2);
+			if (i % 20 == 0)
+				fixture_checkpoint(&fixture);
+		}
+		fixture_close(&fixture);
+		int fd = open(fixture.path, O_WRONLY);
+		ok(pwrite(fd, garbage, sizeof(garbage), (off_t)torn * RING_PAGE + 64) == (ssize_t)sizeof(garbage),
+		   "checkpoint %d is torn", torn);
+		close(fd);
+		fixture_open(&fixture);
+		is_u64((uint64_t)read_all(fixture.ring, NULL), 100, "the other one is enough");
+		fixture_remove(&fixture);
+	}
+}
+
+static void test_strange_files(void)
+{
+	struct ring *ring = NULL, *second = NULL;
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_checkpoint(&fixture);
+	ok(ring_file_open(fixture.path, RING_ACCESS_WRITER, &second) == RING_FILE_SYSTEM && errno == EWOULDBLOCK,
+	   "a second writer is refused");
+	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_OK, "a reader is not");
+	ok(!ring_file_replaced(ring, fixture.path), "its file is the one at the path");
+	ok(ring_file_create(fixture.path, RING_MIN_CAPACITY) == RING_FILE_OK &&
+		   ring_file_replaced(ring, fixture.path),
+	   "until it is re-made");
+	ring_file_close(ring);
+
+	if (truncate(fixture.path, RING_PAGE * 4) != 0)
+		exit(1);
+	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_DAMAGED,
+	   "a file cut short is damaged");
+	char *zeros = calloc(1, RING_PAGE * 4);
+	spill(fixture.path, zeros, RING_PAGE * 4);
+	free(zeros);
+	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_FORMAT, "zeros are no ring");
+	ok(ring_file_open("/nowhere/ring", RING_ACCESS_READ, &ring) == RING_FILE_SYSTEM && errno == ENOENT,
+	   "no file is errno's to explain");
+	fixture_remove(&fixture);
+}
+
+int main(void)
+{
+	test_process_crash();
+	test_power_loss(5);
+	test_power_loss(9000);
+	test_torn_checkpoints();
+	test_strange_files();
+	return tap_end();
+}
