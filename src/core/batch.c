@@ -13,6 +13,8 @@ void batch_begin(struct batch *batch, enum batch_format format)
 	buffer_clear(&batch->changes);
 	batch->format = format;
 	batch->count = 0;
+	batch->lagged = 0;
+	batch->reset = false;
 }
 
 void batch_add(struct batch *batch, const struct document *document, const struct view *view)
@@ -45,6 +47,12 @@ static void end_json(const struct batch *batch, const struct batch_cursor *next,
 	buffer_append_string(out, has_more ? "true" : "false");
 	buffer_append_string(out, ",\"count\":");
 	buffer_append_u64(out, batch->count);
+	if (batch->lagged > 0) {
+		buffer_append_string(out, ",\"lagged\":");
+		buffer_append_u64(out, batch->lagged);
+	}
+	if (batch->reset)
+		buffer_append_string(out, ",\"reset\":true");
 	buffer_append_char(out, '}');
 }
 
@@ -67,7 +75,7 @@ static void end_msgpack(const struct batch *batch, const struct batch_cursor *ne
 	msgpack_packer packer;
 
 	msgpack_packer_init(&packer, out, buffer_msgpack_write);
-	msgpack_pack_map(&packer, 4);
+	msgpack_pack_map(&packer, 4 + (batch->lagged > 0) + batch->reset);
 	pack_name(&packer, "changes");
 	msgpack_pack_array(&packer, batch->count);
 	buffer_append_bytes(out, buffer_bytes(&batch->changes));
@@ -84,6 +92,14 @@ static void end_msgpack(const struct batch *batch, const struct batch_cursor *ne
 		msgpack_pack_false(&packer);
 	pack_name(&packer, "count");
 	msgpack_pack_unsigned_int(&packer, batch->count);
+	if (batch->lagged > 0) {
+		pack_name(&packer, "lagged");
+		msgpack_pack_uint64(&packer, batch->lagged);
+	}
+	if (batch->reset) {
+		pack_name(&packer, "reset");
+		msgpack_pack_true(&packer);
+	}
 }
 
 void batch_end(const struct batch *batch, const struct batch_cursor *next, bool has_more, struct buffer *out)

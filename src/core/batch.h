@@ -3,6 +3,8 @@
  *
  *   {"changes":[{...},...],"next_cursor":{"since_ms":124,"since_lsn":"42-1"},"has_more":false,"count":1}
  *
+ * A gap that the client wants to be told of, and not to fail at, adds `"lagged":12`; a cursor of another history `"reset":true`.
+ *
  * Call order: batch_begin -> batch_add* -> batch_end, and again from batch_begin; batch_free at the end.
  * Changes are collected in a buffer of their own and wrapped in batch_end(), because MessagePack writes an
  * array's length in front. Memory is in proportion to the changes added: limit their number and look at
@@ -20,6 +22,8 @@ enum batch_format { BATCH_JSON, BATCH_MSGPACK };
 struct batch {
 	enum batch_format format;
 	unsigned count;
+	uint64_t lagged; /* changes that are gone, before the first of the batch: a member `lagged` if not 0 */
+	bool reset;      /* the cursor was of another history: a member `reset` if true */
 	struct buffer changes; /* owned */
 };
 

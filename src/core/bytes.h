@@ -56,8 +56,11 @@ void buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__
 /* Releases the memory and leaves an empty buffer that can be used again. */
 void buffer_free(struct buffer *buffer);
 
+/* `data` may be NULL if `size` is 0, as it may be in struct bytes. */
 static inline void buffer_append(struct buffer *buffer, const void *data, size_t size)
 {
+	if (size == 0)
+		return;
 	if (size <= buffer->capacity - buffer->size && !buffer->failed && buffer->data != NULL) {
 		memcpy(buffer->data + buffer->size, data, size);
 		buffer->size += size;

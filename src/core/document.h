@@ -15,11 +15,11 @@
  * `lsn` is the commit LSN. `timestamp_ms` is rounded down, before 1970 too. In a batch of poll `collection`
  * comes behind `lsn`.
  *
- * In MessagePack the document is the same. What JSON writes with all its digits becomes what a program
- * wants: int8 an integer, float8 a float64, numeric a str always (so that its type does not depend on its
- * value), bytea stays bin; json becomes native maps and arrays, where a number beyond int64 or float64 is a
- * float64 or a str of its digits, and json that is nested deeper than the parser goes stays a str of its
- * text.
+ * In MessagePack the document is the same. What JSON writes with all its digits becomes what a program wants:
+ * int8 an integer, float8 a float64, numeric a str always (so that its type does not depend on its value),
+ * bytea stays bin; json becomes native maps and arrays, where a number whose digits neither int64 nor float64
+ * gives back is a str of them. JSON that the parser refuses (nested too deep, lone surrogates) stays a str of
+ * its text.
  *
  * Invariant: a body of any bytes is either read or refused, with memory in proportion to its size.
  */
@@ -35,11 +35,10 @@ enum { VIEW_COLUMNS_MAX = 64 };
 
 /* What of a change a client wants to see. All zero: everything. */
 struct view {
-	bool key_only;           /* leaves out new, old and unchanged */
-	bool numbers_as_strings; /* int8 and numeric of rows; `lsn` stays a number */
-	unsigned column_count;   /* 0: all columns */
-	struct bytes
-		columns[VIEW_COLUMNS_MAX]; /* of new, old and unchanged; columns of the key always stay. Borrowed */
+	bool key_only;                          /* leaves out new, old and unchanged */
+	bool numbers_as_strings;                /* int8 and numeric of rows; `lsn` stays a number */
+	unsigned column_count;                  /* 0: all columns */
+	struct bytes columns[VIEW_COLUMNS_MAX]; /* exact names; columns of the key always stay. Borrowed */
 };
 
 enum document_layout {
@@ -95,7 +94,7 @@ bool document_shows(const struct document *document, const struct view *view, co
 void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
 						  enum document_layout layout);
 
-/* The same in MessagePack. Out of memory inside the JSON parser, too, sets out->failed. */
+/* The same in MessagePack. */
 void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
 							 enum document_layout layout);
 

@@ -90,7 +90,15 @@ static void append_bytea(struct buffer *out, struct bytes value)
 	out->size += value.size * 2 + 5;
 }
 
-/* JSON text as it is, but on one line. */
+static bool has_control(struct bytes text)
+{
+	unsigned found = 0;
+	for (size_t i = 0; i < text.size; i++)
+		found |= (unsigned char)text.data[i] < 0x20;
+	return found != 0;
+}
+
+/* JSON text as it is, but on one line: valid JSON has control characters only between its tokens. */
 static void append_json_text(struct buffer *out, struct bytes text)
 {
 	if (text.size == 0) {
@@ -99,10 +107,10 @@ static void append_json_text(struct buffer *out, struct bytes text)
 	}
 	size_t from = out->size;
 	buffer_append_bytes(out, text);
-	if (memchr(text.data, '\n', text.size) == NULL && memchr(text.data, '\r', text.size) == NULL)
+	if (!has_control(text))
 		return;
 	for (size_t i = from; i < out->size; i++) {
-		if (out->data[i] == '\n' || out->data[i] == '\r')
+		if ((unsigned char)out->data[i] < 0x20)
 			out->data[i] = ' ';
 	}
 }

@@ -28,9 +28,9 @@ void json_append_string(struct buffer *out, struct bytes text);
 
 /*
  * Appends a value of value.h: bin as "\\x" and hexadecimal digits, as bytea's text output; the extensions as
- * the JSON that they hold, where a raw line break (insignificant by JSON's grammar) becomes a space. What
- * value.h never packs is still JSON: a non-finite float64 and an unknown extension are null, the name of a
- * map's member that is no str is empty.
+ * the JSON that they hold, where control characters (line breaks and tabs between tokens, if the JSON is
+ * valid) become spaces. What value.h never packs is still JSON: a non-finite float64 and an unknown extension
+ * are null, the name of a map's member that is no str is empty.
  */
 void json_append_value(struct buffer *out, const msgpack_object *value, struct json_options options);
 

@@ -9,8 +9,7 @@ struct item {
 	uint8_t children_each; /* items for each unit of length */
 };
 
-/* First bytes from 0xc0 on; the one that is never used, 0xc1, looks like nil here and is refused by
- * msgpack-c. */
+/* First bytes from 0xc0 on; 0xc1, which is never used, looks like nil here and is refused by msgpack-c. */
 static const struct item items[0x20] = {
 	[0x04] = {1, 0, 1, 0}, [0x05] = {2, 0, 1, 0},  [0x06] = {4, 0, 1, 0}, /* bin */
 	[0x07] = {1, 1, 1, 0}, [0x08] = {2, 1, 1, 0},  [0x09] = {4, 1, 1, 0}, /* ext */

@@ -22,6 +22,11 @@ static uint64_t round_up(uint64_t size)
 	return (size + RING_PAGE - 1) / RING_PAGE * RING_PAGE;
 }
 
+uint64_t ring_file_capacity(uint64_t wanted)
+{
+	return round_up(wanted < RING_MIN_CAPACITY ? RING_MIN_CAPACITY : wanted);
+}
+
 static struct ring_sections sections_of(uint64_t capacity)
 {
 	struct ring_sections s = {.capacity = capacity};
@@ -115,8 +120,7 @@ enum ring_file_error ring_file_create(const char *path, uint64_t capacity)
 		errno = ENAMETOOLONG;
 		return RING_FILE_SYSTEM;
 	}
-	struct ring_sections sections =
-		sections_of(round_up(capacity < RING_MIN_CAPACITY ? RING_MIN_CAPACITY : capacity));
+	struct ring_sections sections = sections_of(ring_file_capacity(capacity));
 	int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return RING_FILE_SYSTEM;

@@ -42,6 +42,9 @@ enum ring_access {
 enum ring_file_error ring_file_open(const char *path, enum ring_access access, struct ring **ret_ring);
 void ring_file_close(struct ring *ring);
 
+/* The capacity that ring_file_create() makes of a wish: at least RING_MIN_CAPACITY, whole pages. */
+uint64_t ring_file_capacity(uint64_t wanted);
+
 /* The live area for writing; NULL with RING_ACCESS_READ. */
 struct ring_live *ring_file_live(struct ring *ring);
 

@@ -15,7 +15,8 @@
  *   since_lsn                    a cursor
  *   since_ms                     milliseconds since 1970; 0: all that there is
  *   operations                   insert,update,delete,truncate,message in upper or lower case; all
- *   columns                      a,b: at most 64, exact names, separated before decoding
+ *   columns                      a,b: at most 64 exact names; their commas are separated after decoding, as
+ *                                URLSearchParams encodes commas too, so a name cannot hold one
  *   payload                      full, key; full
  *   numbers                      number, string; number
  *   format                       json
@@ -42,8 +43,7 @@
 
 enum {
 	SUBSCRIPTION_NAMES_MAX = 64,
-	SUBSCRIPTION_NAME_SIZE_MAX =
-		63 * 4, /* bytes; PostgreSQL's own limit is 63, longer ones are just not found */
+	SUBSCRIPTION_NAME_SIZE_MAX = 63 * 4, /* bytes; PostgreSQL's own limit is 63 */
 	SUBSCRIPTION_TENANT_SIZE_MAX = 256,
 	SUBSCRIPTION_LIMIT_DEFAULT = 100,
 	SUBSCRIPTION_LIMIT_MAX = 10000,

@@ -1,0 +1,17 @@
+-- The settings, their defaults, and who may change and see them.
+SELECT name, boot_val, unit, context
+FROM pg_settings
+WHERE name LIKE 'changefeed.%' AND name <> 'changefeed.config_file'
+ORDER BY name COLLATE "C";
+SELECT boot_val LIKE '%/pg_changefeed/h2o.conf' AS installed FROM pg_settings WHERE name = 'changefeed.config_file';
+
+SET changefeed.enabled = off;
+SET changefeed.ring_size = '1MB';
+SET changefeed.no_such_setting = 1;
+
+CREATE ROLE settings_reader;
+SET ROLE settings_reader;
+SHOW changefeed.slot;
+SHOW changefeed.conninfo;
+RESET ROLE;
+DROP ROLE settings_reader;

@@ -1,0 +1,117 @@
+/* reader.c: see reader.h. */
+#include "core/reader.h"
+
+bool reader_scratch_init(struct reader_scratch *scratch)
+{
+	*scratch = (struct reader_scratch){0};
+	return document_reader_init(&scratch->documents);
+}
+
+void reader_scratch_free(struct reader_scratch *scratch)
+{
+	document_reader_free(&scratch->documents);
+	buffer_free(&scratch->body);
+}
+
+void reader_init(struct reader *reader, const struct ring *ring, const struct filter *filter,
+				 struct start start)
+{
+	*reader = (struct reader){.ring = ring, .filter = *filter, .start = start, .fresh = true};
+	reader->seeking = start.kind == CURSOR_EVENT || start.kind == CURSOR_LSN;
+	if (!reader->seeking)
+		ring_seek(ring, &start, &reader->place);
+}
+
+struct cursor reader_cursor(const struct reader *reader)
+{
+	return reader->seeking ? reader->start.at : reader->place.cursor;
+}
+
+/* Tells of changes that are gone, unless none of them was wanted. */
+static bool skip_gap(struct reader *reader, uint64_t *ret_lagged)
+{
+	bool by_cursor = reader->start.kind == CURSOR_EVENT || reader->start.kind == CURSOR_LSN;
+	uint64_t lagged = ring_skip_evicted(reader->ring, &reader->filter, &reader->place, NULL);
+
+	if (lagged == 0 || (reader->fresh && !by_cursor))
+		return false;
+	*ret_lagged = lagged;
+	return true;
+}
+
+/* Looks for the start. Returns READER_PAUSED to go on reading, else the event to tell. */
+static enum reader_event seek(struct reader *reader, uint64_t *ret_lagged)
+{
+	enum ring_seek result = SEEK_FOREIGN;
+
+	if (reader->foreign)
+		reader->place = ring_oldest(reader->ring);
+	else
+		result = ring_seek(reader->ring, &reader->start, &reader->place);
+	if (result == SEEK_WAIT)
+		return READER_WAITING;
+	reader->seeking = false;
+	if (result == SEEK_FOREIGN)
+		return READER_FOREIGN;
+	if (result == SEEK_EVICTED && skip_gap(reader, ret_lagged))
+		return READER_GAP;
+	return READER_PAUSED;
+}
+
+enum reader_load reader_load(const struct ring *ring, const struct record *record,
+							 struct reader_scratch *scratch, struct document *ret_document)
+{
+	buffer_clear(&scratch->body);
+	if (ring_read_body(ring, record, &scratch->body) != RING_READ_OK)
+		return READER_LOAD_OVERRUN;
+	scratch->change = record->change;
+	if (scratch->body.failed || !ring_collection(ring, record->change.collection, &scratch->collection) ||
+		!document_read(&scratch->documents, &scratch->change, bytes_of(scratch->collection.schema),
+					   bytes_of(scratch->collection.name), buffer_bytes(&scratch->body), ret_document))
+		return READER_LOAD_SKIP;
+	return READER_LOADED;
+}
+
+static bool matches_tenant(const struct reader *reader, const struct document *document)
+{
+	return reader->tenant_column.size == 0 ||
+		   document_matches_tenant(document, reader->tenant_column, reader->tenant);
+}
+
+enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
+							  struct document *ret_document, uint64_t *ret_lagged)
+{
+	uint64_t streamed = atomic_load_explicit(&ring_live(reader->ring)->streamed_lsn, memory_order_acquire);
+
+	if (reader->seeking) {
+		enum reader_event event = seek(reader, ret_lagged);
+		if (event != READER_PAUSED)
+			return event;
+	}
+	while (*budget > 0) {
+		struct record record;
+		enum ring_read result = ring_read(reader->ring, reader->place.position, &record);
+		enum reader_load load = READER_LOAD_SKIP;
+
+		if (result == RING_READ_END) {
+			place_follow(&reader->place, streamed);
+			return READER_END;
+		}
+		if (result == RING_READ_OK && record.kind == RECORD_CHANGE &&
+			filter_matches(&reader->filter, &record.change))
+			load = reader_load(reader->ring, &record, scratch, ret_document);
+		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN) {
+			if (skip_gap(reader, ret_lagged))
+				return READER_GAP;
+			continue;
+		}
+		uint64_t walked = record.next - record.position;
+		*budget -= walked < *budget ? walked : *budget;
+		place_advance(&reader->place, &record);
+		if (load == READER_LOADED && matches_tenant(reader, ret_document)) {
+			reader->fresh = false;
+			return READER_CHANGE;
+		}
+	}
+	return READER_PAUSED;
+}

@@ -1,0 +1,76 @@
+/*
+ * reader.h: one cursor over the ring, the mechanism that SSE, poll and the SQL functions share.
+ *
+ * Data in: where to start and what to look for. Data out: the changes from there on, one at a time, read as
+ * documents, and in between what happened to the cursor: a gap, a foreign history, nothing more for now. Each
+ * change that matches and is retained comes once, in order, whoever asks and however often the reader stops
+ * in between.
+ *
+ * A reader is a value: no memory, nothing to free. What it needs for a moment is in a struct reader_scratch
+ * that readers of one thread share.
+ */
+#ifndef CHANGEFEED_READER_H
+#define CHANGEFEED_READER_H
+
+#include "core/document.h"
+#include "core/ring.h"
+
+struct reader_scratch {
+	struct document_reader documents;
+	struct buffer body;
+	struct collection collection;
+	struct change change;
+};
+
+/* Returns false out of memory; there is nothing to free then. */
+bool reader_scratch_init(struct reader_scratch *scratch);
+void reader_scratch_free(struct reader_scratch *scratch);
+
+struct reader {
+	const struct ring *ring;
+	struct filter filter;       /* borrowed arrays */
+	struct bytes tenant_column; /* empty: every tenant */
+	struct bytes tenant;
+	struct start start;
+	bool seeking;       /* the start is not found yet */
+	bool foreign;       /* set by the caller: the start is known to belong to another history */
+	bool fresh;         /* nothing read yet: what was evicted before is no gap if the start was no cursor */
+	struct place place; /* once found */
+};
+
+/* A start that is no cursor (now, earliest, a time) is found here and now. */
+void reader_init(struct reader *reader, const struct ring *ring, const struct filter *filter,
+				 struct start start);
+
+enum reader_event {
+	READER_CHANGE,  /* *ret_document, valid until the next call with this scratch */
+	READER_END,     /* everything up to head has been read */
+	READER_WAITING, /* the start has not been streamed yet */
+	READER_PAUSED,  /* the budget is used up */
+	READER_GAP,     /* *ret_lagged changes are gone; goes on behind them */
+	READER_FOREIGN, /* the cursor is of another history; goes on with the oldest there is */
+};
+
+/*
+ * The next event. *budget is the number of bytes of history that may still be walked; what was walked is
+ * taken off. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be read
+ * (it would be damaged memory) is skipped as if it did not match.
+ */
+enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
+							  struct document *ret_document, uint64_t *ret_lagged);
+
+enum reader_load {
+	READER_LOADED,
+	READER_LOAD_OVERRUN, /* the ring passed it meanwhile */
+	READER_LOAD_SKIP,    /* nothing that can be read: damaged memory, or none to read it into */
+};
+
+/* Reads the document of one change, whoever wants it. *ret_document is valid until the scratch is used again.
+ */
+enum reader_load reader_load(const struct ring *ring, const struct record *record,
+							 struct reader_scratch *scratch, struct document *ret_document);
+
+/* The cursor behind everything that was read: what a client resumes with. */
+struct cursor reader_cursor(const struct reader *reader);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * catalog.h: the feed's ordinary connection: what the replication connection cannot be asked.
+ *
+ * It does two things. In the event loop, without ever waiting: it refreshes what is published (published.h),
+ * every two seconds and whenever a worker asks, and connects again when the connection breaks. And, waiting,
+ * it answers the few questions the stream cannot go on without (types.h, slot.h).
+ */
+#ifndef CHANGEFEED_CATALOG_H
+#define CHANGEFEED_CATALOG_H
+
+#include "feed/connection.h"
+#include "feed/published.h"
+
+/* Legal successors beside CLOSED, to which each state may go. */
+enum catalog_state {
+	CATALOG_CLOSED,  /* -> OPENING */
+	CATALOG_OPENING, /* -> IDLE */
+	CATALOG_IDLE,    /* -> ASKING */
+	CATALOG_ASKING,  /* a refresh is under way -> IDLE */
+};
+
+struct catalog {
+	const char *conninfo; /* borrowed, as publication */
+	const char *publication;
+	int stop_fd;
+	struct published published;
+	enum catalog_state state;
+	PGconn *connection; /* NULL when CLOSED */
+	PostgresPollingStatusType polling;
+	PGresult *answer; /* ASKING: the result whose end has not come yet */
+	int64_t deadline; /* CLOSED: when to connect again; OPENING, ASKING: when to give up; IDLE: the next
+						 refresh */
+	int64_t asked_at; /* when the refresh under way began */
+	int64_t earliest_refresh; /* not before, though a worker asks: a huge catalog must not be asked all the
+								 time */
+	uint64_t answering;       /* live->refresh_asked before the refresh under way */
+	bool wanted;              /* a worker asked */
+	bool complained;          /* of the broken connection, once */
+	struct failure failure;   /* why it was last closed */
+};
+
+/* Makes a closed catalog that connects at the first opportunity. */
+void catalog_init(struct catalog *catalog, const char *conninfo, const char *publication, int stop_fd,
+				  struct ring *ring, struct ring_writer *writer);
+void catalog_close(struct catalog *catalog);
+
+/* For poll(2): the descriptor (-1: none) and the events to wait for; and until when (monotonic clock) at
+ * most. */
+int catalog_poll(const struct catalog *catalog, short *ret_events);
+int64_t catalog_deadline(const struct catalog *catalog);
+
+/* A worker asked for a refresh. */
+void catalog_want_refresh(struct catalog *catalog);
+
+/*
+ * Does what can be done without waiting; `ready`: poll(2) reported the descriptor. Returns true if workers
+ * are to be woken, because a refresh is done.
+ */
+bool catalog_step(struct catalog *catalog, bool ready, int64_t now);
+
+/* Waits until the connection is there and no refresh is under way. */
+bool catalog_settle(struct catalog *catalog, struct failure *failure);
+
+/*
+ * Asks one question and waits for the answer, after catalog_settle(). Returns a result with tuples that is
+ * the caller's, or NULL; when the connection is to blame it is closed, and the next call opens another. A
+ * query that the server refuses is a failure, too.
+ */
+PGresult *catalog_query(struct catalog *catalog, const char *what, const char *sql, int parameter_count,
+						const char *const *parameters, struct failure *failure);
+
+#endif

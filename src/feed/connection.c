@@ -1,0 +1,189 @@
+/*
+ * connection.c: see connection.h.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "feed/clock.h"
+#include "feed/connection.h"
+#include "log.h"
+
+/*
+ * The text form of values must not depend on settings of the role or the database, or a change that is sent
+ * again would differ from itself. Timeouts meant for applications must not end the feed.
+ */
+#define PINNED_OPTIONS                                                                                       \
+	"-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c "             \
+	"TimeZone=UTC "                                                                                          \
+	"-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+
+static const char *options_of(enum connection_kind kind)
+{
+	return kind == CONNECTION_SQL ? PINNED_OPTIONS " -c statement_timeout=5s"
+								  : PINNED_OPTIONS " -c statement_timeout=0";
+}
+
+/* The user's own `options`, then the pinned ones: of two settings of one name the later wins. */
+static bool append_options(const char *conninfo, enum connection_kind kind, struct buffer *out,
+						   struct failure *failure)
+{
+	char *message = NULL;
+	PQconninfoOption *parsed = PQconninfoParse(conninfo, &message);
+	if (parsed == NULL) {
+		failure_set(failure, "conninfo: %s", message == NULL ? "out of memory" : message);
+		PQfreemem(message);
+		return false;
+	}
+	for (const PQconninfoOption *option = parsed; option->keyword != NULL; option++) {
+		if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
+			buffer_printf(out, "%s ", option->val);
+	}
+	buffer_append(out, options_of(kind), strlen(options_of(kind)) + 1);
+	PQconninfoFree(parsed);
+	return !out->failed || failure_set(failure, "out of memory");
+}
+
+/* What the server says unasked: a warning, or why it closes an idle connection. */
+static void log_notice(void *unused, const char *message)
+{
+	(void)unused;
+	log_line(LOG_LEVEL_INFO, "the server says: %s", message);
+}
+
+bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **ret_connection,
+					  struct failure *failure)
+{
+	struct buffer options = {0};
+	if (!append_options(conninfo, kind, &options, failure)) {
+		buffer_free(&options);
+		return false;
+	}
+	/* what stands before dbname can be overridden by conninfo, what stands behind it cannot */
+	const char *keywords[] = {"keepalives_idle",
+							  "keepalives_interval",
+							  "keepalives_count",
+							  "tcp_user_timeout",
+							  "fallback_application_name",
+							  "dbname",
+							  "options",
+							  "client_encoding",
+							  kind == CONNECTION_REPLICATION ? "replication" : NULL,
+							  NULL};
+	const char *values[] = {"10",     "10",         "3",    "30000",    "pg_changefeed",
+							conninfo, options.data, "UTF8", "database", NULL};
+	PGconn *connection = PQconnectStartParams(keywords, values, 1);
+
+	buffer_free(&options);
+	if (connection == NULL)
+		return failure_set(failure, "out of memory");
+	if (PQstatus(connection) == CONNECTION_BAD) {
+		failure_of_connection(failure, "cannot connect", connection);
+		PQfinish(connection);
+		return false;
+	}
+	PQsetNoticeProcessor(connection, log_notice, NULL);
+	*ret_connection = connection;
+	return true;
+}
+
+/* Waits until the socket is ready for `events`. False: the deadline has passed, or it is to stop. */
+static bool wait_for_socket(PGconn *connection, short events, int stop_fd, int64_t deadline,
+							struct failure *failure)
+{
+	for (;;) {
+		struct pollfd fds[] = {{.fd = stop_fd, .events = POLLIN},
+							   {.fd = PQsocket(connection), .events = events}};
+		int64_t now = clock_monotonic_us();
+		int ready = poll(fds, 2, deadline == INT64_MAX ? -1 : clock_poll_timeout(now, deadline));
+		if (ready < 0 && errno != EINTR)
+			return failure_set(failure, "poll: %s", strerror(errno));
+		if (ready > 0 && fds[0].revents != 0)
+			return failure_set(failure, "stopping");
+		if (ready > 0)
+			return true;
+		if (ready == 0 && clock_monotonic_us() >= deadline)
+			return failure_set(failure, "the server did not answer in time");
+	}
+}
+
+PGconn *connection_open(const char *conninfo, enum connection_kind kind, int stop_fd, struct failure *failure)
+{
+	int64_t deadline = clock_monotonic_us() + CONNECTION_TIMEOUT;
+	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+	PGconn *connection;
+
+	if (!connection_start(conninfo, kind, &connection, failure))
+		return NULL;
+	while (status != PGRES_POLLING_OK) {
+		short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+		if (!wait_for_socket(connection, events, stop_fd, deadline, failure))
+			break;
+		status = PQconnectPoll(connection);
+		if (status == PGRES_POLLING_FAILED) {
+			failure_of_connection(failure, "cannot connect", connection);
+			break;
+		}
+	}
+	if (status == PGRES_POLLING_OK)
+		return connection;
+	PQfinish(connection);
+	return NULL;
+}
+
+/* Takes the first result and waits for the end of the command; a COPY has no end yet. */
+static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, struct failure *failure)
+{
+	PGresult *first = NULL;
+	for (;;) {
+		while (PQisBusy(connection)) {
+			if (!wait_for_socket(connection, POLLIN, stop_fd, deadline, failure)) {
+				PQclear(first);
+				return NULL;
+			}
+			if (!PQconsumeInput(connection))
+				break; /* PQgetResult makes an error result of it */
+		}
+		PGresult *result = PQgetResult(connection);
+		if (result == NULL)
+			return first;
+		if (first != NULL) {
+			PQclear(result);
+			continue;
+		}
+		first = result;
+		if (PQresultStatus(first) == PGRES_COPY_BOTH)
+			return first;
+	}
+}
+
+PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, const char *what,
+						   const char *sql, int parameter_count, const char *const *parameters,
+						   struct failure *failure)
+{
+	int64_t deadline = timeout_us < 0 ? INT64_MAX : clock_monotonic_us() + timeout_us;
+	int sent = parameter_count == 0
+				   ? PQsendQuery(connection, sql)
+				   : PQsendQueryParams(connection, sql, parameter_count, NULL, parameters, NULL, NULL, 0);
+	if (!sent) {
+		failure_of_connection(failure, what, connection);
+		return NULL;
+	}
+	PGresult *result = take_result(connection, stop_fd, deadline, failure);
+	if (result == NULL)
+		return NULL;
+	ExecStatusType status = PQresultStatus(result);
+	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_BOTH)
+		return result;
+	failure_of_result(failure, what, result);
+	PQclear(result);
+	return NULL;
+}
+
+bool stop_asked(int stop_fd)
+{
+	struct pollfd fd = {.fd = stop_fd, .events = POLLIN};
+	return poll(&fd, 1, 0) > 0;
+}

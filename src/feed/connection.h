@@ -1,0 +1,50 @@
+/*
+ * connection.h: libpq without blocking: connections with the options that the feed relies on, and queries
+ * that a request to stop interrupts.
+ *
+ * Data in: a conninfo string of libpq, SQL. Data out: PGconn, PGresult. Every wait also watches `stop_fd`, a
+ * descriptor that becomes readable, and stays so, when the process is to end. Only the resolution of a host
+ * name blocks, inside libpq.
+ */
+#ifndef CHANGEFEED_CONNECTION_H
+#define CHANGEFEED_CONNECTION_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "feed/failure.h"
+
+enum connection_kind {
+	CONNECTION_SQL,         /* ordinary, with a statement timeout */
+	CONNECTION_REPLICATION, /* a walsender bound to the database */
+};
+
+/* How long to wait for a connection, and for an answer to a query, in microseconds. */
+enum { CONNECTION_TIMEOUT = 10 * 1000 * 1000 };
+
+/*
+ * Begins to connect; the caller owns *ret_connection and goes on with PQconnectPoll. Pinned, whatever
+ * conninfo and the role's settings say: the formats of dates, intervals, floats and bytea, the time zone, the
+ * encoding. Returns false if conninfo is malformed or memory is out.
+ */
+bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **ret_connection,
+					  struct failure *failure);
+
+/* Connects and waits for it, CONNECTION_TIMEOUT at most. Returns NULL on failure or when it is to stop. */
+PGconn *connection_open(const char *conninfo, enum connection_kind kind, int stop_fd,
+						struct failure *failure);
+
+/*
+ * Runs one command; `parameters` may be NULL if there are none (a replication connection knows no others).
+ * Returns a result that is the caller's, with the status PGRES_COMMAND_OK, PGRES_TUPLES_OK or
+ * PGRES_COPY_BOTH; NULL on failure, after `timeout_us` (negative: none), or when it is to stop. After a NULL
+ * for another reason than the server's error the connection is of no more use.
+ */
+PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, const char *what,
+						   const char *sql, int parameter_count, const char *const *parameters,
+						   struct failure *failure);
+
+/* True if the process was asked to end. */
+bool stop_asked(int stop_fd);
+
+#endif

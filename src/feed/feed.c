@@ -1,0 +1,448 @@
+/*
+ * feed.c: see feed.h. The state machine of enum feed_state, and the event loop of FEED_STREAMING.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "core/ring_file.h"
+#include "feed/catalog.h"
+#include "feed/clock.h"
+#include "feed/durability.h"
+#include "feed/feed.h"
+#include "feed/slot.h"
+#include "feed/stream.h"
+#include "log.h"
+
+enum {
+	FEEDBACK_INTERVAL = 1 * SECOND,
+	BACK_OFF_MIN = 100 * MILLISECOND,
+	BACK_OFF_MAX = 2 * SECOND,
+	STABLE_AFTER = 5 * SECOND, /* a stream that lived that long was no flash in the pan */
+	STOP_SYNC_MS = 300,
+	STOP_STREAM = 100 * MILLISECOND,
+};
+
+/* undefined_object: the stream decodes changes made when the publication did not exist */
+#define SQLSTATE_UNDEFINED_OBJECT "42704"
+
+struct feed {
+	const struct feed_options *options;
+	int stop_fd; /* readable, for ever, when the process is to end */
+	struct ring *ring;
+	struct ring_live *live;
+	struct ring_writer *writer;
+	struct durability durability;
+	struct catalog catalog;
+	struct server server;
+	struct stream *stream; /* in FEED_STREAMING */
+	enum feed_state state;
+	uint64_t announced_generation; /* of the catalog, that workers were woken for */
+	int64_t streaming_since;
+	int64_t feedback_at;
+	int64_t back_off;
+	bool confirm;                 /* more is durable than the slot knows */
+	bool publication_was_missing; /* when changes were made that the slot would have to decode */
+	bool flapping;                /* the last stream broke soon after it began: say nothing twice */
+	int shown_error;              /* of the disk, in live->message */
+	struct failure reported;      /* the last that was logged */
+};
+
+/*
+ * ---- state, for operators
+ */
+static bool may_follow(enum feed_state from, enum feed_state to)
+{
+	if (to == FEED_STOPPED || to == FEED_RETRYING)
+		return true;
+	if (to == FEED_CONNECTING)
+		return from == FEED_STOPPED || from == FEED_RETRYING;
+	return to == from + 1; /* CONNECTING, PREPARING, STREAMING */
+}
+
+static void transition(struct feed *feed, enum feed_state next, const char *message)
+{
+	assert(may_follow(feed->state, next));
+	feed->state = next;
+	atomic_store_explicit(&feed->live->feed_state, next, memory_order_relaxed);
+	atomic_store_explicit(&feed->live->feed_state_since_us, clock_realtime_us(), memory_order_relaxed);
+	live_message_set(&feed->live->message, message);
+}
+
+/* Logs a failure, but not again and again. */
+static void report(struct feed *feed, const struct failure *failure)
+{
+	if (strcmp(feed->reported.text, failure->text) == 0)
+		return;
+	feed->reported = *failure;
+	log_line(LOG_LEVEL_WARNING, "%s", failure->text);
+}
+
+/* What FEED_STREAMING says: that it streams, or what is wrong with the disk meanwhile. */
+static void describe_streaming(const struct feed *feed, char message[LIVE_MESSAGE_SIZE])
+{
+	if (feed->durability.error == 0)
+		snprintf(message, LIVE_MESSAGE_SIZE, "streaming from slot \"%s\"", feed->options->slot);
+	else
+		snprintf(message, LIVE_MESSAGE_SIZE, "cannot write the ring file: %s",
+				 strerror(feed->durability.error));
+}
+
+/*
+ * ---- waking workers
+ */
+
+/* Pairs with a worker that sets `sleeping`, seq_cst, and then looks again at everything it waits for. */
+static void wake_workers(struct feed *feed)
+{
+	const uint64_t one = 1;
+
+	atomic_thread_fence(memory_order_seq_cst);
+	for (int i = 0; i < LIVE_WORKERS_MAX; i++) {
+		_Atomic uint32_t *sleeping = &feed->live->workers[i].sleeping;
+		if (feed->options->worker_fds[i] < 0 || atomic_load_explicit(sleeping, memory_order_relaxed) == 0)
+			continue;
+		if (atomic_exchange(sleeping, 0) == 1 && write(feed->options->worker_fds[i], &one, sizeof(one)) < 0)
+			log_line(LOG_LEVEL_WARNING, "cannot wake worker %d: %s", i, strerror(errno));
+	}
+}
+
+/* Publishes what was appended; wakes workers for that, for a change of the catalog, or if `moved` says so. */
+static void announce(struct feed *feed, bool moved)
+{
+	uint64_t generation = atomic_load_explicit(&feed->live->catalog_generation, memory_order_relaxed);
+
+	moved = ring_writer_publish(feed->writer) || moved || generation != feed->announced_generation;
+	feed->announced_generation = generation;
+	if (moved)
+		wake_workers(feed);
+}
+
+/*
+ * ---- connecting and preparing
+ */
+static bool begin_history(struct feed *feed, const struct failure *reason, struct failure *failure)
+{
+	bool first = ring_writer_identity(feed->writer).system_identifier == 0;
+	uint64_t from = feed->server.confirmed_lsn;
+
+	/* the checkpoint under way would call what it made durable a part of the new history */
+	if (!durability_wait(&feed->durability, STOP_SYNC_MS))
+		return failure_set(failure, "waiting for the disk");
+	log_line(first ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+			 "the ring begins a new history at %" PRIX32 "/%" PRIX32 ": %s", (uint32_t)(from >> 32),
+			 (uint32_t)from, reason->text);
+	ring_writer_begin_history(feed->writer, &feed->server.identity, from);
+	durability_forget(&feed->durability);
+	announce(feed, true);
+	return true;
+}
+
+/* With the replication connection open: everything up to the first byte of the stream. */
+static bool start_stream(struct feed *feed, PGconn *connection, struct failure *failure)
+{
+	struct server *server = &feed->server;
+	struct failure reason;
+
+	if (!server_identify(server, connection, feed->stop_fd, failure))
+		return false;
+	if (!server->slot_exists || server->slot_unusable != NULL)
+		live_message_set(&feed->live->message,
+						 "creating the replication slot, which waits for all transactions that are writing");
+	if (!slot_ensure(server, connection, feed->stop_fd, failure))
+		return false;
+	feed->publication_was_missing = false;
+	if (history_misfit(server, feed->writer, &reason) && !begin_history(feed, &reason, failure))
+		return false;
+	uint64_t from = ring_writer_streamed_lsn(feed->writer);
+	if (!slot_start(server, connection, feed->stop_fd, from, failure))
+		return false;
+	feed->stream =
+		stream_open(connection, feed->writer, feed->live, &feed->catalog, from, server->confirmed_lsn);
+	return feed->stream != NULL || failure_set(failure, "out of memory");
+}
+
+static bool prepare(struct feed *feed, struct failure *failure)
+{
+	struct server *server = &feed->server;
+
+	*server = (struct server){0};
+	snprintf(server->slot, sizeof(server->slot), "%s", feed->options->slot);
+	snprintf(server->publication, sizeof(server->publication), "%s", feed->options->publication);
+	if (!server_inspect(server, &feed->catalog, failure))
+		return false;
+	if (feed->publication_was_missing)
+		server->slot_unusable = "it would have to decode changes made when the publication did not exist";
+	PGconn *connection =
+		connection_open(feed->options->conninfo, CONNECTION_REPLICATION, feed->stop_fd, failure);
+	if (connection == NULL)
+		return server->may_replicate || stop_asked(feed->stop_fd)
+				   ? false
+				   : failure_set(failure, "role \"%s\" may not replicate: ALTER ROLE \"%s\" REPLICATION;",
+								 server->role, server->role);
+	if (start_stream(feed, connection, failure))
+		return true;
+	PQfinish(connection);
+	return false;
+}
+
+/* From nothing to FEED_STREAMING. */
+static bool connect_feed(struct feed *feed, struct failure *failure)
+{
+	char message[LIVE_MESSAGE_SIZE];
+
+	transition(feed, FEED_CONNECTING, "connecting to PostgreSQL");
+	if (!catalog_settle(&feed->catalog, failure))
+		return false;
+	transition(feed, FEED_PREPARING, "looking at publication and slot");
+	if (!prepare(feed, failure))
+		return false;
+	if (feed->streaming_since != 0)
+		atomic_fetch_add_explicit(&feed->live->reconnects_total, 1, memory_order_relaxed);
+	feed->streaming_since = clock_monotonic_us();
+	feed->feedback_at = 0;
+	catalog_want_refresh(&feed->catalog);
+	describe_streaming(feed, message);
+	transition(feed, FEED_STREAMING, message);
+	if (!feed->flapping)
+		log_line(LOG_LEVEL_INFO, "%s, in database \"%s\"", message, feed->server.identity.database);
+	return true;
+}
+
+/*
+ * ---- streaming
+ */
+enum wait_fd { WAIT_STOP, WAIT_DISK, WAIT_STREAM, WAIT_CATALOG, WAIT_REFRESH, WAIT_COUNT };
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Says that the disk refuses, and that it does not any more, once each. */
+static void show_disk(struct feed *feed)
+{
+	char message[LIVE_MESSAGE_SIZE];
+
+	if (feed->durability.error == feed->shown_error)
+		return;
+	feed->shown_error = feed->durability.error;
+	describe_streaming(feed, message);
+	live_message_set(&feed->live->message, message);
+	if (feed->shown_error == 0)
+		log_line(LOG_LEVEL_INFO, "the ring file can be written again");
+	else
+		log_line(LOG_LEVEL_ERROR, "%s", message);
+}
+
+static bool give_feedback(struct feed *feed, int64_t now, struct failure *failure)
+{
+	if (!feed->confirm && !stream_reply_asked(feed->stream) && now < feed->feedback_at)
+		return true;
+	feed->confirm = false;
+	feed->feedback_at = now + FEEDBACK_INTERVAL;
+	return stream_feedback(feed->stream, durability_lsn(&feed->durability), failure);
+}
+
+/* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to stop.
+ */
+static bool wait_for_events(struct feed *feed, enum stream_step step)
+{
+	struct pollfd fds[WAIT_COUNT] = {
+		[WAIT_STOP] = {.fd = feed->stop_fd, .events = POLLIN},
+		[WAIT_DISK] = {.fd = durability_fd(&feed->durability), .events = POLLIN},
+		/* without room in the ring, TCP holds the server back */
+		[WAIT_STREAM] = {.fd = step == STREAM_BLOCKED ? -1 : stream_socket(feed->stream), .events = POLLIN},
+		[WAIT_REFRESH] = {.fd = feed->options->refresh_fd, .events = POLLIN},
+	};
+	fds[WAIT_CATALOG].fd = catalog_poll(&feed->catalog, &fds[WAIT_CATALOG].events);
+	if (stream_wants_to_write(feed->stream))
+		fds[WAIT_STREAM].events |= POLLOUT;
+
+	int64_t now = clock_monotonic_us();
+	int64_t deadline = earlier(
+		feed->feedback_at, earlier(durability_deadline(&feed->durability), catalog_deadline(&feed->catalog)));
+	int ready = poll(fds, WAIT_COUNT, step == STREAM_MORE ? 0 : clock_poll_timeout(now, deadline));
+	if (ready > 0 && fds[WAIT_STOP].revents != 0)
+		return false;
+
+	uint64_t count;
+	if (ready > 0 && fds[WAIT_DISK].revents != 0)
+		feed->confirm = durability_finish(&feed->durability) || feed->confirm;
+	if (ready > 0 && fds[WAIT_REFRESH].revents != 0 &&
+		read(feed->options->refresh_fd, &count, sizeof(count)) > 0)
+		catalog_want_refresh(&feed->catalog);
+	if (catalog_step(&feed->catalog, ready > 0 && fds[WAIT_CATALOG].revents != 0, clock_monotonic_us()))
+		announce(feed, true);
+	return true;
+}
+
+/* One turn of the loop after another, until the stream breaks (false) or it is to stop (true). */
+static bool run_stream(struct feed *feed, struct failure *failure)
+{
+	for (;;) {
+		enum stream_step step = stream_step(feed->stream, failure);
+		announce(feed, false);
+		if (step == STREAM_FAILED)
+			return false;
+		int64_t now = clock_monotonic_us();
+		durability_step(&feed->durability, step == STREAM_BLOCKED, now);
+		show_disk(feed);
+		/* a stream that nobody reads would hold up the server's shutdown */
+		if (step == STREAM_BLOCKED && feed->durability.error != 0)
+			return failure_set(failure, "the ring is full until its file can be written: %s",
+							   strerror(feed->durability.error));
+		if (!give_feedback(feed, now, failure))
+			return false;
+		if (!wait_for_events(feed, step))
+			return true;
+	}
+}
+
+static void close_stream(struct feed *feed, const struct failure *failure)
+{
+	int64_t lived = clock_monotonic_us() - feed->streaming_since;
+
+	feed->flapping = lived < STABLE_AFTER;
+	if (!feed->flapping) {
+		feed->reported.text[0] = 0;
+		feed->back_off = BACK_OFF_MIN;
+	}
+	if (strcmp(failure->sqlstate, SQLSTATE_UNDEFINED_OBJECT) == 0)
+		feed->publication_was_missing = true;
+	stream_close(feed->stream);
+	feed->stream = NULL;
+}
+
+/*
+ * ---- retrying
+ */
+
+/* Waits before the next attempt, and until the disk works again if it does not. Returns false if it is to
+ * stop. */
+static bool wait_to_retry(struct feed *feed)
+{
+	int64_t now = clock_monotonic_us();
+	int64_t until = now + feed->back_off;
+
+	feed->back_off = earlier(feed->back_off * 2, BACK_OFF_MAX);
+	for (; now < until || feed->durability.error != 0; now = clock_monotonic_us()) {
+		struct pollfd fds[] = {{.fd = feed->stop_fd, .events = POLLIN},
+							   {.fd = durability_fd(&feed->durability), .events = POLLIN}};
+		durability_step(&feed->durability, false, now);
+		int64_t deadline = durability_deadline(&feed->durability);
+		if (now < until)
+			deadline = earlier(deadline, until);
+		if (poll(fds, 2, clock_poll_timeout(now, deadline)) <= 0)
+			continue;
+		if (fds[0].revents != 0)
+			return false;
+		durability_finish(&feed->durability);
+	}
+	return true;
+}
+
+/* Keeps the stream up until it is to stop. */
+static void run_until_stop(struct feed *feed)
+{
+	struct failure failure;
+
+	for (;;) {
+		failure_set(&failure, "stopping");
+		if (connect_feed(feed, &failure)) {
+			if (run_stream(feed, &failure))
+				return;
+			close_stream(feed, &failure);
+		}
+		if (stop_asked(feed->stop_fd))
+			return;
+		report(feed, &failure);
+		transition(feed, FEED_RETRYING, failure.text);
+		if (!wait_to_retry(feed))
+			return;
+	}
+}
+
+/*
+ * ---- the process
+ */
+
+/* A descriptor that becomes readable with SIGTERM or SIGINT. It is never read, so it stays readable. */
+static int open_stop_fd(void)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
+		return -1;
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &signals, SFD_CLOEXEC);
+}
+
+static bool open_feed(struct feed *feed, const struct feed_options *options)
+{
+	*feed = (struct feed){.options = options, .state = FEED_STOPPED, .back_off = BACK_OFF_MIN};
+	feed->stop_fd = open_stop_fd();
+	if (feed->stop_fd < 0) {
+		log_line(LOG_LEVEL_ERROR, "cannot wait for signals: %s", strerror(errno));
+		return false;
+	}
+	enum ring_file_error error = ring_file_open(options->ring_file, RING_ACCESS_WRITER, &feed->ring);
+	if (error != RING_FILE_OK) {
+		log_line(LOG_LEVEL_ERROR, "cannot open ring file \"%s\": %s", options->ring_file,
+				 ring_file_error_text(error));
+		return false;
+	}
+	feed->live = ring_file_live(feed->ring);
+	feed->writer = ring_writer_open(feed->ring);
+	if (feed->writer == NULL || !durability_start(&feed->durability, feed->ring, feed->writer)) {
+		log_line(LOG_LEVEL_ERROR, "cannot start: %s", strerror(errno));
+		return false;
+	}
+	catalog_init(&feed->catalog, options->conninfo, options->publication, feed->stop_fd, feed->ring,
+				 feed->writer);
+	atomic_store_explicit(&feed->live->feed_pid, getpid(), memory_order_relaxed);
+	transition(feed, FEED_STOPPED, "starting");
+	return true;
+}
+
+static void close_feed(struct feed *feed)
+{
+	struct failure failure;
+
+	announce(feed, false);
+	bool synced = durability_stop(&feed->durability, STOP_SYNC_MS);
+	if (feed->stream != NULL) {
+		if (stream_feedback(feed->stream, durability_lsn(&feed->durability), &failure))
+			stream_end(feed->stream, STOP_STREAM);
+		stream_close(feed->stream);
+	}
+	catalog_close(&feed->catalog);
+	transition(feed, FEED_STOPPED, "stopped");
+	atomic_store_explicit(&feed->live->feed_pid, 0, memory_order_relaxed);
+	if (!synced)
+		return;
+	ring_writer_close(feed->writer);
+	ring_file_close(feed->ring);
+	close(feed->stop_fd);
+}
+
+int feed_run(const struct feed_options *options)
+{
+	static struct feed feed;
+
+	log_open("feed");
+	if (!open_feed(&feed, options))
+		return EXIT_FAILURE;
+	run_until_stop(&feed);
+	close_feed(&feed);
+	return EXIT_SUCCESS;
+}

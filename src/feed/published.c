@@ -1,0 +1,122 @@
+/*
+ * published.c: see published.h.
+ */
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "feed/arena.h"
+#include "feed/published.h"
+#include "log.h"
+
+/*
+ * One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. A
+ * standby has no insert position: there what was received is the end of the WAL.
+ */
+const char published_query[] =
+	"SELECT CASE WHEN pg_catalog.pg_is_in_recovery()"
+	"         THEN COALESCE(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"
+	"         ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn,"
+	"       t.schemaname, t.tablename"
+	"  FROM (VALUES ($1::pg_catalog.name)) publication (name)"
+	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = publication.name"
+	"  ORDER BY t.schemaname, t.tablename";
+
+enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE };
+
+static uint64_t fingerprint_of(const PGresult *result)
+{
+	XXH64_hash_t hash = 1;
+	for (int row = 0; row < PQntuples(result); row++) {
+		for (int column = COLUMN_SCHEMA; column <= COLUMN_TABLE; column++) {
+			int size =
+				PQgetlength(result, row, column) + 1; /* with the 0, which tells 'ab','c' from 'a','bc' */
+			hash = XXH3_64bits_withSeed(PQgetvalue(result, row, column), (size_t)size, hash);
+		}
+	}
+	return hash == 0 ? 1 : hash;
+}
+
+static void move_generation(struct published *published)
+{
+	atomic_fetch_add_explicit(&published->live->catalog_generation, 1, memory_order_release);
+}
+
+static uint32_t collection_of(struct published *published, struct bytes schema, struct bytes name)
+{
+	uint32_t id = ring_writer_collection(published->writer, schema, name);
+	if (id == UINT32_MAX && !published->full) {
+		published->full = true;
+		log_line(LOG_LEVEL_WARNING,
+				 "the ring has no room for the names of more tables, \"%.*s\" is left out: make it larger",
+				 (int)name.size, name.data);
+	}
+	return id;
+}
+
+static bool is_published(const struct published *published, uint32_t id)
+{
+	struct collection collection;
+	return ring_collection(published->ring, id, &collection) && collection.published;
+}
+
+static bool set_published(struct published *published, uint32_t id, bool wanted)
+{
+	if (is_published(published, id) == wanted)
+		return false;
+	ring_writer_set_published(published->writer, id, wanted);
+	return true;
+}
+
+/* Publishes what the answer names and nothing else. Returns true if that changed anything. */
+static bool apply_tables(struct published *published, const PGresult *result)
+{
+	struct arena arena = {0};
+	int row_count = PQntuples(result);
+	uint32_t *ids = arena_alloc(&arena, (size_t)row_count * sizeof(*ids));
+	bool changed = false;
+
+	for (int row = 0; row < row_count; row++) {
+		ids[row] = UINT32_MAX;
+		if (!PQgetisnull(result, row, COLUMN_TABLE))
+			ids[row] = collection_of(published, bytes_of(PQgetvalue(result, row, COLUMN_SCHEMA)),
+									 bytes_of(PQgetvalue(result, row, COLUMN_TABLE)));
+	}
+	uint32_t count = ring_collection_count(published->ring);
+	bool *wanted = arena_alloc(&arena, count * sizeof(*wanted));
+	for (int row = 0; row < row_count; row++)
+		if (ids[row] < count)
+			wanted[ids[row]] = true;
+	for (uint32_t id = 0; id < count; id++)
+		changed = set_published(published, id, wanted[id]) || changed;
+	arena_free(&arena);
+	return changed;
+}
+
+bool published_apply(struct published *published, const PGresult *result)
+{
+	struct ring_live *live = published->live;
+	uint64_t history = atomic_load_explicit(&live->history, memory_order_relaxed);
+	uint64_t fingerprint = fingerprint_of(result);
+	bool changed = false;
+
+	if (fingerprint != published->fingerprint || history != published->history) {
+		changed = apply_tables(published, result);
+		published->fingerprint = fingerprint;
+		published->history = history;
+		if (changed)
+			move_generation(published);
+	}
+	uint64_t server_lsn = strtoull(PQgetvalue(result, 0, COLUMN_LSN), NULL, 10);
+	atomic_store_explicit(&live->server_lsn, server_lsn, memory_order_relaxed);
+	return changed;
+}
+
+uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name)
+{
+	uint32_t id = collection_of(published, schema, name);
+	if (id != UINT32_MAX && set_published(published, id, true)) {
+		published->fingerprint = 0;
+		move_generation(published);
+	}
+	return id;
+}

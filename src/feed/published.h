@@ -1,0 +1,38 @@
+/*
+ * published.h: which tables the publication holds, and where the server's WAL ends: what is asked of the
+ * catalog again and again, and how the answer reaches the readers of the ring.
+ *
+ * Data in: the result of published_query(). Data out: the ring's collections and their `published`,
+ * live->catalog_generation (moved only when something changed), live->server_lsn.
+ */
+#ifndef CHANGEFEED_PUBLISHED_H
+#define CHANGEFEED_PUBLISHED_H
+
+#include <libpq-fe.h>
+
+#include "core/ring_file.h"
+#include "core/ring_writer.h"
+
+struct published {
+	struct ring *ring;
+	struct ring_live *live;
+	struct ring_writer *writer;
+	uint64_t fingerprint; /* of the last answer that was applied, 0: whatever comes is news */
+	uint64_t history;     /* in which it was applied */
+	bool full;            /* the ring's table of collections is, and the log says so */
+};
+
+/* The query; its one parameter is the publication's name. */
+extern const char published_query[];
+
+/* Applies an answer. Returns true if what is published changed. */
+bool published_apply(struct published *published, const PGresult *result);
+
+/*
+ * The number of the collection of a table that the stream names, made and marked as published if it was not:
+ * a table can send its first changes before the catalog was asked. UINT32_MAX when the ring has no room for
+ * its name.
+ */
+uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name);
+
+#endif

@@ -1,0 +1,212 @@
+/*
+ * relation.c: see relation.h. The cache is a hash table with open addressing; tables never leave it, because
+ * a new connection begins with a new cache.
+ */
+#include <stdlib.h>
+
+#include "feed/relation.h"
+
+enum { CACHE_START = 64 };
+
+struct relation_cache {
+	struct relation **slots; /* capacity of them, a power of two, at most half full */
+	size_t capacity;
+	size_t count;
+};
+
+/*
+ * ---- one relation
+ */
+static struct bytes pack_string(struct arena *arena, struct bytes text)
+{
+	struct buffer buffer = {0};
+	msgpack_packer packer;
+	msgpack_packer_init(&packer, &buffer, buffer_msgpack_write);
+	msgpack_pack_str(&packer, text.size);
+	msgpack_pack_str_body(&packer, text.data, text.size);
+	struct bytes packed = arena_copy(arena, buffer_bytes(&buffer));
+	buffer_free(&buffer);
+	return packed;
+}
+
+static struct bytes pack_key(struct relation *relation)
+{
+	struct buffer buffer = {0};
+	msgpack_packer packer;
+	msgpack_packer_init(&packer, &buffer, buffer_msgpack_write);
+	msgpack_pack_array(&packer, relation->key_count);
+	for (unsigned i = 0; i < relation->key_count; i++)
+		buffer_append_bytes(&buffer, relation->columns[relation->key[i]].packed_name);
+	struct bytes packed = arena_copy(&relation->arena, buffer_bytes(&buffer));
+	buffer_free(&buffer);
+	return packed;
+}
+
+static struct relation *relation_new(const struct pgoutput_message *message)
+{
+	struct arena arena = {0};
+	struct relation *relation = arena_alloc(&arena, sizeof(*relation));
+
+	relation->oid = message->relation.oid;
+	relation->schema = arena_copy(&arena, message->relation.schema);
+	relation->name = arena_copy(&arena, message->relation.name);
+	relation->replica_identity = message->relation.replica_identity;
+	relation->column_count = message->relation.column_count;
+	relation->columns = arena_alloc(&arena, relation->column_count * sizeof(*relation->columns));
+	relation->key = arena_alloc(&arena, relation->column_count * sizeof(*relation->key));
+	for (unsigned i = 0; i < relation->column_count; i++) {
+		const struct pgoutput_column *from = &message->relation.columns[i];
+		relation->columns[i] = (struct relation_column){
+			.name = arena_copy(&arena, from->name),
+			.packed_name = pack_string(&arena, from->name),
+			.type_oid = from->type_oid,
+			.type = type_builtin(from->type_oid),
+			.is_identity = from->is_identity,
+		};
+	}
+	relation->arena = arena;
+	return relation;
+}
+
+static void relation_free(struct relation *relation)
+{
+	struct arena arena = relation->arena; /* which owns the relation, too */
+	arena_free(&arena);
+}
+
+static unsigned count_identity(const struct relation *relation)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < relation->column_count; i++)
+		count += relation->columns[i].is_identity;
+	return count;
+}
+
+struct relation_lacks relation_lacks(const struct relation *relation)
+{
+	struct relation_lacks lacks = {
+		.primary_key = relation->replica_identity != 'd' || count_identity(relation) > 1,
+	};
+	for (unsigned i = 0; i < relation->column_count; i++)
+		lacks.types = lacks.types || relation->columns[i].type == NULL;
+	return lacks;
+}
+
+/* Takes these columns as the key, in this order, if all of them are sent. */
+static bool choose_named(struct relation *relation, const struct bytes *names, unsigned count)
+{
+	if (count == 0 || count > relation->column_count)
+		return false;
+	for (unsigned k = 0; k < count; k++) {
+		unsigned i = 0;
+		while (i < relation->column_count && !bytes_equal(relation->columns[i].name, names[k]))
+			i++;
+		if (i == relation->column_count ||
+			(relation->replica_identity == 'd' && !relation->columns[i].is_identity))
+			return false;
+		relation->key[k] = i;
+	}
+	relation->key_count = count;
+	return true;
+}
+
+static void choose_identity(struct relation *relation)
+{
+	relation->key_count = 0;
+	for (unsigned i = 0; i < relation->column_count; i++)
+		if (relation->columns[i].is_identity)
+			relation->key[relation->key_count++] = i;
+}
+
+void relation_complete(struct relation *relation, const struct bytes *primary_key, unsigned count)
+{
+	bool by_identity = relation->replica_identity == 'd' || (relation->replica_identity == 'i' && count == 0);
+	bool other_key = relation->replica_identity == 'd' && count != count_identity(relation);
+
+	if ((other_key || !choose_named(relation, primary_key, count)) && by_identity)
+		choose_identity(relation);
+	relation->packed_key = pack_key(relation);
+	for (unsigned i = 0; i < relation->column_count; i++) {
+		static const struct type text = {.kind = TYPE_TEXT};
+		if (relation->columns[i].type == NULL)
+			relation->columns[i].type = &text;
+	}
+}
+
+void relation_reopen(struct relation *relation)
+{
+	relation->key_count = 0;
+	relation->unsettled_xid = 0;
+	for (unsigned i = 0; i < relation->column_count; i++)
+		relation->columns[i].type = type_builtin(relation->columns[i].type_oid);
+}
+
+/*
+ * ---- the cache
+ */
+struct relation_cache *relation_cache_new(void)
+{
+	struct relation_cache *cache = calloc(1, sizeof(*cache));
+	if (cache == NULL)
+		return NULL;
+	cache->capacity = CACHE_START;
+	cache->slots = calloc(cache->capacity, sizeof(struct relation *));
+	if (cache->slots == NULL) {
+		free(cache);
+		return NULL;
+	}
+	return cache;
+}
+
+void relation_cache_free(struct relation_cache *cache)
+{
+	if (cache == NULL)
+		return;
+	for (size_t i = 0; i < cache->capacity; i++)
+		if (cache->slots[i] != NULL)
+			relation_free(cache->slots[i]);
+	free(cache->slots);
+	free(cache);
+}
+
+/* Where this OID is, or the free slot where it belongs. */
+static struct relation **find_slot(struct relation **slots, size_t capacity, uint32_t oid)
+{
+	size_t i = (oid * UINT32_C(2654435761)) & (capacity - 1); /* Knuth's multiplicative hash */
+	while (slots[i] != NULL && slots[i]->oid != oid)
+		i = (i + 1) & (capacity - 1);
+	return &slots[i];
+}
+
+static bool cache_grow(struct relation_cache *cache)
+{
+	size_t capacity = cache->capacity * 2;
+	struct relation **slots = calloc(capacity, sizeof(struct relation *));
+	if (slots == NULL)
+		return false;
+	for (size_t i = 0; i < cache->capacity; i++)
+		if (cache->slots[i] != NULL)
+			*find_slot(slots, capacity, cache->slots[i]->oid) = cache->slots[i];
+	free(cache->slots);
+	cache->slots = slots;
+	cache->capacity = capacity;
+	return true;
+}
+
+struct relation *relation_cache_put(struct relation_cache *cache, const struct pgoutput_message *message)
+{
+	if (cache->count * 2 >= cache->capacity && !cache_grow(cache))
+		return NULL;
+	struct relation **slot = find_slot(cache->slots, cache->capacity, message->relation.oid);
+	if (*slot != NULL)
+		relation_free(*slot);
+	else
+		cache->count++;
+	*slot = relation_new(message);
+	return *slot;
+}
+
+struct relation *relation_cache_get(const struct relation_cache *cache, uint32_t oid)
+{
+	return *find_slot(cache->slots, cache->capacity, oid);
+}

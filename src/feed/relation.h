@@ -1,0 +1,78 @@
+/*
+ * relation.h: what the stream has said about the published tables, and the cache that remembers it.
+ *
+ * Data in: Relation messages (pgoutput.h), and what only the catalog knows: types that are not built in and
+ * the primary key. Data out: everything that row.c needs to pack a row, prepared once.
+ *
+ *   relation_cache_put()  a new version: names, identity, built-in types
+ *   relation_lacks()      what is to be asked of the catalog
+ *   relation_complete()   with the answer; from then on the relation can be used
+ *
+ * A version is replaced as a whole when its Relation message comes again, so nothing in it is ever stale by
+ * itself. It deliberately does not talk to the server.
+ */
+#ifndef CHANGEFEED_RELATION_H
+#define CHANGEFEED_RELATION_H
+
+#include "core/bytes.h"
+#include "core/pgoutput.h"
+#include "core/value.h"
+#include "feed/arena.h"
+
+struct relation_column {
+	struct bytes name;        /* 0-terminated */
+	struct bytes packed_name; /* the same as a MessagePack str */
+	uint32_t type_oid;
+	const struct type *type; /* NULL: to be asked of the catalog */
+	bool is_identity;
+};
+
+struct relation {
+	uint32_t oid;
+	uint32_t collection; /* set by the stream, the cache does not use it */
+	struct bytes schema;
+	struct bytes name;
+	char replica_identity;
+	uint32_t unsettled_xid; /* the catalog was asked before this transaction was visible: ask again in
+							   another; else 0 */
+	unsigned column_count;
+	struct relation_column *columns;
+	unsigned key_count;
+	unsigned *key;           /* indexes of columns, in the key's order */
+	struct bytes packed_key; /* MessagePack array of their names */
+	struct arena arena;      /* owns all of the above, and types from the catalog */
+};
+
+struct relation_lacks {
+	bool types;
+	bool primary_key;
+};
+
+/* What the Relation message left open. Identity 'd' names the key's columns, but not their order. */
+struct relation_lacks relation_lacks(const struct relation *relation);
+
+/*
+ * Chooses the key and prepares it: `primary_key` are the names of the catalog's primary key in its order
+ * (none: count 0). With identity 'd' the stream's own flags win if they name other columns, because the
+ * catalog may be ahead of the stream; without a primary key the replica identity's index serves. Types that
+ * are still NULL become text.
+ */
+void relation_complete(struct relation *relation, const struct bytes *primary_key, unsigned count);
+
+/* Forgets what came from the catalog, to ask it again. */
+void relation_reopen(struct relation *relation);
+
+struct relation_cache;
+
+/* Returns NULL out of memory. */
+struct relation_cache *relation_cache_new(void);
+void relation_cache_free(struct relation_cache *cache);
+
+/* Makes a version from a Relation message, instead of any older one of that table. The cache owns it. NULL
+ * out of memory. */
+struct relation *relation_cache_put(struct relation_cache *cache, const struct pgoutput_message *message);
+
+/* Returns NULL if no Relation message has come for this OID. */
+struct relation *relation_cache_get(const struct relation_cache *cache, uint32_t oid);
+
+#endif

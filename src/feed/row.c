@@ -1,0 +1,200 @@
+/*
+ * row.c: see row.h. The packer writes straight into the body, so bytes that were packed before, as the names
+ * of columns, are appended between its calls.
+ */
+#include "core/change.h"
+#include "core/json.h"
+#include "feed/row.h"
+
+struct row {
+	const struct relation *relation;
+	const struct pgoutput_tuple *old_row;
+	const struct pgoutput_tuple *new_row;
+	struct buffer *body;
+	msgpack_packer packer;
+};
+
+/* A column's value in a tuple, or NULL where the tuple does not have it. SQL's null is a value. */
+static const struct pgoutput_datum *tuple_value(const struct relation *relation,
+												const struct pgoutput_tuple *tuple, unsigned column)
+{
+	if (!tuple->present || (tuple->key_only && !relation->columns[column].is_identity))
+		return NULL;
+	const struct pgoutput_datum *datum = &tuple->columns[column];
+	return datum->kind == PGOUTPUT_UNCHANGED ? NULL : datum;
+}
+
+/* A column's value after the change; before it, if that is the same or all there is. */
+static const struct pgoutput_datum *current_value(const struct row *row, unsigned column)
+{
+	const struct pgoutput_datum *datum = tuple_value(row->relation, row->new_row, column);
+	return datum != NULL ? datum : tuple_value(row->relation, row->old_row, column);
+}
+
+static void pack_datum(msgpack_packer *packer, const struct type *type, const struct pgoutput_datum *datum)
+{
+	if (datum->kind == PGOUTPUT_NULL)
+		msgpack_pack_nil(packer);
+	else
+		value_pack(packer, type, datum->text);
+}
+
+static void pack_text(msgpack_packer *packer, struct bytes text)
+{
+	msgpack_pack_str(packer, text.size);
+	msgpack_pack_str_body(packer, text.data, text.size);
+}
+
+/*
+ * ---- document_id
+ */
+static void append_json(struct buffer *json, struct buffer *packed, const struct type *type,
+						const struct pgoutput_datum *datum)
+{
+	msgpack_packer packer;
+	msgpack_unpacked unpacked;
+
+	buffer_clear(packed);
+	msgpack_packer_init(&packer, packed, buffer_msgpack_write);
+	pack_datum(&packer, type, datum);
+	msgpack_unpacked_init(&unpacked);
+	if (msgpack_unpack_next(&unpacked, packed->data, packed->size, NULL) == MSGPACK_UNPACK_SUCCESS)
+		json_append_value(json, &unpacked.data, (struct json_options){0});
+	else
+		json->failed = true;
+	msgpack_unpacked_destroy(&unpacked);
+}
+
+/* The values of a composite key as to_jsonb gives them, in an array, as text. */
+static void pack_composite_id(struct row *row, struct row_scratch *scratch)
+{
+	const struct relation *relation = row->relation;
+
+	buffer_clear(&scratch->json);
+	for (unsigned k = 0; k < relation->key_count; k++) {
+		unsigned column = relation->key[k];
+		buffer_append_char(&scratch->json, k == 0 ? '[' : ',');
+		append_json(&scratch->json, &scratch->packed, relation->columns[column].type,
+					current_value(row, column));
+	}
+	buffer_append_char(&scratch->json, ']');
+	row->body->failed = row->body->failed || scratch->json.failed;
+	pack_text(&row->packer, buffer_bytes(&scratch->json));
+}
+
+static void pack_document_id(struct row *row, struct row_scratch *scratch)
+{
+	const struct relation *relation = row->relation;
+	const struct pgoutput_datum *datum = NULL;
+
+	for (unsigned k = 0; k < relation->key_count; k++) {
+		datum = current_value(row, relation->key[k]);
+		if (datum == NULL)
+			break;
+	}
+	if (datum == NULL || (relation->key_count == 1 && datum->kind == PGOUTPUT_NULL))
+		msgpack_pack_nil(&row->packer);
+	else if (relation->key_count == 1)
+		pack_text(&row->packer, datum->text);
+	else
+		pack_composite_id(row, scratch);
+}
+
+/*
+ * ---- new, old, unchanged
+ */
+static void pack_column(struct row *row, unsigned column, const struct pgoutput_datum *datum)
+{
+	buffer_append_bytes(row->body, row->relation->columns[column].packed_name);
+	pack_datum(&row->packer, row->relation->columns[column].type, datum);
+}
+
+static unsigned count_missing(const struct row *row)
+{
+	unsigned missing = 0;
+	for (unsigned i = 0; row->new_row->present && i < row->relation->column_count; i++)
+		missing += current_value(row, i) == NULL;
+	return missing;
+}
+
+static void pack_new(struct row *row, unsigned missing)
+{
+	msgpack_pack_map(&row->packer, row->relation->column_count - missing);
+	for (unsigned i = 0; i < row->relation->column_count; i++) {
+		const struct pgoutput_datum *datum = current_value(row, i);
+		if (datum != NULL)
+			pack_column(row, i, datum);
+	}
+}
+
+static void pack_old(struct row *row)
+{
+	const struct relation *relation = row->relation;
+	unsigned present = 0;
+
+	for (unsigned i = 0; i < relation->column_count; i++)
+		present += tuple_value(relation, row->old_row, i) != NULL;
+	msgpack_pack_map(&row->packer, present);
+	for (unsigned i = 0; i < relation->column_count; i++) {
+		const struct pgoutput_datum *datum = tuple_value(relation, row->old_row, i);
+		if (datum != NULL)
+			pack_column(row, i, datum);
+	}
+}
+
+static void pack_unchanged(struct row *row, unsigned missing)
+{
+	msgpack_pack_array(&row->packer, missing);
+	for (unsigned i = 0; i < row->relation->column_count; i++)
+		if (current_value(row, i) == NULL)
+			buffer_append_bytes(row->body, row->relation->columns[i].packed_name);
+}
+
+static bool tuple_fits(const struct relation *relation, const struct pgoutput_tuple *tuple)
+{
+	return !tuple->present || tuple->column_count == relation->column_count;
+}
+
+bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_row,
+			  const struct pgoutput_tuple *new_row, struct row_scratch *scratch, struct buffer *body)
+{
+	struct row row = {.relation = relation, .old_row = old_row, .new_row = new_row, .body = body};
+
+	if (!tuple_fits(relation, old_row) || !tuple_fits(relation, new_row) ||
+		!(old_row->present || new_row->present))
+		return false;
+	unsigned missing = count_missing(&row);
+	/* elements at the end that are nil or empty are left out, see change.h */
+	unsigned size = missing > 0 ? BODY_UNCHANGED + 1 : old_row->present ? BODY_OLD + 1 : BODY_NEW + 1;
+
+	buffer_clear(body);
+	msgpack_packer_init(&row.packer, body, buffer_msgpack_write);
+	msgpack_pack_array(&row.packer, size);
+	pack_document_id(&row, scratch);
+	buffer_append_bytes(body, relation->packed_key);
+	if (new_row->present)
+		pack_new(&row, missing);
+	else
+		msgpack_pack_nil(&row.packer);
+	if (old_row->present)
+		pack_old(&row);
+	else if (size > BODY_OLD)
+		msgpack_pack_nil(&row.packer);
+	if (missing > 0)
+		pack_unchanged(&row, missing);
+	return true;
+}
+
+void row_pack_none(struct buffer *body)
+{
+	msgpack_packer packer;
+	buffer_clear(body);
+	msgpack_packer_init(&packer, body, buffer_msgpack_write);
+	msgpack_pack_array(&packer, 0);
+}
+
+void row_scratch_free(struct row_scratch *scratch)
+{
+	buffer_free(&scratch->packed);
+	buffer_free(&scratch->json);
+}

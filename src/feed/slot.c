@@ -1,0 +1,304 @@
+/*
+ * slot.c: see slot.h. Commands: PostgreSQL's documentation, "Streaming Replication Protocol"
+ * (protocol-replication.html).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "feed/slot.h"
+#include "log.h"
+
+/* PostgreSQL's H/L notation of an LSN, for printf. */
+#define LSN_FORMAT     "%" PRIX32 "/%" PRIX32
+#define LSN_PARTS(lsn) (uint32_t)((lsn) >> 32), (uint32_t)(lsn)
+
+/*
+ * ---- what is there
+ */
+static const char inspect_query[] =
+	"SELECT pg_catalog.current_setting('wal_level'),"
+	"       r.rolname, r.rolreplication OR r.rolsuper, pg_catalog.current_database(),"
+	"       EXISTS (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = $2),"
+	"       s.slot_name, s.plugin, s.database, s.active_pid, s.wal_status,"
+	"       COALESCE(s.confirmed_flush_lsn, '0/0') - '0/0'::pg_catalog.pg_lsn"
+	"  FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1"
+	" WHERE r.rolname = CURRENT_USER";
+
+enum {
+	INSPECT_WAL_LEVEL,
+	INSPECT_ROLE,
+	INSPECT_MAY_REPLICATE,
+	INSPECT_DATABASE,
+	INSPECT_PUBLICATION_EXISTS,
+	INSPECT_SLOT,
+	INSPECT_PLUGIN,
+	INSPECT_SLOT_DATABASE,
+	INSPECT_ACTIVE_PID,
+	INSPECT_WAL_STATUS,
+	INSPECT_CONFIRMED,
+};
+
+static bool is_true(const PGresult *row, int column)
+{
+	return PQgetvalue(row, 0, column)[0] == 't';
+}
+
+static bool is_text(const PGresult *row, int column, const char *wanted)
+{
+	return strcmp(PQgetvalue(row, 0, column), wanted) == 0;
+}
+
+static bool check_slot(struct server *server, const PGresult *row, struct failure *failure)
+{
+	const char *database = PQgetvalue(row, 0, INSPECT_DATABASE);
+
+	server->slot_exists = !PQgetisnull(row, 0, INSPECT_SLOT);
+	server->slot_unusable = NULL;
+	if (is_text(row, INSPECT_WAL_STATUS, "lost"))
+		server->slot_unusable = "the server has removed WAL that it still needed";
+	server->confirmed_lsn = strtoull(PQgetvalue(row, 0, INSPECT_CONFIRMED), NULL, 10);
+	if (!server->slot_exists)
+		return true;
+	if (!is_text(row, INSPECT_PLUGIN, "pgoutput"))
+		return failure_set(
+			failure,
+			"replication slot \"%s\" is of another kind (plugin \"%s\", not pgoutput): drop it or use "
+			"another name for the slot",
+			server->slot, PQgetvalue(row, 0, INSPECT_PLUGIN));
+	if (!is_text(row, INSPECT_SLOT_DATABASE, database))
+		return failure_set(
+			failure,
+			"replication slot \"%s\" belongs to database \"%s\", not \"%s\": drop it or use another name "
+			"for the slot",
+			server->slot, PQgetvalue(row, 0, INSPECT_SLOT_DATABASE), database);
+	if (!PQgetisnull(row, 0, INSPECT_ACTIVE_PID))
+		return failure_set(failure, "replication slot \"%s\" is in use by the server's process %s",
+						   server->slot, PQgetvalue(row, 0, INSPECT_ACTIVE_PID));
+	return true;
+}
+
+static bool check_server(struct server *server, const PGresult *row, struct failure *failure)
+{
+	snprintf(server->role, sizeof(server->role), "%s", PQgetvalue(row, 0, INSPECT_ROLE));
+	server->may_replicate = is_true(row, INSPECT_MAY_REPLICATE);
+	if (!is_text(row, INSPECT_WAL_LEVEL, "logical"))
+		return failure_set(
+			failure, "wal_level is \"%s\": set wal_level = logical in postgresql.conf and restart PostgreSQL",
+			PQgetvalue(row, 0, INSPECT_WAL_LEVEL));
+	if (!is_true(row, INSPECT_PUBLICATION_EXISTS))
+		return failure_set(
+			failure,
+			"publication \"%s\" does not exist in database \"%s\": CREATE EXTENSION pg_changefeed; or "
+			"CREATE PUBLICATION %s;",
+			server->publication, PQgetvalue(row, 0, INSPECT_DATABASE), server->publication);
+	return check_slot(server, row, failure);
+}
+
+bool server_inspect(struct server *server, struct catalog *catalog, struct failure *failure)
+{
+	const char *parameters[] = {server->slot, server->publication};
+	PGresult *row =
+		catalog_query(catalog, "cannot inspect the server", inspect_query, 2, parameters, failure);
+	if (row == NULL)
+		return false;
+	bool found = PQntuples(row) == 1
+					 ? check_server(server, row, failure)
+					 : failure_set(failure, "the role of the connection does not exist any more");
+	PQclear(row);
+	return found;
+}
+
+static uint64_t parse_lsn(const char *text)
+{
+	uint32_t high = 0, low = 0;
+	if (sscanf(text, "%" SCNx32 "/%" SCNx32, &high, &low) != 2)
+		return 0;
+	return (uint64_t)high << 32 | low;
+}
+
+bool server_identify(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+{
+	struct ring_identity *identity = &server->identity;
+	PGresult *row = connection_query(replication, stop_fd, CONNECTION_TIMEOUT, "cannot identify the server",
+									 "IDENTIFY_SYSTEM", 0, NULL, failure);
+	if (row == NULL)
+		return false;
+	*identity = (struct ring_identity){
+		.system_identifier = strtoull(PQgetvalue(row, 0, 0), NULL, 10),
+		.timeline = (uint32_t)strtoul(PQgetvalue(row, 0, 1), NULL, 10),
+	};
+	server->flushed_lsn = parse_lsn(PQgetvalue(row, 0, 2));
+	snprintf(identity->database, sizeof(identity->database), "%s", PQgetvalue(row, 0, 3));
+	snprintf(identity->slot, sizeof(identity->slot), "%s", server->slot);
+	snprintf(identity->publication, sizeof(identity->publication), "%s", server->publication);
+	PQclear(row);
+	return true;
+}
+
+/*
+ * ---- the slot
+ */
+
+/* Runs the command "before slot after", the name of the slot quoted. */
+static PGresult *slot_command(const struct server *server, PGconn *replication, int stop_fd,
+							  int64_t timeout_us, const char *what, const char *before, const char *after,
+							  struct failure *failure)
+{
+	struct buffer command = {0};
+	PGresult *result = NULL;
+	char *name = PQescapeIdentifier(replication, server->slot, strlen(server->slot));
+
+	buffer_printf(&command, "%s %s %s", before, name == NULL ? "" : name, after);
+	buffer_append_char(&command, 0);
+	if (name == NULL || command.failed)
+		failure_of_connection(failure, what, replication);
+	else
+		result = connection_query(replication, stop_fd, timeout_us, what, command.data, 0, NULL, failure);
+	PQfreemem(name);
+	buffer_free(&command);
+	return result;
+}
+
+static bool drop_slot(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+{
+	PGresult *result = slot_command(server, replication, stop_fd, CONNECTION_TIMEOUT,
+									"cannot drop the replication slot", "DROP_REPLICATION_SLOT", "", failure);
+	if (result == NULL)
+		return false;
+	PQclear(result);
+	return true;
+}
+
+/* The server goes on making a slot after its client has gone, unless it is told. */
+static void cancel_command(PGconn *connection)
+{
+	char message[256];
+	PGcancel *cancel = PQgetCancel(connection);
+	if (cancel != NULL)
+		PQcancel(cancel, message, sizeof(message));
+	PQfreeCancel(cancel);
+}
+
+static bool create_slot(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+{
+	PGresult *row = slot_command(server, replication, stop_fd, -1, "cannot create the replication slot",
+								 "CREATE_REPLICATION_SLOT", "LOGICAL pgoutput NOEXPORT_SNAPSHOT", failure);
+	if (row == NULL) {
+		if (stop_asked(stop_fd))
+			cancel_command(replication);
+		return false;
+	}
+	server->slot_is_new = true;
+	server->confirmed_lsn = parse_lsn(PQgetvalue(row, 0, 1));
+	PQclear(row);
+	log_line(LOG_LEVEL_INFO, "created replication slot \"%s\", which starts at " LSN_FORMAT, server->slot,
+			 LSN_PARTS(server->confirmed_lsn));
+	return true;
+}
+
+bool slot_ensure(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+{
+	if (server->slot_exists && server->slot_unusable != NULL) {
+		log_line(LOG_LEVEL_WARNING, "replication slot \"%s\" is dropped and made anew: %s", server->slot,
+				 server->slot_unusable);
+		if (!drop_slot(server, replication, stop_fd, failure))
+			return false;
+		server->slot_exists = false;
+	}
+	return server->slot_exists || create_slot(server, replication, stop_fd, failure);
+}
+
+/*
+ * ---- the history
+ */
+static bool misfit_of_identity(const struct ring_identity *ring, const struct ring_identity *server,
+							   struct failure *ret_reason)
+{
+	if (ring->system_identifier != server->system_identifier)
+		failure_set(ret_reason, "it is of the cluster %" PRIu64 ", and the server is %" PRIu64,
+					ring->system_identifier, server->system_identifier);
+	else if (ring->timeline != server->timeline)
+		failure_set(ret_reason, "it is of timeline %u, and the server is on %u", ring->timeline,
+					server->timeline);
+	else if (strcmp(ring->database, server->database) != 0)
+		failure_set(ret_reason, "it is of database \"%s\", not \"%s\"", ring->database, server->database);
+	else if (strcmp(ring->slot, server->slot) != 0)
+		failure_set(ret_reason, "it is of slot \"%s\", not \"%s\"", ring->slot, server->slot);
+	else if (strcmp(ring->publication, server->publication) != 0)
+		failure_set(ret_reason, "it is of publication \"%s\", not \"%s\"", ring->publication,
+					server->publication);
+	else
+		return false;
+	return true;
+}
+
+bool history_misfit(const struct server *server, const struct ring_writer *writer, struct failure *ret_reason)
+{
+	struct ring_identity ring = ring_writer_identity(writer);
+	uint64_t streamed = ring_writer_streamed_lsn(writer);
+
+	if (ring.system_identifier == 0)
+		failure_set(ret_reason, "the ring is new");
+	else if (misfit_of_identity(&ring, &server->identity, ret_reason))
+		return true;
+	else if (server->slot_is_new)
+		failure_set(ret_reason, "it ends at " LSN_FORMAT ", and the slot is new and starts at " LSN_FORMAT,
+					LSN_PARTS(streamed), LSN_PARTS(server->confirmed_lsn));
+	else if (server->confirmed_lsn > streamed)
+		failure_set(ret_reason,
+					"it ends at " LSN_FORMAT ", and the slot goes on at " LSN_FORMAT
+					": somebody else read or advanced it",
+					LSN_PARTS(streamed), LSN_PARTS(server->confirmed_lsn));
+	else if (server->flushed_lsn < streamed)
+		failure_set(ret_reason,
+					"it ends at " LSN_FORMAT ", beyond the server's WAL, which ends at " LSN_FORMAT,
+					LSN_PARTS(streamed), LSN_PARTS(server->flushed_lsn));
+	else
+		return false;
+	return true;
+}
+
+/*
+ * ---- the stream
+ */
+
+/* The publication's name as an identifier in a list, inside a string literal. */
+static bool append_publication(PGconn *replication, const char *publication, struct buffer *out)
+{
+	char *name = PQescapeIdentifier(replication, publication, strlen(publication));
+	if (name == NULL)
+		return false;
+	for (const char *c = name; *c != 0; c++) {
+		if (*c == '\'')
+			buffer_append_char(out, '\'');
+		buffer_append_char(out, *c);
+	}
+	PQfreemem(name);
+	return true;
+}
+
+bool slot_start(const struct server *server, PGconn *replication, int stop_fd, uint64_t from_lsn,
+				struct failure *failure)
+{
+	static const char what[] = "cannot start the stream";
+	struct buffer options = {0};
+	PGresult *result = NULL;
+
+	/* protocol 1 without streaming and two_phase: a transaction comes as a whole, after its commit */
+	buffer_printf(&options, "LOGICAL " LSN_FORMAT " (proto_version '1', publication_names '",
+				  LSN_PARTS(from_lsn));
+	bool quoted = append_publication(replication, server->publication, &options);
+	buffer_append(&options, "')", sizeof("')"));
+	if (!quoted || options.failed)
+		failure_of_connection(failure, what, replication);
+	else
+		result = slot_command(server, replication, stop_fd, CONNECTION_TIMEOUT, what,
+							  "START_REPLICATION SLOT", options.data, failure);
+	buffer_free(&options);
+	if (result == NULL)
+		return false;
+	bool streaming = PQresultStatus(result) == PGRES_COPY_BOTH;
+	PQclear(result);
+	return streaming || failure_set(failure, "%s: the server did not begin to copy", what);
+}

@@ -1,0 +1,55 @@
+/*
+ * slot.h: everything that has to be in order before the stream can start: the server's settings, the
+ * publication, the replication slot, and whether the ring still fits them.
+ *
+ *   server_inspect()   on the catalog's connection: is it all there? One clear line if not
+ *   server_identify()  on the replication connection: which cluster, which timeline, how far
+ *   slot_ensure()      drops a slot that can never go on, makes one that is missing
+ *   history_misfit()   why the ring belongs to another history than the slot, if so
+ *
+ * It makes no decision about the ring: the caller begins a new history.
+ */
+#ifndef CHANGEFEED_SLOT_H
+#define CHANGEFEED_SLOT_H
+
+#include "core/ring_writer.h"
+#include "feed/catalog.h"
+
+struct server {
+	char slot[RING_NAME_SIZE]; /* what is asked for */
+	char publication[RING_NAME_SIZE];
+
+	/* server_inspect() */
+	bool may_replicate; /* the role has REPLICATION, or is superuser */
+	char role[RING_NAME_SIZE];
+	bool slot_exists;
+	const char *slot_unusable; /* NULL, or why it can never go on: then it is dropped and made anew */
+	uint64_t confirmed_lsn;    /* of the slot */
+
+	/* server_identify() */
+	struct ring_identity identity;
+	uint64_t flushed_lsn; /* the end of the WAL */
+
+	bool slot_is_new; /* slot_ensure() made it; confirmed_lsn is where it starts */
+};
+
+/* Fills in the first part. Returns false if something is missing that only an operator can provide. */
+bool server_inspect(struct server *server, struct catalog *catalog, struct failure *failure);
+
+bool server_identify(struct server *server, PGconn *replication, int stop_fd, struct failure *failure);
+
+/*
+ * After the two above. Making a slot waits, without a limit, for all transactions that are writing; a request
+ * to stop cancels it.
+ */
+bool slot_ensure(struct server *server, PGconn *replication, int stop_fd, struct failure *failure);
+
+/* Returns true and says why in *ret_reason if what the ring holds does not join what the slot will send. */
+bool history_misfit(const struct server *server, const struct ring_writer *writer,
+					struct failure *ret_reason);
+
+/* Starts to stream what ends after `from_lsn`; then the connection is in COPY mode. */
+bool slot_start(const struct server *server, PGconn *replication, int stop_fd, uint64_t from_lsn,
+				struct failure *failure);
+
+#endif

@@ -1,0 +1,444 @@
+/*
+ * stream.c: see stream.h.
+ */
+#include <endian.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "core/pgoutput.h"
+#include "feed/clock.h"
+#include "feed/relation.h"
+#include "feed/row.h"
+#include "feed/stream.h"
+#include "feed/types.h"
+
+/* How much one stream_step() takes before others have their turn: some milliseconds of work. */
+enum { STEP_MESSAGES = 256, STEP_BYTES = 64 * 1024 };
+
+/* XLogData: 'w', start of WAL data, end of WAL, time; keepalive: 'k', end of WAL, time, reply asked. */
+enum { XLOGDATA_HEADER = 1 + 8 + 8 + 8, KEEPALIVE_SIZE = 1 + 8 + 8 + 1, STATUS_SIZE = 1 + 8 + 8 + 8 + 8 + 1 };
+
+/* Microseconds from 1970 to 2000, where PostgreSQL's time begins. */
+#define POSTGRES_EPOCH_US INT64_C(946684800000000)
+
+struct transaction {
+	bool open;
+	uint64_t commit_lsn;
+	int64_t commit_us;
+	uint32_t xid;
+	uint64_t n; /* changes so far */
+};
+
+struct stream {
+	PGconn *connection;
+	struct ring_writer *writer;
+	struct ring_live *live;
+	struct catalog *catalog;
+	struct relation_cache *relations;
+	struct transaction transaction;
+	uint64_t received_lsn;
+	uint64_t confirmed_lsn;
+	bool reply_asked;
+	bool unsent;   /* libpq holds bytes that the socket did not take */
+	char *blocked; /* the message that the ring had no room for, libpq's memory, or NULL */
+	size_t blocked_size;
+	struct buffer body;
+	struct row_scratch row;
+	struct pgoutput_scratch scratch;
+};
+
+struct stream *stream_open(PGconn *connection, struct ring_writer *writer, struct ring_live *live,
+						   struct catalog *catalog, uint64_t from_lsn, uint64_t confirmed_lsn)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	struct relation_cache *relations = relation_cache_new();
+	if (stream == NULL || relations == NULL || PQsetnonblocking(connection, 1) != 0) {
+		relation_cache_free(relations);
+		free(stream);
+		return NULL;
+	}
+	stream->connection = connection;
+	stream->writer = writer;
+	stream->live = live;
+	stream->catalog = catalog;
+	stream->relations = relations;
+	stream->received_lsn = from_lsn;
+	stream->confirmed_lsn = confirmed_lsn;
+	atomic_store_explicit(&live->confirmed_lsn, confirmed_lsn, memory_order_relaxed);
+	return stream;
+}
+
+void stream_close(struct stream *stream)
+{
+	if (stream == NULL)
+		return;
+	PQfreemem(stream->blocked);
+	PQfinish(stream->connection);
+	relation_cache_free(stream->relations);
+	row_scratch_free(&stream->row);
+	buffer_free(&stream->body);
+	free(stream);
+}
+
+int stream_socket(const struct stream *stream)
+{
+	return PQsocket(stream->connection);
+}
+
+bool stream_wants_to_write(const struct stream *stream)
+{
+	return stream->unsent;
+}
+
+bool stream_reply_asked(const struct stream *stream)
+{
+	return stream->reply_asked;
+}
+
+/*
+ * ---- what pgoutput says
+ */
+
+/* What became of one message. */
+enum outcome { OUTCOME_DONE, OUTCOME_BLOCKED, OUTCOME_FAILED };
+
+static enum outcome fail(struct failure *failure, const char *text)
+{
+	failure_set(failure, "the server sent what is not understood: %s", text);
+	return OUTCOME_FAILED;
+}
+
+/* A transaction of which the ring has changes, but not the end; it is being repeated, or about to be. */
+static bool ring_is_inside_transaction(const struct stream *stream)
+{
+	struct cursor last = ring_writer_last(stream->writer);
+	return last.lsn != 0 && last.n != UINT64_MAX;
+}
+
+static void make_progress(struct stream *stream, uint64_t lsn)
+{
+	if (!stream->transaction.open && !ring_is_inside_transaction(stream) &&
+		lsn > ring_writer_streamed_lsn(stream->writer))
+		ring_writer_progress(stream->writer, lsn);
+}
+
+static enum outcome begin_transaction(struct stream *stream, const struct pgoutput_message *message,
+									  struct failure *failure)
+{
+	if (stream->transaction.open)
+		return fail(failure, "a transaction inside a transaction");
+	stream->transaction = (struct transaction){
+		.open = true,
+		.commit_lsn = message->begin.commit_lsn,
+		.commit_us = message->begin.commit_us,
+		.xid = message->begin.xid,
+	};
+	return OUTCOME_DONE;
+}
+
+static enum outcome commit_transaction(struct stream *stream, const struct pgoutput_message *message,
+									   struct failure *failure)
+{
+	struct transaction *transaction = &stream->transaction;
+	struct cursor last = ring_writer_last(stream->writer);
+
+	if (!transaction->open || message->commit.commit_lsn != transaction->commit_lsn)
+		return fail(failure, "the end of a transaction that did not begin");
+	bool ring_lacks_end = last.lsn == transaction->commit_lsn && last.n != UINT64_MAX;
+	if (ring_lacks_end && ring_writer_commit(stream->writer, transaction->commit_lsn, message->commit.end_lsn,
+											 transaction->commit_us, transaction->xid) == RING_WRITE_BLOCKED)
+		return OUTCOME_BLOCKED;
+	transaction->open = false;
+	make_progress(stream, message->commit.end_lsn);
+	return OUTCOME_DONE;
+}
+
+static enum outcome remember_relation(struct stream *stream, const struct pgoutput_message *message,
+									  struct failure *failure)
+{
+	struct relation *relation = relation_cache_put(stream->relations, message);
+	if (relation == NULL) {
+		failure_set(failure, "out of memory");
+		return OUTCOME_FAILED;
+	}
+	if (!relation_describe(relation, stream->catalog, stream->transaction.xid, failure))
+		return OUTCOME_FAILED;
+	relation->collection = published_mark(&stream->catalog->published, relation->schema, relation->name);
+	return OUTCOME_DONE;
+}
+
+/* The next change of the transaction. Its body is packed already, or `row` says what to pack. */
+static enum outcome append_change(struct stream *stream, const struct relation *relation,
+								  enum operation operation, const struct pgoutput_message *row,
+								  struct failure *failure)
+{
+	struct change change = {
+		.id = {stream->transaction.commit_lsn, ++stream->transaction.n},
+		.commit_us = stream->transaction.commit_us,
+		.xid = stream->transaction.xid,
+		.collection = relation->collection,
+		.operation = operation,
+	};
+	if (cursor_compare(change.id, ring_writer_last(stream->writer)) <= 0 ||
+		relation->collection == UINT32_MAX)
+		return OUTCOME_DONE;
+	if (operation == OPERATION_TRUNCATE)
+		row_pack_none(&stream->body);
+	else if (!row_pack(relation, &row->row.old_row, &row->row.new_row, &stream->row, &stream->body))
+		return fail(failure, "a row with another number of columns than its table");
+	if (stream->body.failed) {
+		failure_set(failure, "out of memory");
+		return OUTCOME_FAILED;
+	}
+	if (ring_writer_change(stream->writer, &change, buffer_bytes(&stream->body)) == RING_WRITE_BLOCKED)
+		return OUTCOME_BLOCKED;
+	return OUTCOME_DONE;
+}
+
+static enum outcome append_row(struct stream *stream, enum operation operation,
+							   const struct pgoutput_message *message, struct failure *failure)
+{
+	struct relation *relation = relation_cache_get(stream->relations, message->row.oid);
+	if (relation == NULL || !stream->transaction.open)
+		return fail(failure, "a row of a table that was not described");
+	if (relation->unsettled_xid != 0 && relation->unsettled_xid != stream->transaction.xid) {
+		relation_reopen(relation);
+		if (!relation_describe(relation, stream->catalog, stream->transaction.xid, failure))
+			return OUTCOME_FAILED;
+	}
+	return append_change(stream, relation, operation, message, failure);
+}
+
+static enum outcome append_truncate(struct stream *stream, const struct pgoutput_message *message,
+									struct failure *failure)
+{
+	for (unsigned i = 0; i < message->truncate.relation_count; i++) {
+		const struct relation *relation =
+			relation_cache_get(stream->relations, pgoutput_truncated(message, i));
+		if (relation == NULL || !stream->transaction.open)
+			return fail(failure, "TRUNCATE of a table that was not described");
+		enum outcome outcome = append_change(stream, relation, OPERATION_TRUNCATE, message, failure);
+		if (outcome != OUTCOME_DONE)
+			return outcome;
+	}
+	return OUTCOME_DONE;
+}
+
+static enum outcome dispatch(struct stream *stream, const struct pgoutput_message *message,
+							 struct failure *failure)
+{
+	switch (message->type) {
+	case PGOUTPUT_BEGIN:
+		return begin_transaction(stream, message, failure);
+	case PGOUTPUT_COMMIT:
+		return commit_transaction(stream, message, failure);
+	case PGOUTPUT_RELATION:
+		return remember_relation(stream, message, failure);
+	case PGOUTPUT_INSERT:
+		return append_row(stream, OPERATION_INSERT, message, failure);
+	case PGOUTPUT_UPDATE:
+		return append_row(stream, OPERATION_UPDATE, message, failure);
+	case PGOUTPUT_DELETE:
+		return append_row(stream, OPERATION_DELETE, message, failure);
+	case PGOUTPUT_TRUNCATE:
+		return append_truncate(stream, message, failure);
+	case PGOUTPUT_ORIGIN:
+	case PGOUTPUT_TYPE: /* precedes the Relation message that uses it, which asks the catalog anew */
+	case PGOUTPUT_MESSAGE:
+		return OUTCOME_DONE;
+	}
+	return fail(failure, "a message of an unknown type");
+}
+
+/*
+ * ---- what the walsender says
+ */
+static uint64_t read_u64(const char *at)
+{
+	uint64_t big_endian;
+	memcpy(&big_endian, at, sizeof(big_endian));
+	return be64toh(big_endian);
+}
+
+static void note_received(struct stream *stream, uint64_t lsn)
+{
+	if (lsn > stream->received_lsn)
+		stream->received_lsn = lsn;
+}
+
+static enum outcome process_xlogdata(struct stream *stream, struct bytes copy, struct failure *failure)
+{
+	struct bytes payload = {copy.data + XLOGDATA_HEADER, copy.size - XLOGDATA_HEADER};
+	struct pgoutput_message message;
+	uint64_t n_before = stream->transaction.n;
+
+	const char *error = pgoutput_decode(payload, &stream->scratch, &message);
+	if (error != NULL)
+		return fail(failure, error);
+	enum outcome outcome = dispatch(stream, &message, failure);
+	if (outcome == OUTCOME_BLOCKED)
+		stream->transaction.n =
+			n_before; /* the message comes again, and what went into the ring is a repetition then */
+	else
+		note_received(stream, read_u64(copy.data + 1));
+	return outcome;
+}
+
+static enum outcome process_copy(struct stream *stream, struct bytes copy, struct failure *failure)
+{
+	if (copy.size >= XLOGDATA_HEADER && copy.data[0] == 'w')
+		return process_xlogdata(stream, copy, failure);
+	if (copy.size >= KEEPALIVE_SIZE && copy.data[0] == 'k') {
+		uint64_t end = read_u64(copy.data + 1);
+		note_received(stream, end);
+		make_progress(stream, end);
+		stream->reply_asked = stream->reply_asked || copy.data[KEEPALIVE_SIZE - 1] != 0;
+		return OUTCOME_DONE;
+	}
+	return fail(failure, "neither data nor a keepalive");
+}
+
+/* The stream has ended: why? */
+static void explain_end(struct stream *stream, struct failure *failure)
+{
+	PGresult *result = PQgetResult(stream->connection);
+	if (result != NULL && PQresultStatus(result) == PGRES_FATAL_ERROR)
+		failure_of_result(failure, "the stream broke", result);
+	else
+		failure_set(failure, "the server ended the stream");
+	PQclear(result);
+}
+
+/* The next message, the one that was blocked first. Its size, 0 if there is none now, -1 if there will be
+ * none. */
+static int next_copy(struct stream *stream, char **ret_copy, struct failure *failure)
+{
+	if (stream->blocked != NULL) {
+		*ret_copy = stream->blocked;
+		stream->blocked = NULL;
+		return (int)stream->blocked_size;
+	}
+	int size = PQgetCopyData(stream->connection, ret_copy, 1);
+	if (size == -1)
+		explain_end(stream, failure);
+	else if (size == -2) {
+		failure_of_connection(failure, "the stream broke", stream->connection);
+		return -1;
+	}
+	return size;
+}
+
+/* Processes what libpq has read already, up to the limits of a step. */
+static enum stream_step take_messages(struct stream *stream, unsigned *messages, size_t *bytes,
+									  struct failure *failure)
+{
+	while (*messages < STEP_MESSAGES && *bytes < STEP_BYTES) {
+		char *copy;
+		int size = next_copy(stream, &copy, failure);
+		if (size <= 0)
+			return size == 0 ? STREAM_DRAINED : STREAM_FAILED;
+		enum outcome outcome = process_copy(stream, (struct bytes){copy, (size_t)size}, failure);
+		if (outcome == OUTCOME_BLOCKED) {
+			stream->blocked = copy;
+			stream->blocked_size = (size_t)size;
+			return STREAM_BLOCKED;
+		}
+		PQfreemem(copy);
+		if (outcome == OUTCOME_FAILED)
+			return STREAM_FAILED;
+		(*messages)++;
+		*bytes += (size_t)size;
+	}
+	return STREAM_MORE;
+}
+
+/* Reads what the socket has; what it did not take before it may take now. */
+static bool read_socket(struct stream *stream, struct failure *failure)
+{
+	int unsent = stream->unsent ? PQflush(stream->connection) : 0;
+	if (unsent < 0 || !PQconsumeInput(stream->connection))
+		return failure_of_connection(failure, "the stream broke", stream->connection);
+	stream->unsent = unsent > 0;
+	return true;
+}
+
+enum stream_step stream_step(struct stream *stream, struct failure *failure)
+{
+	unsigned messages = 0, messages_before;
+	size_t bytes = 0;
+	enum stream_step step;
+
+	do {
+		messages_before = messages;
+		if (stream->blocked == NULL && !read_socket(stream, failure))
+			return STREAM_FAILED;
+		step = take_messages(stream, &messages, &bytes, failure);
+	} while (step == STREAM_DRAINED && messages > messages_before);
+	atomic_fetch_add_explicit(&stream->live->received_bytes_total, bytes, memory_order_relaxed);
+	return step;
+}
+
+/*
+ * ---- feedback
+ */
+static void put_u64(char *at, uint64_t number)
+{
+	uint64_t big_endian = htobe64(number);
+	memcpy(at, &big_endian, sizeof(big_endian));
+}
+
+static bool send_status(struct stream *stream, uint64_t flushed_lsn, struct failure *failure)
+{
+	char status[STATUS_SIZE] = {'r'};
+
+	put_u64(status + 1, stream->received_lsn);
+	put_u64(status + 9, flushed_lsn);
+	put_u64(status + 17, flushed_lsn);
+	put_u64(status + 25, (uint64_t)(clock_realtime_us() - POSTGRES_EPOCH_US));
+	/* 0 means that libpq has no room to queue it, and the next one will say the same */
+	if (PQputCopyData(stream->connection, status, sizeof(status)) < 0)
+		return failure_of_connection(failure, "the stream broke", stream->connection);
+	return true;
+}
+
+bool stream_feedback(struct stream *stream, uint64_t durable_lsn, struct failure *failure)
+{
+	/*
+	 * A consumer that has flushed less than it received counts as a synchronous standby under
+	 * synchronous_standby_names = '*', and holds up commits and a fast shutdown of the server. One that never
+	 * says what it flushed does neither. So the slot is confirmed by one message and the walsender forgets it
+	 * by the next.
+	 */
+	if (durable_lsn > stream->confirmed_lsn && durable_lsn <= stream->received_lsn) {
+		if (!send_status(stream, durable_lsn, failure))
+			return false;
+		stream->confirmed_lsn = durable_lsn;
+		atomic_store_explicit(&stream->live->confirmed_lsn, durable_lsn, memory_order_relaxed);
+	}
+	if (!send_status(stream, 0, failure))
+		return false;
+	stream->reply_asked = false;
+	int unsent = PQflush(stream->connection);
+	if (unsent < 0)
+		return failure_of_connection(failure, "the stream broke", stream->connection);
+	stream->unsent = unsent > 0;
+	return true;
+}
+
+void stream_end(struct stream *stream, int64_t timeout_us)
+{
+	int64_t deadline = clock_monotonic_us() + timeout_us;
+	struct pollfd fd = {.fd = PQsocket(stream->connection), .events = POLLIN};
+	char *copy;
+	int size;
+
+	if (PQputCopyEnd(stream->connection, NULL) <= 0 || PQflush(stream->connection) != 0)
+		return;
+	while ((size = PQgetCopyData(stream->connection, &copy, 1)) >= 0) {
+		if (size > 0)
+			PQfreemem(copy);
+		else if (poll(&fd, 1, clock_poll_timeout(clock_monotonic_us(), deadline)) <= 0 ||
+				 !PQconsumeInput(stream->connection))
+			return;
+	}
+}

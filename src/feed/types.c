@@ -1,0 +1,268 @@
+/*
+ * types.c: see types.h. One query brings the whole closure of the types that a relation needs, the trees are
+ * linked afterwards. They are allocated in the relation's arena and live as long as it does.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "feed/clock.h"
+#include "feed/types.h"
+#include "log.h"
+
+/* How long to wait for a transaction that others do not see yet: without a synchronous standby it is
+ * microseconds. */
+enum { VISIBILITY_TIMEOUT = 200 * MILLISECOND, VISIBILITY_NAP_MS = 1 };
+
+/*
+ * ---- visibility
+ */
+
+/* A transaction holds the lock on its own xid until it is visible to all. */
+static const char invisible_query[] =
+	"SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' AND granted"
+	" AND mode = 'ExclusiveLock' AND transactionid = $1::pg_catalog.xid)";
+
+static bool wait_until_visible(struct catalog *catalog, uint32_t xid, bool *ret_visible,
+							   struct failure *failure)
+{
+	int64_t deadline = clock_monotonic_us() + VISIBILITY_TIMEOUT;
+	char text[16];
+	const char *parameters[] = {text};
+
+	snprintf(text, sizeof(text), "%u", xid);
+	for (;;) {
+		PGresult *result =
+			catalog_query(catalog, "cannot look up a transaction", invisible_query, 1, parameters, failure);
+		if (result == NULL)
+			return false;
+		*ret_visible = PQgetvalue(result, 0, 0)[0] == 'f';
+		PQclear(result);
+		if (*ret_visible || clock_monotonic_us() > deadline)
+			return true;
+		struct pollfd stop = {.fd = catalog->stop_fd, .events = POLLIN};
+		if (poll(&stop, 1, VISIBILITY_NAP_MS) > 0)
+			return failure_set(failure, "stopping");
+	}
+}
+
+/*
+ * ---- types
+ *
+ * A row of the answer is a type, for a composite one type and one attribute:
+ *   kind 'a' array of `child`, 'd' domain over `child`, 'c' composite with the attribute `field` of type
+ * `child`, 'h' contrib's hstore, 'j' a type with a cast to json of its own, 't' anything else (enum, range,
+ * base type). to_jsonb() calls the function behind the cast of a 'j' (json_categorize_type in PostgreSQL's
+ * json.c); it runs only in the server, on a value, so such a value is text here.
+ */
+static const char types_query[] =
+	"WITH RECURSIVE needed (oid) AS ("
+	"  SELECT pg_catalog.unnest($1::pg_catalog.oid[])"
+	"  UNION"
+	"  SELECT child.oid FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid CROSS JOIN LATERAL ("
+	"    SELECT t.typelem WHERE t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc"
+	"    UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'"
+	"    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a"
+	"      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped"
+	"  ) child (oid)"
+	")"
+	"SELECT t.oid,"
+	"       CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc THEN 'a'"
+	"            WHEN t.typtype IN ('c', 'd') THEN t.typtype"
+	"            WHEN t.typname = 'hstore' AND EXISTS (SELECT FROM pg_catalog.pg_depend d"
+	"                 JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'hstore'"
+	"                 WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid"
+	"                 AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e') "
+	"THEN 'h'"
+	"            WHEN EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castsource = t.oid"
+	"                 AND c.casttarget = 'pg_catalog.json'::pg_catalog.regtype AND c.castmethod = 'f') THEN "
+	"'j'"
+	"            ELSE 't' END,"
+	"       COALESCE(a.atttypid, NULLIF(t.typbasetype, 0), t.typelem),"
+	"       element.typdelim, a.attname, pg_catalog.format_type(t.oid, NULL)"
+	"  FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid"
+	"  LEFT JOIN pg_catalog.pg_type element ON element.oid = t.typelem"
+	"  LEFT JOIN pg_catalog.pg_attribute a ON t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0"
+	"       AND NOT a.attisdropped"
+	" ORDER BY t.oid, a.attnum";
+
+enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD, COLUMN_NAME };
+
+static const struct type text_type = {.kind = TYPE_TEXT};
+static const struct type hstore_type = {.kind = TYPE_HSTORE};
+
+/* The types of one answer; a type is built when it is first asked for. */
+struct type_builder {
+	const PGresult *rows;
+	struct arena *arena;
+	const struct type **built; /* one for each row, set in the first row of a type */
+	bool incomplete;           /* a type was not found */
+};
+
+static uint32_t oid_at(const PGresult *rows, int row, int column)
+{
+	return (uint32_t)strtoul(PQgetvalue(rows, row, column), NULL, 10);
+}
+
+static int first_row(const PGresult *rows, uint32_t oid)
+{
+	int low = 0, high = PQntuples(rows);
+	while (low < high) {
+		int middle = low + (high - low) / 2;
+		if (oid_at(rows, middle, COLUMN_OID) < oid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < PQntuples(rows) && oid_at(rows, low, COLUMN_OID) == oid ? low : -1;
+}
+
+static const struct type *build_type(struct type_builder *builder, uint32_t oid);
+
+static void build_array(struct type_builder *builder, int row, struct type *type)
+{
+	type->kind = TYPE_ARRAY;
+	type->delimiter = PQgetvalue(builder->rows, row, COLUMN_DELIMITER)[0];
+	type->element = build_type(builder, oid_at(builder->rows, row, COLUMN_CHILD));
+}
+
+static void build_composite(struct type_builder *builder, int row, struct type *type)
+{
+	const PGresult *rows = builder->rows;
+	uint32_t oid = oid_at(rows, row, COLUMN_OID);
+	int end = row;
+
+	while (end < PQntuples(rows) && oid_at(rows, end, COLUMN_OID) == oid &&
+		   !PQgetisnull(rows, end, COLUMN_FIELD))
+		end++;
+	unsigned count = (unsigned)(end - row);
+	struct type_field *fields = arena_alloc(builder->arena, count * sizeof(*fields));
+	for (unsigned i = 0; i < count; i++) {
+		struct bytes name = bytes_of(PQgetvalue(rows, row + (int)i, COLUMN_FIELD));
+		fields[i].name = arena_copy(builder->arena, name).data;
+		fields[i].type = build_type(builder, oid_at(rows, row + (int)i, COLUMN_CHILD));
+	}
+	type->kind = TYPE_COMPOSITE;
+	type->field_count = count;
+	type->fields = fields;
+}
+
+static const struct type *build_type(struct type_builder *builder, uint32_t oid)
+{
+	const struct type *builtin = type_builtin(oid);
+	int row = builtin != NULL ? -1 : first_row(builder->rows, oid);
+	builder->incomplete = builder->incomplete || (builtin == NULL && row < 0);
+	if (row < 0)
+		return builtin != NULL ? builtin : &text_type;
+	if (builder->built[row] != NULL)
+		return builder->built[row];
+
+	struct type *type = arena_alloc(builder->arena, sizeof(*type));
+	builder->built[row] =
+		type; /* PostgreSQL forbids a type that contains itself, so this is never seen half made */
+	switch (PQgetvalue(builder->rows, row, COLUMN_KIND)[0]) {
+	case 'a':
+		build_array(builder, row, type);
+		break;
+	case 'c':
+		build_composite(builder, row, type);
+		break;
+	case 'd':
+		*type = *build_type(builder, oid_at(builder->rows, row, COLUMN_CHILD));
+		break;
+	case 'h':
+		*type = hstore_type;
+		break;
+	default:
+		*type = text_type;
+	}
+	return type;
+}
+
+/* {1,2,3}: the OIDs that are not built in, as a parameter of the query. */
+static void list_missing(const struct relation *relation, struct buffer *out)
+{
+	for (unsigned i = 0; i < relation->column_count; i++)
+		if (relation->columns[i].type == NULL)
+			buffer_printf(out, "%s%u", out->size == 0 ? "{" : ",", relation->columns[i].type_oid);
+	buffer_append(out, "}", 2);
+}
+
+static bool look_up_types(struct relation *relation, struct catalog *catalog, struct failure *failure)
+{
+	struct buffer oids = {0};
+	struct arena scratch = {0};
+
+	list_missing(relation, &oids);
+	const char *parameters[] = {oids.data};
+	PGresult *rows = NULL;
+	if (oids.failed)
+		failure_set(failure, "out of memory");
+	else
+		rows = catalog_query(catalog, "cannot look up types", types_query, 1, parameters, failure);
+	buffer_free(&oids);
+	if (rows == NULL)
+		return false;
+	struct type_builder builder = {.rows = rows, .arena = &relation->arena};
+	builder.built = arena_alloc(&scratch, (size_t)PQntuples(rows) * sizeof(*builder.built));
+	for (unsigned i = 0; i < relation->column_count; i++)
+		if (relation->columns[i].type == NULL)
+			relation->columns[i].type = build_type(&builder, relation->columns[i].type_oid);
+	arena_free(&scratch);
+	PQclear(rows);
+	if (builder.incomplete && relation->unsettled_xid != 0)
+		return failure_set(failure,
+						   "transaction %u made types that nobody else sees before it ends waiting for a "
+						   "synchronous standby",
+						   relation->unsettled_xid);
+	return true;
+}
+
+/*
+ * ---- the primary key
+ */
+static const char key_query[] =
+	"SELECT a.attname FROM pg_catalog.pg_index i"
+	" CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k (attnum, place)"
+	" JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+	" WHERE i.indrelid = $1::pg_catalog.oid AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place";
+
+static bool look_up_key(struct relation *relation, struct catalog *catalog, struct failure *failure)
+{
+	char oid[16];
+	const char *parameters[] = {oid};
+	struct arena scratch = {0};
+
+	snprintf(oid, sizeof(oid), "%u", relation->oid);
+	PGresult *rows =
+		catalog_query(catalog, "cannot look up a primary key", key_query, 1, parameters, failure);
+	if (rows == NULL)
+		return false;
+	unsigned count = (unsigned)PQntuples(rows);
+	struct bytes *names = arena_alloc(&scratch, count * sizeof(*names));
+	for (unsigned i = 0; i < count; i++)
+		names[i] = bytes_of(PQgetvalue(rows, (int)i, 0));
+	relation_complete(relation, names, count);
+	arena_free(&scratch);
+	PQclear(rows);
+	return true;
+}
+
+bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid,
+					   struct failure *failure)
+{
+	struct relation_lacks lacks = relation_lacks(relation);
+
+	if (lacks.types || lacks.primary_key) {
+		bool visible;
+		if (!wait_until_visible(catalog, xid, &visible, failure))
+			return false;
+		relation->unsettled_xid = visible ? 0 : xid;
+	}
+	if (lacks.types && !look_up_types(relation, catalog, failure))
+		return false;
+	if (lacks.primary_key)
+		return look_up_key(relation, catalog, failure);
+	relation_complete(relation, NULL, 0);
+	return true;
+}

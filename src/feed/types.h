@@ -1,0 +1,27 @@
+/*
+ * types.h: what only the catalog knows about a relation of the stream: types that are not built in, and the
+ * primary key.
+ *
+ * Data in: a relation from relation_cache_put(), the catalog's connection. Data out: the relation, complete.
+ *
+ * The catalog shows the present, the stream may be behind it, or a moment ahead: a transaction is sent before
+ * others see it. So the look-up first waits a little until the stream's transaction is visible. It may stay
+ * invisible for long, while it waits for a synchronous standby, which can be this stream itself: then what is
+ * found is used for that transaction only, and what is not found is a failure. Otherwise a type that is not
+ * found was dropped since: text.
+ */
+#ifndef CHANGEFEED_TYPES_H
+#define CHANGEFEED_TYPES_H
+
+#include "feed/catalog.h"
+#include "feed/relation.h"
+
+/*
+ * Asks for what relation_lacks() names and calls relation_complete(). `xid` is the transaction that the
+ * stream is in. Blocks for the queries, mostly well below a millisecond each. Returns false if the catalog is
+ * out of reach: then the relation must not be used.
+ */
+bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid,
+					   struct failure *failure);
+
+#endif

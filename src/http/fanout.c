@@ -1,0 +1,341 @@
+/* fanout.c: see fanout.h. */
+#include "http/fanout.h"
+
+#include <stdlib.h>
+
+#include "core/frame.h"
+
+struct class_list {
+	struct class **classes;
+	size_t size;
+	size_t capacity;
+};
+
+static bool list_add(struct class_list *list, struct class *class)
+{
+	if (list->size == list->capacity) {
+		size_t capacity = list->capacity == 0 ? 4 : list->capacity * 2;
+		struct class **classes = realloc(list->classes, capacity * sizeof(struct class *));
+		if (classes == NULL)
+			return false;
+		list->classes = classes;
+		list->capacity = capacity;
+	}
+	list->classes[list->size++] = class;
+	return true;
+}
+
+static void list_remove(struct class_list *list, const struct class *class)
+{
+	for (size_t i = 0; i < list->size; i++) {
+		if (list->classes[i] == class) {
+			list->classes[i] = list->classes[--list->size];
+			return;
+		}
+	}
+}
+
+/* The list of a collection, made if need be. NULL out of memory. */
+static struct class_list *list_of(struct fanout *fanout, uint32_t collection)
+{
+	if (collection >= fanout->by_collection_size) {
+		size_t size = (size_t)collection + 64;
+		struct class_list *lists = realloc(fanout->by_collection, size * sizeof(*lists));
+		if (lists == NULL)
+			return NULL;
+		memset(lists + fanout->by_collection_size, 0, (size - fanout->by_collection_size) * sizeof(*lists));
+		fanout->by_collection = lists;
+		fanout->by_collection_size = size;
+	}
+	return &fanout->by_collection[collection];
+}
+
+bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_scratch *scratch)
+{
+	struct start now = {.kind = CURSOR_NOW};
+
+	*fanout = (struct fanout){.ring = ring, .scratch = scratch, .all = calloc(1, sizeof(struct class_list))};
+	h2o_linklist_init_anchor(&fanout->classes);
+	h2o_linklist_init_anchor(&fanout->changed);
+	fanout->history = atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire);
+	ring_seek(ring, &now, &fanout->place);
+	return fanout->all != NULL;
+}
+
+/*
+ * ---- segments
+ */
+void segment_release(struct segment *segment)
+{
+	if (--segment->references == 0)
+		free(segment);
+}
+
+static void drop_oldest(struct class *class, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		segment_release(class->segments[i]);
+	class->segment_count -= count;
+	memmove(class->segments, class->segments + count, class->segment_count * sizeof(class->segments[0]));
+}
+
+/* A segment with room for `size` bytes at the end of the class. NULL out of memory. */
+static struct segment *open_segment(struct class *class, size_t size)
+{
+	struct segment *last = class->segment_count > 0 ? class->segments[class->segment_count - 1] : NULL;
+	if (last != NULL && last->capacity - last->size >= size)
+		return last;
+
+	size_t capacity = last == NULL ? SEGMENT_SIZE_SMALL : SEGMENT_SIZE;
+	if (capacity < size)
+		capacity = size;
+	struct segment *segment = malloc(sizeof(*segment) + capacity);
+	if (segment == NULL)
+		return NULL;
+	*segment = (struct segment){.references = 1, .first = class->end, .capacity = capacity};
+	if (class->segment_count == CLASS_SEGMENTS_MAX)
+		drop_oldest(class, 1);
+	class->segments[class->segment_count++] = segment;
+	return segment;
+}
+
+bool class_slice(struct class *class, uint64_t offset, struct slice *ret_slice)
+{
+	for (unsigned i = class->segment_count; i-- > 0;) {
+		struct segment *segment = class->segments[i];
+		bool newest = i + 1 == class->segment_count;
+		if (offset < segment->first)
+			continue;
+		size_t at = (size_t)(offset - segment->first);
+		if (at >= segment->size)
+			return false;
+		segment->references++;
+		*ret_slice = (struct slice){.segment = segment,
+									.bytes = {segment->data + at, segment->size - at},
+									.place = newest ? class->fanout->place : segment->end,
+									.events = newest ? class->events : segment->events};
+		return true;
+	}
+	return false;
+}
+
+void class_trim(struct class *class)
+{
+	drop_oldest(class, class->segment_count);
+}
+
+/*
+ * ---- classes
+ */
+static void class_free(struct class *class)
+{
+	class_trim(class);
+	subscription_free(class->subscription);
+	free(class->subscription);
+	buffer_free(&class->key);
+	free(class);
+}
+
+void class_leave(struct class *class)
+{
+	struct fanout *fanout = class->fanout;
+	if (--class->members > 0)
+		return;
+	if (class->selection.all)
+		list_remove(fanout->all, class);
+	for (unsigned i = 0; i < class->selection.count; i++)
+		list_remove(list_of(fanout, class->selection.collections[i]), class);
+	h2o_linklist_unlink(&class->link);
+	if (h2o_linklist_is_linked(&class->changed_link))
+		h2o_linklist_unlink(&class->changed_link);
+	class_free(class);
+}
+
+/* Enters the class where the drain looks. Returns false, the lists as they were, out of memory. */
+static bool enlist(struct fanout *fanout, struct class *class)
+{
+	if (class->selection.all)
+		return list_add(fanout->all, class);
+	for (unsigned i = 0; i < class->selection.count; i++) {
+		struct class_list *list = list_of(fanout, class->selection.collections[i]);
+		if (list == NULL || !list_add(list, class)) {
+			while (i-- > 0)
+				list_remove(list_of(fanout, class->selection.collections[i]), class);
+			return false;
+		}
+	}
+	return true;
+}
+
+static struct class *find_class(struct fanout *fanout, struct bytes key,
+								const struct changefeed_options *options)
+{
+	for (h2o_linklist_t *node = fanout->classes.next; node != &fanout->classes; node = node->next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
+		if (class->options == options && bytes_equal(buffer_bytes(&class->key), key))
+			return class;
+	}
+	return NULL;
+}
+
+struct class *fanout_join(struct fanout *fanout, struct subscription *subscription,
+						  const struct selection *selection, const struct changefeed_options *options)
+{
+	struct buffer key = {0};
+	selection_class_key(selection, subscription, &key);
+	struct class *class = key.failed ? NULL : find_class(fanout, buffer_bytes(&key), options);
+
+	if (class != NULL) {
+		buffer_free(&key);
+		subscription_free(subscription);
+		free(subscription);
+		class->members++;
+		return class;
+	}
+	class = calloc(1, sizeof(*class));
+	if (class == NULL || key.failed) {
+		buffer_free(&key);
+		subscription_free(subscription);
+		free(subscription);
+		free(class);
+		return NULL;
+	}
+	*class = (struct class){.fanout = fanout,
+							.members = 1,
+							.options = options,
+							.subscription = subscription,
+							.selection = *selection,
+							.key = key};
+	class->filter = selection_filter(&class->selection, subscription);
+	h2o_linklist_init_anchor(&class->streams);
+	h2o_linklist_init_anchor(&class->polls);
+	if (!enlist(fanout, class)) {
+		class_free(class);
+		return NULL;
+	}
+	h2o_linklist_insert(&fanout->classes, &class->link);
+	return class;
+}
+
+/*
+ * ---- the drain
+ */
+
+/* Whatever is kept no longer follows on: no offset that a stream has is valid. */
+static void break_classes(struct fanout *fanout)
+{
+	for (h2o_linklist_t *node = fanout->classes.next; node != &fanout->classes; node = node->next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
+		class_trim(class);
+		class->end++;
+	}
+}
+
+static void mark_changed(struct class *class)
+{
+	if (!h2o_linklist_is_linked(&class->changed_link))
+		h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
+}
+
+static void render(struct class *class, const struct document *document, const struct place *behind)
+{
+	struct fanout *fanout = class->fanout;
+	const struct subscription *subscription = class->subscription;
+
+	if (subscription->tenant_column.size > 0 &&
+		!document_matches_tenant(document, subscription->tenant_column, subscription->tenant))
+		return;
+	mark_changed(class);
+	if (class->live_streams == 0)
+		return;
+	buffer_clear(&fanout->frame);
+	frame_append_change(&fanout->frame, document, &subscription->view);
+	struct segment *segment = fanout->frame.failed ? NULL : open_segment(class, fanout->frame.size);
+	if (segment == NULL) {
+		/* no memory for this frame now: its streams read it from the ring later */
+		class_trim(class);
+		class->end++;
+		return;
+	}
+	memcpy(segment->data + segment->size, fanout->frame.data, fanout->frame.size);
+	segment->size += fanout->frame.size;
+	segment->end = *behind;
+	segment->events = ++class->events;
+	class->end += fanout->frame.size;
+	fanout->renders++;
+}
+
+/* Renders a change for the classes of one list. *loaded: the document has been read already. Returns false if
+ * the ring passed it. */
+static bool render_list(struct fanout *fanout, const struct class_list *list, const struct record *record,
+						struct document *document, bool *loaded)
+{
+	struct place behind = {record->next, record->change.id};
+
+	for (size_t i = 0; i < list->size; i++) {
+		if (!filter_matches(&list->classes[i]->filter, &record->change))
+			continue;
+		if (!*loaded) {
+			enum reader_load load = reader_load(fanout->ring, record, fanout->scratch, document);
+			if (load != READER_LOADED)
+				return load != READER_LOAD_OVERRUN;
+			*loaded = true;
+		}
+		render(list->classes[i], document, &behind);
+	}
+	return true;
+}
+
+static bool render_record(struct fanout *fanout, const struct record *record)
+{
+	struct document document;
+	bool loaded = false;
+	uint32_t collection = record->change.collection;
+
+	if (record->kind != RECORD_CHANGE)
+		return true;
+	return render_list(fanout, fanout->all, record, &document, &loaded) &&
+		   (collection >= fanout->by_collection_size ||
+			render_list(fanout, &fanout->by_collection[collection], record, &document, &loaded));
+}
+
+static enum fanout_drain start_over(struct fanout *fanout)
+{
+	struct start now = {.kind = CURSOR_NOW};
+	ring_seek(fanout->ring, &now, &fanout->place);
+	break_classes(fanout);
+	return FANOUT_BROKEN;
+}
+
+enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
+{
+	const struct ring_live *live = ring_live(fanout->ring);
+	uint64_t history = atomic_load_explicit(&live->history, memory_order_acquire);
+	uint64_t streamed = atomic_load_explicit(&live->streamed_lsn, memory_order_acquire);
+	struct place before = fanout->place;
+
+	fanout->new_history = history != fanout->history;
+	if (fanout->new_history) {
+		fanout->history = history;
+		return start_over(fanout);
+	}
+	while (fanout->place.position - before.position < budget) {
+		struct record record;
+		enum ring_read result = ring_read(fanout->ring, fanout->place.position, &record);
+		if (result == RING_READ_END) {
+			place_follow(&fanout->place, streamed);
+			bool moved = cursor_compare(before.cursor, fanout->place.cursor) != 0;
+			return moved ? FANOUT_DRAINED : FANOUT_IDLE;
+		}
+		if (result == RING_READ_OVERRUN || !render_record(fanout, &record))
+			return start_over(fanout);
+		place_advance(&fanout->place, &record);
+	}
+	return FANOUT_MORE;
+}
+
+void fanout_settle(struct fanout *fanout)
+{
+	while (!h2o_linklist_is_empty(&fanout->changed))
+		h2o_linklist_unlink(fanout->changed.next);
+}

@@ -1,0 +1,63 @@
+/* hangup.c: see hangup.h. */
+#include "http/hangup.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum { EVENTS_PER_CALL = 256 };
+
+static void on_events(h2o_socket_t *socket, const char *error)
+{
+	struct hangup *hangup = socket->data;
+	struct epoll_event events[EVENTS_PER_CALL];
+	(void)error;
+
+	int count = epoll_wait(hangup->epoll_fd, events, EVENTS_PER_CALL, 0);
+	for (int i = 0; i < count; i++) {
+		struct hangup_watch *watch = events[i].data.ptr;
+		if (watch->fd < 0)
+			continue;
+		hangup_unwatch(hangup, watch);
+		watch->gone(watch);
+	}
+}
+
+bool hangup_init(struct hangup *hangup, h2o_loop_t *loop)
+{
+	hangup->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (hangup->epoll_fd < 0)
+		return false;
+	h2o_socket_t *socket = h2o_evloop_socket_create(loop, hangup->epoll_fd, H2O_SOCKET_FLAG_DONT_READ);
+	socket->data = hangup;
+	h2o_socket_read_start(socket, on_events);
+	return true;
+}
+
+static int socket_of(h2o_req_t *req)
+{
+	h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+	return socket == NULL ? -1 : h2o_socket_get_fd(socket);
+}
+
+void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req)
+{
+	struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = watch};
+
+	watch->fd = req->version >= 0x200 ? -1 : socket_of(req);
+	if (watch->fd >= 0 && epoll_ctl(hangup->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) != 0)
+		watch->fd = -1; /* then its end is noticed at the next keep-alive */
+}
+
+void hangup_unwatch(struct hangup *hangup, struct hangup_watch *watch)
+{
+	if (watch->fd >= 0)
+		epoll_ctl(hangup->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	watch->fd = -1;
+}
+
+void hangup_shutdown(h2o_req_t *req)
+{
+	int fd = socket_of(req);
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+}

@@ -1,0 +1,35 @@
+/*
+ * hangup.h: notices clients that have gone away from an HTTP/1.1 response that is still open.
+ *
+ * libh2o stops reading such a connection, so it does not see its end. An epoll set of our own watches the
+ * sockets for EPOLLRDHUP alone, edge-triggered, and is itself a socket of the loop. HTTP/2 connections are
+ * read all the time and need none of this.
+ */
+#ifndef CHANGEFEED_HTTP_HANGUP_H
+#define CHANGEFEED_HTTP_HANGUP_H
+
+#include <stdbool.h>
+
+#include <h2o.h>
+
+struct hangup {
+	int epoll_fd;
+};
+
+/* What is watched: a member of the response's state. `gone` is called once, from the loop. */
+struct hangup_watch {
+	void (*gone)(struct hangup_watch *watch);
+	int fd; /* -1: not watched */
+};
+
+/* Returns false, with errno set, if the kernel gives no epoll set. */
+bool hangup_init(struct hangup *hangup, h2o_loop_t *loop);
+
+/* Watches the connection of a request until hangup_unwatch() or gone(). HTTP/2: does nothing. */
+void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req);
+void hangup_unwatch(struct hangup *hangup, struct hangup_watch *watch);
+
+/* Ends a connection for good; libh2o finds out at its next write. */
+void hangup_shutdown(h2o_req_t *req);
+
+#endif

@@ -1,0 +1,115 @@
+/* overview.c: see overview.h. */
+#include "http/overview.h"
+
+#include "core/json.h"
+#include "http/response.h"
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_acquire);
+}
+
+/* A name as a part of a path: everything is encoded that a path or our own separators give a meaning (RFC
+ * 3986, 2.3). */
+static void append_encoded(struct buffer *out, const char *name)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	for (const char *c = name; *c != '\0'; c++) {
+		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '_' ||
+			*c == '-') {
+			buffer_append_char(out, *c);
+		} else {
+			buffer_append_char(out, '%');
+			buffer_append_char(out, digits[(unsigned char)*c >> 4]);
+			buffer_append_char(out, digits[(unsigned char)*c & 15]);
+		}
+	}
+}
+
+/* The shortest path that finds the collection. */
+static void append_path(struct buffer *path, struct bytes mount, const struct collection *collection)
+{
+	buffer_clear(path);
+	buffer_append_bytes(path, mount);
+	buffer_append_char(path, '/');
+	if (strcmp(collection->schema, "public") != 0) {
+		append_encoded(path, collection->schema);
+		buffer_append_char(path, '.');
+	}
+	append_encoded(path, collection->name);
+}
+
+static void append_collections(struct buffer *out, const struct ring *ring, struct bytes mount)
+{
+	struct buffer path = {0};
+	struct collection collection;
+	const char *separator = "";
+
+	for (uint32_t id = 0; ring_collection(ring, id, &collection); id++) {
+		if (!collection.published)
+			continue;
+		append_path(&path, mount, &collection);
+		buffer_append_string(out, separator);
+		buffer_append_string(out, "{\"schema\":");
+		json_append_string(out, bytes_of(collection.schema));
+		buffer_append_string(out, ",\"name\":");
+		json_append_string(out, bytes_of(collection.name));
+		buffer_append_string(out, ",\"changes\":");
+		buffer_append_u64(out, collection.changes);
+		buffer_append_string(out, ",\"path\":");
+		json_append_string(out, buffer_bytes(&path));
+		buffer_append_char(out, '}');
+		separator = ",";
+	}
+	buffer_free(&path);
+}
+
+static void append_cursor_member(struct buffer *out, const char *name, struct cursor cursor)
+{
+	buffer_printf(out, ",\"%s\":\"", name);
+	cursor_append(out, cursor);
+	buffer_append_char(out, '"');
+}
+
+static void append_ring(struct buffer *out, const struct ring *ring)
+{
+	const struct ring_live *live = ring_live(ring);
+	struct start now = {.kind = CURSOR_NOW};
+	struct place newest;
+
+	ring_seek(ring, &now, &newest);
+	uint64_t tail = ring_tail(ring), head = ring_head(ring);
+	buffer_append_string(out, "{\"capacity_bytes\":");
+	buffer_append_u64(out, ring_capacity(ring));
+	buffer_append_string(out, ",\"retained_bytes\":");
+	buffer_append_u64(out, head > tail ? head - tail : 0);
+	append_cursor_member(out, "oldest", ring_oldest(ring).cursor);
+	append_cursor_member(out, "newest", newest.cursor);
+	append_cursor_member(out, "streamed_lsn", (struct cursor){load(&live->streamed_lsn), 0});
+	append_cursor_member(out, "durable_lsn", (struct cursor){load(&live->durable_lsn), 0});
+	append_cursor_member(out, "confirmed_lsn", (struct cursor){load(&live->confirmed_lsn), 0});
+	buffer_append_char(out, '}');
+}
+
+void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
+{
+	const struct ring_live *live = ring_live(worker->ring);
+	struct buffer *out = &worker->output;
+	char message[LIVE_MESSAGE_SIZE];
+
+	live_message_get(&live->message, message);
+	buffer_clear(out);
+	buffer_append_string(out, "{\"collections\":[");
+	append_collections(out, worker->ring, mount);
+	buffer_append_string(out, "],\"ring\":");
+	append_ring(out, worker->ring);
+	buffer_append_string(out, ",\"feed\":{\"state\":");
+	json_append_string(
+		out, bytes_of(feed_state_name(atomic_load_explicit(&live->feed_state, memory_order_relaxed))));
+	buffer_append_string(out, ",\"message\":");
+	json_append_string(out, bytes_of(message));
+	buffer_append_string(out, ",\"changes_total\":");
+	buffer_append_u64(out, load(&live->changes_total));
+	buffer_append_string(out, "}}");
+	response_send(req, 200, "application/json", buffer_bytes(out));
+}

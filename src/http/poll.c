@@ -1,0 +1,267 @@
+/* poll.c: see poll.h. */
+#include "http/poll.h"
+
+#include "http/response.h"
+
+enum {
+	POLL_BUDGET = 1024 * 1024, /* bytes of history that one poll walks in one turn */
+	POLL_TURN_BUDGET = 4 * 1024 * 1024,
+	POLL_SIZE_MAX = 8 * 1024 * 1024, /* a batch ends when it is this large, whatever its limit */
+};
+
+enum poll_state {
+	POLL_READING, /* -> WAITING, ANSWERED */
+	POLL_WAITING, /* for a change, or for its start to come -> READING, ANSWERED */
+	POLL_ANSWERED,
+};
+
+struct poll {
+	struct worker *worker;
+	h2o_req_t *req;
+	struct class *class;
+	enum poll_state state;
+	enum on_gap on_gap;
+	unsigned limit;
+	uint64_t deadline_ms;
+	int64_t since_ms;   /* for the next cursor */
+	bool full;          /* the batch is; only has_more is still to be found out */
+	struct cursor next; /* full: behind the last change of the batch */
+	struct batch batch;
+	struct reader reader;
+	h2o_linklist_t worker_link; /* in ready_polls or waiting_polls */
+	h2o_linklist_t class_link;  /* in class->polls while it waits */
+	struct hangup_watch hangup;
+};
+
+static void unlink_poll(struct poll *poll)
+{
+	if (h2o_linklist_is_linked(&poll->worker_link))
+		h2o_linklist_unlink(&poll->worker_link);
+	if (h2o_linklist_is_linked(&poll->class_link))
+		h2o_linklist_unlink(&poll->class_link);
+}
+
+static void set_state(struct poll *poll, enum poll_state state)
+{
+	assert(poll->state != POLL_ANSWERED);
+	unlink_poll(poll);
+	poll->state = state;
+	if (state == POLL_READING)
+		h2o_linklist_insert(&poll->worker->ready_polls, &poll->worker_link);
+	if (state == POLL_WAITING) {
+		h2o_linklist_insert(&poll->worker->waiting_polls, &poll->worker_link);
+		h2o_linklist_insert(&poll->class->polls, &poll->class_link);
+	}
+}
+
+static void on_dispose(void *pointer)
+{
+	struct poll *poll = pointer;
+
+	if (poll->state == POLL_WAITING)
+		figure_subtract(&poll->worker->figures->polls_waiting, 1);
+	unlink_poll(poll);
+	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
+	batch_free(&poll->batch);
+	class_leave(poll->class);
+}
+
+static void leave_waiting(struct poll *poll, enum poll_state state)
+{
+	if (poll->state == POLL_WAITING)
+		figure_subtract(&poll->worker->figures->polls_waiting, 1);
+	set_state(poll, state);
+	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
+}
+
+static void answer(struct poll *poll, bool has_more)
+{
+	struct worker *worker = poll->worker;
+	struct batch_cursor next = {poll->since_ms,
+								poll->batch.count > 0 ? poll->last : reader_cursor(&poll->reader)};
+
+	leave_waiting(poll, POLL_ANSWERED);
+	buffer_clear(&worker->output);
+	batch_end(&poll->batch, &next, has_more, &worker->output);
+	if (worker->output.failed) {
+		struct problem problem;
+		problem_set(&problem, 503, "out of memory: ask for fewer changes with limit");
+		response_problem(poll->req, &problem);
+		return;
+	}
+	figure_add(&worker->figures->events_total, poll->batch.count);
+	figure_add(&worker->figures->sent_bytes_total, worker->output.size);
+	response_send(poll->req, 200, batch_content_type(poll->batch.format), buffer_bytes(&worker->output));
+	if (worker->output.capacity > POLL_SIZE_MAX / 4)
+		buffer_free(&worker->output);
+}
+
+static void answer_gone(struct poll *poll, const char *why)
+{
+	struct problem problem;
+
+	leave_waiting(poll, POLL_ANSWERED);
+	problem_set_gone(&problem, ring_oldest(poll->worker->ring).cursor, "%s", why);
+	response_problem(poll->req, &problem);
+}
+
+static void wait_or_answer(struct poll *poll)
+{
+	struct worker *worker = poll->worker;
+
+	if (poll->batch.count > 0 || worker->now_ms >= poll->deadline_ms) {
+		answer(poll, false);
+		return;
+	}
+	if (poll->state != POLL_WAITING)
+		figure_add(&worker->figures->polls_waiting, 1);
+	set_state(poll, POLL_WAITING);
+	if (poll->hangup.fd < 0)
+		hangup_watch(&worker->hangup, &poll->hangup, poll->req);
+}
+
+static void add_change(struct poll *poll, const struct document *document)
+{
+	batch_add(&poll->batch, document, &poll->class->subscription->view);
+	poll->last = document->change->id;
+	poll->since_ms = document_timestamp_ms(document->change) + 1;
+	poll->full = poll->batch.count == poll->limit || batch_size(&poll->batch) >= POLL_SIZE_MAX;
+}
+
+static void meet_gap(struct poll *poll, uint64_t lagged)
+{
+	struct worker *worker = poll->worker;
+
+	figure_add(&worker->figures->gaps_total, 1);
+	figure_add(&worker->figures->lagged_events_total, lagged);
+	if (poll->on_gap == ON_GAP_FAIL && poll->batch.count == 0)
+		answer_gone(
+			poll,
+			"changes that this cursor still needed are no longer retained: start over from `oldest`, or ask "
+			"with on_gap=warn");
+	else
+		poll->batch.lagged += lagged;
+}
+
+/* One event of the reader. Returns false when the poll has been answered, waits, or has read enough for this
+ * turn. */
+static bool step(struct poll *poll, uint64_t *budget)
+{
+	struct document document;
+	uint64_t lagged = 0;
+
+	switch (reader_next(&poll->reader, &poll->worker->scratch, budget, &document, &lagged)) {
+	case READER_CHANGE:
+		if (poll->full) {
+			answer(poll, true);
+			return false;
+		}
+		add_change(poll, &document);
+		return true;
+	case READER_GAP:
+		if (poll->batch.count > 0) {
+			/* what was read so far is whole; the next poll meets the gap */
+			answer(poll, true);
+			return false;
+		}
+		meet_gap(poll, lagged);
+		return poll->state == POLL_READING;
+	case READER_FOREIGN:
+		if (poll->on_gap == ON_GAP_FAIL) {
+			answer_gone(poll, "this cursor belongs to another history: start over from `oldest`");
+			return false;
+		}
+		poll->batch.reset = true;
+		return true;
+	case READER_WAITING:
+	case READER_END:
+		wait_or_answer(poll);
+		return false;
+	case READER_PAUSED:
+		set_state(poll, POLL_READING);
+		break;
+	}
+	return false;
+}
+
+static uint64_t run(struct poll *poll)
+{
+	uint64_t budget = POLL_BUDGET;
+	while (step(poll, &budget)) {
+	}
+	return POLL_BUDGET - budget;
+}
+
+/* The client is gone: any answer makes libh2o notice. */
+static void on_gone(struct hangup_watch *watch)
+{
+	struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, hangup, watch);
+	hangup_shutdown(poll->req);
+	answer(poll, false);
+}
+
+void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
+				const struct subscription *subscription, enum batch_format format)
+{
+	struct poll *poll = h2o_mem_alloc_shared(&req->pool, sizeof(*poll), on_dispose);
+
+	*poll = (struct poll){.worker = worker,
+						  .req = req,
+						  .class = class,
+						  .state = POLL_READING,
+						  .on_gap = subscription->on_gap,
+						  .limit = subscription->limit,
+						  .deadline_ms = worker->now_ms + subscription->wait_s * UINT64_C(1000),
+						  .reader = *reader,
+						  .hangup = {on_gone, -1}};
+	if (reader->start.kind == CURSOR_TIME)
+		poll->since_ms = reader->start.since_us / 1000;
+	batch_begin(&poll->batch, format);
+	figure_add(&worker->figures->polls_total, 1);
+	run(poll);
+}
+
+/* Those that wait and may now have something. */
+static void wake_waiting(struct worker *worker, enum fanout_drain drain)
+{
+	h2o_linklist_t *node, *next;
+
+	for (node = worker->waiting_polls.next; node != &worker->waiting_polls; node = next) {
+		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, node);
+		next = node->next;
+		if (drain == FANOUT_BROKEN || poll->reader.seeking ||
+			h2o_linklist_is_linked(&poll->class->changed_link))
+			leave_waiting(poll, POLL_READING);
+	}
+}
+
+bool polls_pump(struct worker *worker, enum fanout_drain drain)
+{
+	h2o_linklist_t turn;
+	uint64_t walked = 0;
+
+	if (drain != FANOUT_IDLE)
+		wake_waiting(worker, drain);
+	h2o_linklist_init_anchor(&turn);
+	h2o_linklist_insert_list(&turn, &worker->ready_polls);
+	while (!h2o_linklist_is_empty(&turn) && walked < POLL_TURN_BUDGET) {
+		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, turn.next);
+		h2o_linklist_unlink(&poll->worker_link);
+		walked += run(poll);
+	}
+	h2o_linklist_insert_list(&turn, &worker->ready_polls);
+	h2o_linklist_insert_list(&worker->ready_polls, &turn);
+	return !h2o_linklist_is_empty(&worker->ready_polls);
+}
+
+bool polls_expire(struct worker *worker, bool all)
+{
+	for (h2o_linklist_t *node = worker->waiting_polls.next, *next; node != &worker->waiting_polls;
+		 node = next) {
+		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, node);
+		next = node->next;
+		if (all || worker->now_ms >= poll->deadline_ms)
+			answer(poll, false);
+	}
+	return !h2o_linklist_is_empty(&worker->waiting_polls);
+}

@@ -1,0 +1,25 @@
+/*
+ * poll.h: one poll: a batch of changes from a cursor on, and the cursor behind them.
+ *
+ * Like a stream, a poll is a cursor over the ring that reads a bounded piece in each turn of the loop. With
+ * `wait` and nothing to give it stands in its class's list of polls until a change matches or its time is
+ * over.
+ */
+#ifndef CHANGEFEED_HTTP_POLL_H
+#define CHANGEFEED_HTTP_POLL_H
+
+#include "core/batch.h"
+#include "http/worker.h"
+
+/* Answers the request, now or later. `class` has been joined for it; libh2o frees the poll with the request.
+ */
+void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
+				const struct subscription *subscription, enum batch_format format);
+
+/* Goes on with what can go on. `drain` as in streams_pump(). Returns true if there is more to do at once. */
+bool polls_pump(struct worker *worker, enum fanout_drain drain);
+
+/* Answers those whose time is over, or all of them. Returns whether any still wait. */
+bool polls_expire(struct worker *worker, bool all);
+
+#endif

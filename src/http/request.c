@@ -1,0 +1,206 @@
+/* request.c: see request.h. */
+#include "http/request.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "http/poll.h"
+#include "http/response.h"
+#include "http/stream.h"
+
+enum { DEFER_MS = 2000 };
+
+struct deferred {
+	h2o_linklist_t link;
+	h2o_req_t *req;
+	const struct changefeed_options *options;
+	enum delivery delivery;
+	struct bytes collections; /* in the request's own memory */
+	uint64_t asked;           /* the feed has answered when live->refresh_done reaches it */
+	uint64_t deadline_ms;
+};
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static bool feed_streams(const struct worker *worker)
+{
+	return atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed) == FEED_STREAMING;
+}
+
+static struct bytes header_of(const h2o_req_t *req, const char *name)
+{
+	ssize_t at = h2o_find_header_by_str(&req->headers, name, strlen(name), -1);
+	if (at < 0)
+		return (struct bytes){0};
+	return (struct bytes){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+}
+
+static bool contains(struct bytes text, const char *word)
+{
+	return text.size > 0 && memmem(text.data, text.size, word, strlen(word)) != NULL;
+}
+
+/* Of the types that a client lists (RFC 9110, section 12.5.1) only these two are not JSON. */
+static enum batch_format format_of(const h2o_req_t *req)
+{
+	struct bytes accept = header_of(req, "accept");
+	bool msgpack = contains(accept, "application/msgpack") || contains(accept, "application/vnd.msgpack");
+	return msgpack ? BATCH_MSGPACK : BATCH_JSON;
+}
+
+static void on_dispose_deferred(void *pointer)
+{
+	struct deferred *deferred = pointer;
+	if (h2o_linklist_is_linked(&deferred->link))
+		h2o_linklist_unlink(&deferred->link);
+}
+
+static void defer(struct worker *worker, const struct deferred *question)
+{
+	struct deferred *deferred =
+		h2o_mem_alloc_shared(&question->req->pool, sizeof(*deferred), on_dispose_deferred);
+	uint64_t one = 1;
+
+	*deferred = *question;
+	deferred->link = (h2o_linklist_t){0};
+	deferred->asked = atomic_fetch_add_explicit(&worker->live->refresh_asked, 1, memory_order_acq_rel) + 1;
+	deferred->deadline_ms = worker->now_ms + DEFER_MS;
+	h2o_linklist_insert(&worker->deferred, &deferred->link);
+	if (write(worker->refresh_fd, &one, sizeof(one)) < 0)
+		deferred->deadline_ms = worker->now_ms; /* nobody to ask */
+}
+
+/* A cursor that lies beyond all that was streamed, and beyond the server's WAL as far as it is known. */
+static bool beyond_wal(const struct worker *worker, const struct start *start)
+{
+	return (start->kind == CURSOR_EVENT || start->kind == CURSOR_LSN) &&
+		   start->at.lsn > load(&worker->live->streamed_lsn) &&
+		   start->at.lsn > load(&worker->live->server_lsn);
+}
+
+/* Looks at the start of a stream that is to fail rather than to have a gap. Returns false with a problem if
+ * it has one. */
+static bool start_is_whole(struct worker *worker, const struct reader *reader, struct problem *ret_problem)
+{
+	struct reader probe = *reader;
+	struct document document;
+	uint64_t lagged = 0, budget = 0;
+	enum reader_event event = reader_next(&probe, &worker->scratch, &budget, &document, &lagged);
+
+	if (event == READER_GAP)
+		problem_set_gone(
+			ret_problem, ring_oldest(worker->ring).cursor,
+			"%llu changes that this cursor still needed are no longer retained: start over from `oldest`",
+			(unsigned long long)lagged);
+	if (event == READER_FOREIGN)
+		problem_set_gone(ret_problem, ring_oldest(worker->ring).cursor,
+						 "this cursor belongs to another history: start over from `oldest`");
+	return event != READER_GAP && event != READER_FOREIGN;
+}
+
+/* Hands the request to a stream or a poll. Takes the subscription over. */
+static void begin(struct worker *worker, const struct deferred *request, struct subscription *subscription,
+				  const struct selection *selection)
+{
+	struct subscription wanted = *subscription; /* its numbers only: a class may have freed the rest */
+	struct class *class = fanout_join(&worker->fanout, subscription, selection, request->options);
+	struct problem problem;
+	struct reader reader;
+
+	if (class == NULL) {
+		problem_set(&problem, 503, "out of memory");
+		response_problem(request->req, &problem);
+		return;
+	}
+	reader_init(&reader, worker->ring, &class->filter, wanted.start);
+	reader.tenant_column = class->subscription->tenant_column;
+	reader.tenant = class->subscription->tenant;
+	reader.foreign = beyond_wal(worker, &wanted.start) && feed_streams(worker);
+	if (request->delivery == DELIVERY_POLL) {
+		poll_begin(worker, request->req, class, &reader, &wanted, format_of(request->req));
+	} else if (wanted.on_gap == ON_GAP_FAIL && !start_is_whole(worker, &reader, &problem)) {
+		class_leave(class);
+		response_problem(request->req, &problem);
+	} else if (h2o_memis(request->req->method.base, request->req->method.len, H2O_STRLIT("HEAD"))) {
+		class_leave(class);
+		response_send(request->req, 200, "text/event-stream", (struct bytes){"", 0});
+	} else {
+		stream_begin(worker, request->req, class, &reader, wanted.on_gap);
+	}
+}
+
+/* Returns false, with nothing answered, if the feed has to be asked first; never if `settled`. */
+static bool serve(struct worker *worker, const struct deferred *request, bool settled)
+{
+	h2o_req_t *req = request->req;
+	struct subscription_request parts = {
+		.delivery = request->delivery,
+		.path = request->collections,
+		.last_event_id = header_of(req, "last-event-id"),
+	};
+	struct subscription *subscription = malloc(sizeof(*subscription));
+	struct selection selection;
+	struct problem problem;
+
+	if (req->query_at != SIZE_MAX)
+		parts.query = (struct bytes){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1};
+	if (request->options->tenant_column != NULL)
+		parts.tenant_column = bytes_of(request->options->tenant_column);
+	if (subscription == NULL) {
+		problem_set(&problem, 503, "out of memory");
+	} else if (subscription_parse(&parts, subscription, &problem)) {
+		bool may_ask = !settled && feed_streams(worker);
+		bool found = selection_resolve(subscription, worker->ring, bytes_of(worker->publication), &selection,
+									   &problem);
+		if (may_ask && (!found || beyond_wal(worker, &subscription->start))) {
+			subscription_free(subscription);
+			free(subscription);
+			return false;
+		}
+		if (found) {
+			begin(worker, request, subscription, &selection);
+			return true;
+		}
+		subscription_free(subscription);
+	}
+	free(subscription);
+	response_problem(req, &problem);
+	return true;
+}
+
+void request_changes(struct worker *worker, h2o_req_t *req, const struct changefeed_options *options,
+					 enum delivery delivery, struct bytes collections)
+{
+	struct deferred request = {
+		.req = req, .options = options, .delivery = delivery, .collections = collections};
+	struct problem problem;
+
+	if (load(&worker->live->history) == 0) {
+		char message[LIVE_MESSAGE_SIZE];
+		live_message_get(&worker->live->message, message);
+		problem_set(&problem, 503, "the feed has not been connected yet: %s",
+					message[0] != '\0' ? message : "it is starting");
+		response_problem(req, &problem);
+	} else if (!serve(worker, &request, false)) {
+		defer(worker, &request);
+	}
+}
+
+bool requests_settle(struct worker *worker)
+{
+	uint64_t done = load(&worker->live->refresh_done);
+
+	worker->refresh_seen = done;
+	for (h2o_linklist_t *node = worker->deferred.next, *next; node != &worker->deferred; node = next) {
+		struct deferred *deferred = H2O_STRUCT_FROM_MEMBER(struct deferred, link, node);
+		next = node->next;
+		if (done >= deferred->asked || worker->now_ms >= deferred->deadline_ms) {
+			h2o_linklist_unlink(&deferred->link);
+			serve(worker, deferred, true);
+		}
+	}
+	return !h2o_linklist_is_empty(&worker->deferred);
+}

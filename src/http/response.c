@@ -1,0 +1,90 @@
+/* response.c: see response.h. */
+#include "http/response.h"
+
+#define ALLOWED_METHODS "GET, HEAD, OPTIONS"
+
+static void add_header(h2o_req_t *req, const char *name, const char *value, size_t value_size)
+{
+	h2o_set_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, value, value_size, 1);
+}
+
+void response_send(h2o_req_t *req, int status, const char *type, struct bytes body)
+{
+	h2o_iovec_t copy = h2o_strdup(&req->pool, body.data, body.size);
+
+	req->res.status = status;
+	req->res.reason = problem_title(status);
+	req->res.content_length = copy.len;
+	add_header(req, "content-type", type, strlen(type));
+	add_header(req, "cache-control", H2O_STRLIT("no-store"));
+	h2o_send_inline(req, copy.base, copy.len);
+}
+
+void response_problem(h2o_req_t *req, const struct problem *problem)
+{
+	struct worker *worker = worker_of(req);
+
+	figure_add(&worker->figures->errors_total, 1);
+	if (problem->status == 405)
+		add_header(req, "allow", H2O_STRLIT(ALLOWED_METHODS));
+	if (problem->status == 503)
+		add_header(req, "retry-after", H2O_STRLIT("1"));
+	buffer_clear(&worker->output);
+	problem_append_json(&worker->output, problem);
+	response_send(req, problem->status, PROBLEM_CONTENT_TYPE, buffer_bytes(&worker->output));
+}
+
+static struct bytes origin_of(const h2o_req_t *req)
+{
+	ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("origin"), -1);
+	if (at < 0)
+		return (struct bytes){0};
+	return (struct bytes){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+}
+
+/* Returns whether the origin is allowed. */
+static bool add_cors(h2o_req_t *req, const struct changefeed_options *options)
+{
+	struct bytes origin = origin_of(req);
+
+	if (!options->cors_any && options->cors_origins == NULL)
+		return false;
+	add_header(req, "vary", H2O_STRLIT("origin"));
+	if (origin.size == 0 || !changefeed_options_allow_origin(options, origin))
+		return false;
+	if (options->cors_any)
+		origin = BYTES("*");
+	add_header(req, "access-control-allow-origin", origin.data, origin.size);
+	add_header(req, "access-control-expose-headers", H2O_STRLIT("retry-after"));
+	return true;
+}
+
+static bool is_method(const h2o_req_t *req, const char *method)
+{
+	return h2o_memis(req->method.base, req->method.len, method, strlen(method));
+}
+
+bool response_admit(h2o_req_t *req, const struct changefeed_options *options)
+{
+	struct problem problem;
+	bool allowed = options != NULL && add_cors(req, options);
+
+	if (is_method(req, "GET") || is_method(req, "HEAD"))
+		return true;
+	if (is_method(req, "OPTIONS")) {
+		add_header(req, "allow", H2O_STRLIT(ALLOWED_METHODS));
+		if (allowed) {
+			add_header(req, "access-control-allow-methods", H2O_STRLIT("GET, HEAD"));
+			add_header(req, "access-control-allow-headers",
+					   H2O_STRLIT("accept, last-event-id, cache-control"));
+			add_header(req, "access-control-max-age", H2O_STRLIT("600"));
+		}
+		req->res.status = 204;
+		req->res.reason = "No Content";
+		h2o_send_inline(req, "", 0);
+		return false;
+	}
+	problem_set(&problem, 405, "this resource can only be read: use GET");
+	response_problem(req, &problem);
+	return false;
+}

@@ -1,0 +1,27 @@
+/*
+ * response.h: whole answers: JSON, problem documents, and the headers that all of ours share.
+ */
+#ifndef CHANGEFEED_HTTP_RESPONSE_H
+#define CHANGEFEED_HTTP_RESPONSE_H
+
+#include "core/problem.h"
+#include "http/worker.h"
+
+/*
+ * Sends a body that is copied, and ends the response. `type` is a constant. Everything is `Cache-Control:
+ * no-store`: what we say is true for a moment only.
+ */
+void response_send(h2o_req_t *req, int status, const char *type, struct bytes body);
+
+/* Sends a problem document, counts it, and adds what its status asks for: Allow with 405, Retry-After with
+ * 503. */
+void response_problem(h2o_req_t *req, const struct problem *problem);
+
+/*
+ * The methods of our resources are GET and HEAD; OPTIONS is answered here. `options` may be NULL: no CORS
+ * then. Adds the CORS headers (Fetch standard, section 3.2) for an origin that is allowed. Returns false when
+ * it has answered.
+ */
+bool response_admit(h2o_req_t *req, const struct changefeed_options *options);
+
+#endif

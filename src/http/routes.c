@@ -1,0 +1,155 @@
+/* routes.c: see routes.h. */
+#include "http/routes.h"
+
+#include "http/console.h"
+#include "http/metrics.h"
+#include "http/overview.h"
+#include "http/request.h"
+#include "http/response.h"
+
+struct changefeed_handler {
+	h2o_handler_t super;
+	const struct changefeed_options *options;
+};
+
+struct page_handler {
+	h2o_handler_t super;
+	enum conf_page page;
+};
+
+static void not_found(h2o_req_t *req, const char *detail)
+{
+	struct problem problem;
+	problem_set(&problem, 404, "%s", detail);
+	response_problem(req, &problem);
+}
+
+/* The raw path without its query: names are split before they are decoded. */
+static struct bytes raw_path(const h2o_req_t *req)
+{
+	size_t size = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+	return (struct bytes){req->path.base, size};
+}
+
+static bool starts_with(struct bytes text, struct bytes prefix)
+{
+	return text.size >= prefix.size && memcmp(text.data, prefix.data, prefix.size) == 0;
+}
+
+static bool cut_suffix(struct bytes *text, struct bytes suffix)
+{
+	if (text->size < suffix.size ||
+		memcmp(text->data + text->size - suffix.size, suffix.data, suffix.size) != 0)
+		return false;
+	text->size -= suffix.size;
+	return true;
+}
+
+static struct bytes mount_of(const h2o_req_t *req)
+{
+	struct bytes mount = {req->pathconf->path.base, req->pathconf->path.len};
+	while (mount.size > 0 && mount.data[mount.size - 1] == '/')
+		mount.size--;
+	return mount;
+}
+
+static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
+{
+	const struct changefeed_options *options = ((struct changefeed_handler *)handler)->options;
+	struct worker *worker = worker_of(req);
+	struct bytes path = raw_path(req), mount = mount_of(req);
+
+	figure_add(&worker->figures->requests_total, 1);
+	if (!response_admit(req, options))
+		return 0;
+	if (!starts_with(path, mount)) {
+		not_found(req, "write the path as it is configured, without percent-encoding its fixed part");
+		return 0;
+	}
+	path.data += mount.size;
+	path.size -= mount.size;
+	if (path.size <= 1) {
+		overview_answer(worker, req, mount);
+		return 0;
+	}
+	path.data++;
+	path.size--;
+	enum delivery delivery = cut_suffix(&path, BYTES("/poll")) ? DELIVERY_POLL : DELIVERY_SSE;
+	if (path.size == 0 || memchr(path.data, '/', path.size) != NULL)
+		not_found(
+			req,
+			"there is {collection} and {collection}/poll here; a slash in a table's name is written %2F");
+	else
+		request_changes(worker, req, options, delivery, path);
+	return 0;
+}
+
+static void answer_ready(struct worker *worker, h2o_req_t *req)
+{
+	uint32_t state = atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed);
+	char message[LIVE_MESSAGE_SIZE];
+	struct problem problem;
+
+	if (state == FEED_STREAMING) {
+		response_send(req, 200, "text/plain; charset=utf-8", BYTES("ready\n"));
+		return;
+	}
+	live_message_get(&worker->live->message, message);
+	problem_set(&problem, 503, "the feed is %s%s%s", feed_state_name(state), message[0] != '\0' ? ": " : "",
+				message);
+	response_problem(req, &problem);
+}
+
+static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page page)
+{
+	switch (page) {
+	case CONF_PAGE_CONSOLE:
+		response_send(req, 200, "text/html; charset=utf-8", console_page());
+		break;
+	case CONF_PAGE_HEALTHZ:
+		response_send(req, 200, "text/plain; charset=utf-8", BYTES("alive\n"));
+		break;
+	case CONF_PAGE_READYZ:
+		answer_ready(worker, req);
+		break;
+	case CONF_PAGE_METRICS:
+		buffer_clear(&worker->output);
+		metrics_append(&worker->output, worker->ring);
+		response_send(req, 200, "text/plain; version=0.0.4; charset=utf-8", buffer_bytes(&worker->output));
+		break;
+	}
+}
+
+static int on_page(h2o_handler_t *handler, h2o_req_t *req)
+{
+	struct worker *worker = worker_of(req);
+	struct bytes mount = {req->pathconf->path.base, req->pathconf->path.len};
+
+	figure_add(&worker->figures->requests_total, 1);
+	if (!response_admit(req, NULL))
+		return 0;
+	if (!bytes_equal(raw_path(req), mount))
+		not_found(req,
+				  "there is nothing here; changes are at /cdc/{collection} unless h2o.conf says otherwise");
+	else
+		answer_page(worker, req, ((struct page_handler *)handler)->page);
+	return 0;
+}
+
+static void add_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
+{
+	(void)data;
+	struct changefeed_handler *handler = (void *)h2o_create_handler(path, sizeof(*handler));
+	handler->super.on_req = on_changefeed;
+	handler->options = options;
+}
+
+static void add_page(void *data, h2o_pathconf_t *path, enum conf_page page)
+{
+	(void)data;
+	struct page_handler *handler = (void *)h2o_create_handler(path, sizeof(*handler));
+	handler->super.on_req = on_page;
+	handler->page = page;
+}
+
+const struct conf_hooks routes_hooks = {NULL, add_changefeed, add_page};

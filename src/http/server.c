@@ -1,0 +1,360 @@
+/* server.c: see server.h. */
+#include "http/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/ring_file.h"
+#include "http/poll.h"
+#include "http/request.h"
+#include "http/routes.h"
+#include "http/stream.h"
+#include "log.h"
+
+enum {
+	DRAIN_BUDGET = 1024 * 1024, /* bytes of history rendered in one turn of the loop */
+	TICK_MS = 1000,
+	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
+	ACCEPTS_PER_TURN = 64,
+	DESCRIPTORS_SPARE = 64, /* for everything that is no connection */
+	GOODBYE_MS = 200,       /* for the last bytes at the end */
+};
+
+struct server {
+	struct worker worker;
+	const struct server_options *options;
+	h2o_accept_ctx_t *accept_contexts;
+	h2o_socket_t **listeners; /* NULL: closed */
+	size_t listener_count;
+	size_t connection_limit;
+	size_t connections;
+	bool accepting;
+	uint64_t next_tick_ms;
+};
+
+static uint64_t clock_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * ---- connections
+ */
+static void on_accept(h2o_socket_t *listener, const char *error);
+
+static void start_accepting(struct server *server)
+{
+	server->accepting = true;
+	for (size_t i = 0; i < server->listener_count; i++) {
+		if (server->listeners[i] != NULL)
+			h2o_socket_read_start(server->listeners[i], on_accept);
+	}
+}
+
+static void stop_accepting(struct server *server)
+{
+	server->accepting = false;
+	for (size_t i = 0; i < server->listener_count; i++) {
+		if (server->listeners[i] != NULL)
+			h2o_socket_read_stop(server->listeners[i]);
+	}
+}
+
+static void on_connection_closed(void *data)
+{
+	struct server *server = data;
+	server->connections--;
+	figure_subtract(&server->worker.figures->connections, 1);
+	if (!server->accepting && !server->worker.draining && !server->worker.stopping)
+		start_accepting(server);
+}
+
+static void on_accept(h2o_socket_t *listener, const char *error)
+{
+	h2o_accept_ctx_t *context = listener->data;
+	struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, context, context->ctx);
+	struct server *server = H2O_STRUCT_FROM_MEMBER(struct server, worker, worker);
+
+	for (int i = 0; error == NULL && i < ACCEPTS_PER_TURN; i++) {
+		if (server->connections >= server->connection_limit) {
+			stop_accepting(server);
+			return;
+		}
+		h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
+		if (socket == NULL)
+			return;
+		server->connections++;
+		figure_add(&worker->figures->connections, 1);
+		figure_add(&worker->figures->connections_total, 1);
+		socket->on_close.cb = on_connection_closed;
+		socket->on_close.data = server;
+		h2o_accept(context, socket);
+	}
+}
+
+static void close_listeners(struct server *server)
+{
+	for (size_t i = 0; i < server->listener_count; i++) {
+		if (server->listeners[i] != NULL)
+			h2o_socket_close(server->listeners[i]);
+		server->listeners[i] = NULL;
+	}
+}
+
+/* Connections that one worker may have: its share of max-connections, and what the kernel allows. */
+static size_t connection_limit(const struct server *server)
+{
+	const struct outline *outline = &server->worker.conf->outline;
+	size_t limit = outline->max_connections / server->options->worker_count;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+		if (files.rlim_cur > DESCRIPTORS_SPARE && limit > files.rlim_cur - DESCRIPTORS_SPARE)
+			limit = files.rlim_cur - DESCRIPTORS_SPARE;
+	}
+	return limit == 0 ? 1 : limit;
+}
+
+/*
+ * ---- signals and wake-ups
+ */
+static void on_wake(h2o_socket_t *socket, const char *error)
+{
+	uint64_t count;
+	(void)error;
+	/* only to be awake: the turn of the loop looks at the ring */
+	if (read(h2o_socket_get_fd(socket), &count, sizeof(count)) < 0)
+		return;
+}
+
+static void on_signal(h2o_socket_t *socket, const char *error)
+{
+	struct server *server = socket->data;
+	struct signalfd_siginfo info;
+	(void)error;
+
+	while (read(h2o_socket_get_fd(socket), &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGUSR2)
+			server->worker.draining = true;
+		else
+			server->worker.stopping = true;
+	}
+}
+
+static void watch(h2o_loop_t *loop, int fd, h2o_socket_cb callback, void *data)
+{
+	h2o_socket_t *socket = h2o_evloop_socket_create(loop, fd, H2O_SOCKET_FLAG_DONT_READ);
+	socket->data = data;
+	h2o_socket_read_start(socket, callback);
+}
+
+static bool watch_signals(struct server *server)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR2);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return false;
+	signal(SIGPIPE, SIG_IGN);
+	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return false;
+	watch(server->worker.context.loop, fd, on_signal, server);
+	return true;
+}
+
+/*
+ * ---- the loop
+ */
+
+/* One turn: what is new in the ring goes out. Returns true if there is more to do at once. */
+static bool turn(struct server *server)
+{
+	struct worker *worker = &server->worker;
+
+	worker->now_ms = clock_ms();
+	enum fanout_drain drain = fanout_drain(&worker->fanout, DRAIN_BUDGET);
+	bool more = drain == FANOUT_MORE;
+	more = streams_pump(worker, drain) || more;
+	more = polls_pump(worker, drain) || more;
+	fanout_settle(&worker->fanout);
+	requests_settle(worker);
+	if (worker->now_ms >= server->next_tick_ms) {
+		server->next_tick_ms = worker->now_ms + TICK_MS;
+		streams_tick(worker);
+		figure_add(&worker->figures->renders_total, worker->fanout.renders);
+		worker->fanout.renders = 0;
+	}
+	return more;
+}
+
+/* Whether the feed has done something since the last turn looked. */
+static bool has_news(const struct worker *worker)
+{
+	const struct ring_live *live = worker->live;
+	return atomic_load(&live->head) != worker->fanout.place.position ||
+		   (worker->fanout.place.cursor.n == 0 &&
+			atomic_load(&live->streamed_lsn) > worker->fanout.place.cursor.lsn) ||
+		   atomic_load(&live->history) != worker->fanout.history;
+}
+
+static bool has_answers(struct worker *worker)
+{
+	return !h2o_linklist_is_empty(&worker->deferred) &&
+		   atomic_load(&worker->live->refresh_done) != worker->refresh_seen;
+}
+
+/* Goes to bed unless there is something to do; the feed wakes us through the eventfd if we are seen asleep.
+ */
+static int32_t bedtime(struct server *server)
+{
+	struct worker *worker = &server->worker;
+	bool deadlines = polls_expire(worker, false) || !h2o_linklist_is_empty(&worker->deferred);
+	h2o_evloop_t *loop = worker->context.loop;
+
+	/* what was sent outside of the loop has to be looked at before it sleeps */
+	if (loop->_pending_as_server != NULL || loop->_pending_as_client != NULL ||
+		loop->_statechanged.head != NULL)
+		return 0;
+	atomic_store(&worker->figures->sleeping, 1);
+	if (has_news(worker) || has_answers(worker)) {
+		atomic_store(&worker->figures->sleeping, 0);
+		return 0;
+	}
+	return deadlines ? WAITING_TICK_MS : TICK_MS;
+}
+
+static void run_loop(struct server *server)
+{
+	struct worker *worker = &server->worker;
+	bool more = false;
+
+	while (!worker->stopping && !(worker->draining && server->connections == 0)) {
+		int32_t wait = more ? 0 : bedtime(server);
+		h2o_evloop_run(worker->context.loop, wait);
+		atomic_store(&worker->figures->sleeping, 0);
+		if (worker->draining && server->listener_count > 0 && server->listeners[0] != NULL) {
+			atomic_store_explicit(&worker->figures->draining, 1, memory_order_relaxed);
+			close_listeners(server);
+		}
+		more = turn(server);
+	}
+}
+
+/* Everybody gets an orderly end, as far as it can be written at once. */
+static void say_goodbye(struct server *server)
+{
+	struct worker *worker = &server->worker;
+	uint64_t deadline = clock_ms() + GOODBYE_MS;
+
+	close_listeners(server);
+	h2o_context_request_shutdown(&worker->context);
+	polls_expire(worker, true);
+	streams_end(worker);
+	while (server->connections > 0 && clock_ms() < deadline)
+		h2o_evloop_run(worker->context.loop, 10);
+}
+
+/*
+ * ---- setting up
+ */
+static bool open_ring(struct server *server)
+{
+	const struct server_options *options = server->options;
+	struct worker *worker = &server->worker;
+	enum ring_file_error error = ring_file_open(options->ring_file, RING_ACCESS_WORKER, &worker->ring);
+
+	if (error != RING_FILE_OK) {
+		log_line(LOG_LEVEL_ERROR, "cannot open the ring \"%s\": %s", options->ring_file,
+				 ring_file_error_text(error));
+		return false;
+	}
+	worker->live = ring_file_live(worker->ring);
+	worker->figures = &worker->live->workers[options->slot];
+	return reader_scratch_init(&worker->scratch) &&
+		   fanout_init(&worker->fanout, worker->ring, &worker->scratch);
+}
+
+static bool load_conf(struct server *server)
+{
+	struct buffer error = {0};
+	server->worker.conf =
+		conf_load(server->options->config, &routes_hooks, server->options->ticket_keys, &error);
+	if (server->worker.conf == NULL)
+		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
+	buffer_free(&error);
+	return server->worker.conf != NULL;
+}
+
+static bool open_listeners(struct server *server)
+{
+	struct worker *worker = &server->worker;
+	size_t count = worker->conf->outline.listener_count;
+
+	server->listeners = calloc(count, sizeof(*server->listeners));
+	server->accept_contexts = calloc(count, sizeof(*server->accept_contexts));
+	if (server->listeners == NULL || server->accept_contexts == NULL)
+		return false;
+	server->listener_count = count;
+	for (size_t i = 0; i < count; i++) {
+		server->accept_contexts[i] = (h2o_accept_ctx_t){.ctx = &worker->context,
+														.hosts = worker->conf->accepts[i].hosts,
+														.ssl_ctx = worker->conf->accepts[i].ssl_ctx};
+		server->listeners[i] = h2o_evloop_socket_create(worker->context.loop, server->options->listeners[i],
+														H2O_SOCKET_FLAG_DONT_READ);
+		server->listeners[i]->data = &server->accept_contexts[i];
+	}
+	return true;
+}
+
+static bool set_up(struct server *server)
+{
+	struct worker *worker = &server->worker;
+
+	worker->publication = server->options->publication;
+	worker->refresh_fd = server->options->refresh_fd;
+	h2o_linklist_init_anchor(&worker->ready_streams);
+	h2o_linklist_init_anchor(&worker->seeking_streams);
+	h2o_linklist_init_anchor(&worker->ready_polls);
+	h2o_linklist_init_anchor(&worker->waiting_polls);
+	h2o_linklist_init_anchor(&worker->deferred);
+	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);
+	worker->now_ms = clock_ms();
+	server->connection_limit = connection_limit(server);
+	if (!hangup_init(&worker->hangup, worker->context.loop) || !watch_signals(server) ||
+		!open_listeners(server)) {
+		log_line(LOG_LEVEL_ERROR, "cannot set up a worker: %s", strerror(errno));
+		return false;
+	}
+	watch(worker->context.loop, server->options->wake_fd, on_wake, server);
+	start_accepting(server);
+	return true;
+}
+
+int server_run(const struct server_options *options)
+{
+	struct server *server = calloc(1, sizeof(*server));
+
+	if (server == NULL)
+		return 1;
+	server->options = options;
+	if (!load_conf(server))
+		return EX_CONFIG;
+	if (!open_ring(server) || !set_up(server))
+		return 1;
+	run_loop(server);
+	say_goodbye(server);
+	return 0;
+}

@@ -1,0 +1,412 @@
+/* stream.c: see stream.h. */
+#include "http/stream.h"
+
+#include "core/frame.h"
+
+/* How much one stream, and all together, may read of the ring in one turn, so that live ones do not wait. */
+enum {
+	CATCH_UP_OUTPUT = 64 * 1024,
+	CATCH_UP_BUDGET = 512 * 1024,
+	TURN_BUDGET = 4 * 1024 * 1024,
+};
+
+enum stream_state {
+	STREAM_CATCHING_UP, /* -> LIVE, SEEKING, ENDED */
+	STREAM_SEEKING,     /* its start is still to come -> CATCHING_UP, ENDED */
+	STREAM_LIVE,        /* -> CATCHING_UP, ENDED */
+	STREAM_ENDED,
+};
+
+struct stream {
+	h2o_generator_t super;
+	struct worker *worker;
+	h2o_req_t *req;
+	struct class *class;
+	enum stream_state state;
+	enum on_gap on_gap;
+	bool sending;               /* a h2o_send is under way */
+	bool reset;                 /* a new history has begun since its last change */
+	bool ending;                /* the last bytes are on their way */
+	h2o_linklist_t class_link;  /* in class->streams */
+	h2o_linklist_t worker_link; /* in ready_streams or seeking_streams, or in none */
+	struct hangup_watch hangup;
+	struct reader reader;    /* its place is behind what was sent, also while live */
+	uint64_t offset;         /* live: in the class's bytes */
+	uint64_t events;         /* live: of the class's frames, how many lie before the offset */
+	struct segment *segment; /* held while it is being sent */
+	struct buffer own;       /* rendered for this stream alone, while it is being sent */
+	uint64_t sent_ms;        /* when the last send began */
+};
+
+static void enqueue(h2o_linklist_t *list, struct stream *stream)
+{
+	if (h2o_linklist_is_linked(&stream->worker_link))
+		h2o_linklist_unlink(&stream->worker_link);
+	h2o_linklist_insert(list, &stream->worker_link);
+}
+
+static void set_state(struct stream *stream, enum stream_state state)
+{
+	assert(stream->state != STREAM_ENDED);
+	assert(state != STREAM_LIVE || stream->state == STREAM_CATCHING_UP);
+	if (stream->state == STREAM_LIVE)
+		stream->class->live_streams--;
+	stream->state = state;
+	if (state == STREAM_LIVE)
+		stream->class->live_streams++;
+	if (state == STREAM_CATCHING_UP)
+		enqueue(&stream->worker->ready_streams, stream);
+	if (state == STREAM_SEEKING)
+		enqueue(&stream->worker->seeking_streams, stream);
+	if (state == STREAM_ENDED && h2o_linklist_is_linked(&stream->worker_link))
+		h2o_linklist_unlink(&stream->worker_link);
+}
+
+static void send_bytes(struct stream *stream, struct bytes bytes)
+{
+	h2o_iovec_t vector = h2o_iovec_init(bytes.data, bytes.size);
+
+	assert(!stream->sending);
+	stream->sending = true;
+	stream->sent_ms = stream->worker->now_ms;
+	h2o_linklist_unlink(&stream->class_link);
+	h2o_linklist_insert(&stream->class->streams, &stream->class_link);
+	figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
+	h2o_send(stream->req, &vector, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void end_stream(struct stream *stream)
+{
+	set_state(stream, STREAM_ENDED);
+	h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_FINAL);
+}
+
+/* A client that cannot be told may only notice that the connection is gone. */
+static void abandon_stream(struct stream *stream)
+{
+	set_state(stream, STREAM_ENDED);
+	hangup_shutdown(stream->req);
+	if (!stream->sending)
+		h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_ERROR);
+}
+
+/* Sends the next piece of the class's segments; falls back to the ring when it is no longer kept. */
+static void send_live(struct stream *stream)
+{
+	struct slice slice;
+
+	if (!class_slice(stream->class, stream->offset, &slice)) {
+		set_state(stream, STREAM_CATCHING_UP);
+		return;
+	}
+	figure_add(&stream->worker->figures->events_total, slice.events - stream->events);
+	stream->segment = slice.segment;
+	stream->offset += slice.bytes.size;
+	stream->events = slice.events;
+	stream->reader.place = slice.place;
+	send_bytes(stream, slice.bytes);
+}
+
+/* Renders one event of the reader into stream->own. Returns false when there is nothing more to render in
+ * this turn. */
+static bool render_event(struct stream *stream, uint64_t *budget)
+{
+	struct worker *worker = stream->worker;
+	struct document document;
+	uint64_t lagged;
+
+	switch (reader_next(&stream->reader, &worker->scratch, budget, &document, &lagged)) {
+	case READER_CHANGE:
+		frame_append_change(&stream->own, &document, &stream->class->subscription->view);
+		figure_add(&worker->figures->renders_total, 1);
+		figure_add(&worker->figures->events_total, 1);
+		return stream->own.size < CATCH_UP_OUTPUT;
+	case READER_GAP:
+		figure_add(&worker->figures->gaps_total, 1);
+		figure_add(&worker->figures->lagged_events_total, lagged);
+		stream->ending = stream->on_gap == ON_GAP_FAIL;
+		if (!stream->ending)
+			frame_append_warning(&stream->own, lagged, reader_cursor(&stream->reader));
+		return !stream->ending;
+	case READER_FOREIGN:
+		stream->reset = true;
+		return true;
+	case READER_WAITING:
+		set_state(stream, STREAM_SEEKING);
+		return false;
+	case READER_END:
+	case READER_PAUSED:
+		break;
+	}
+	return false;
+}
+
+/* The history of the stream's cursor is over: says so and begins with the oldest of the new one. */
+static void render_reset(struct stream *stream)
+{
+	stream->reset = false;
+	stream->ending = stream->on_gap == ON_GAP_FAIL;
+	stream->reader.seeking = false;
+	stream->reader.place = ring_oldest(stream->reader.ring);
+	if (!stream->ending)
+		frame_append_reset(
+			&stream->own,
+			BYTES("this cursor belongs to another history; the stream begins again with the oldest change"),
+			stream->reader.place.cursor);
+}
+
+static bool stands_at_drain(const struct stream *stream)
+{
+	return !stream->reader.seeking && !stream->reset &&
+		   stream->reader.place.position == stream->worker->fanout.place.position;
+}
+
+/* Reads a bounded piece of the ring and sends it. Returns the bytes of history it walked. */
+static uint64_t catch_up(struct stream *stream)
+{
+	uint64_t budget = CATCH_UP_BUDGET;
+	bool more = true;
+
+	buffer_clear(&stream->own);
+	while (more && budget > 0 && !stands_at_drain(stream)) {
+		if (stream->reset)
+			render_reset(stream);
+		more = !stream->ending && render_event(stream, &budget);
+	}
+	if (stream->own.failed) {
+		abandon_stream(stream);
+		return CATCH_UP_BUDGET;
+	}
+	if (stands_at_drain(stream)) {
+		set_state(stream, STREAM_LIVE);
+		stream->offset = stream->class->end;
+		stream->events = stream->class->events;
+	}
+	if (stream->own.size > 0)
+		send_bytes(stream, buffer_bytes(&stream->own));
+	else if (stream->ending)
+		end_stream(stream);
+	else if (stream->state == STREAM_CATCHING_UP)
+		enqueue(&stream->worker->ready_streams, stream);
+	return CATCH_UP_BUDGET - budget;
+}
+
+static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
+	(void)req;
+
+	stream->sending = false;
+	if (stream->segment != NULL)
+		segment_release(stream->segment);
+	stream->segment = NULL;
+	if (stream->own.capacity > 0)
+		buffer_free(&stream->own);
+	if (stream->state == STREAM_CATCHING_UP || stream->ending ||
+		(stream->state == STREAM_LIVE && stream->offset != stream->class->end))
+		enqueue(&stream->worker->ready_streams, stream);
+}
+
+/* HTTP/2: the client or the connection is gone; the destructor follows. */
+static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
+{
+	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
+	(void)req;
+	if (stream->state != STREAM_ENDED)
+		set_state(stream, STREAM_ENDED);
+}
+
+static void on_dispose(void *pointer)
+{
+	struct stream *stream = pointer;
+
+	if (stream->state != STREAM_ENDED)
+		set_state(stream, STREAM_ENDED);
+	hangup_unwatch(&stream->worker->hangup, &stream->hangup);
+	if (stream->segment != NULL)
+		segment_release(stream->segment);
+	buffer_free(&stream->own);
+	h2o_linklist_unlink(&stream->class_link);
+	class_leave(stream->class);
+	figure_subtract(&stream->worker->figures->streams, 1);
+}
+
+/* The socket is shut down, so the next write fails, and libh2o frees the request. */
+static void on_gone(struct hangup_watch *watch)
+{
+	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, hangup, watch);
+	if (stream->state != STREAM_ENDED)
+		abandon_stream(stream);
+}
+
+void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
+				  enum on_gap on_gap)
+{
+	struct stream *stream = h2o_mem_alloc_shared(&req->pool, sizeof(*stream), on_dispose);
+
+	*stream = (struct stream){.super = {on_proceed, on_stop},
+							  .worker = worker,
+							  .req = req,
+							  .class = class,
+							  .state = STREAM_CATCHING_UP,
+							  .on_gap = on_gap,
+							  .hangup = {on_gone, -1},
+							  .reader = *reader};
+	h2o_linklist_insert(&class->streams, &stream->class_link);
+	figure_add(&worker->figures->streams, 1);
+	figure_add(&worker->figures->streams_total, 1);
+	hangup_watch(&worker->hangup, &stream->hangup, req);
+
+	req->res.status = 200;
+	req->res.reason = "OK";
+	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
+	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
+				   H2O_STRLIT("text/event-stream"));
+	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
+	h2o_set_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-accel-buffering"), 0, H2O_STRLIT("no"),
+						  1);
+	h2o_start_response(req, &stream->super);
+
+	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */
+	frame_append_start(&stream->own, class->options->retry_milliseconds, reader_cursor(&stream->reader));
+	send_bytes(stream, buffer_bytes(&stream->own));
+}
+
+/* What may be sent now: the changed classes' live streams, then those that were ready before. */
+static void pump_changed(struct worker *worker)
+{
+	h2o_linklist_t *changed = &worker->fanout.changed;
+
+	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node);
+		/* a send moves its stream to the end of the list: stop where the list ended before */
+		h2o_linklist_t *last = class->streams.prev;
+		for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams; link = next) {
+			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+			bool at_last = link == last;
+			next = link->next;
+			if (stream->state == STREAM_LIVE && !stream->sending && stream->offset != class->end)
+				send_live(stream);
+			if (at_last)
+				break;
+		}
+	}
+}
+
+static void pump_ready(struct worker *worker)
+{
+	h2o_linklist_t turn;
+	uint64_t walked = 0;
+
+	h2o_linklist_init_anchor(&turn);
+	h2o_linklist_insert_list(&turn, &worker->ready_streams);
+	while (!h2o_linklist_is_empty(&turn) && walked < TURN_BUDGET) {
+		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, turn.next);
+		h2o_linklist_unlink(&stream->worker_link);
+		if (stream->sending)
+			continue; /* its `proceed` brings it back */
+		if (stream->ending)
+			end_stream(stream);
+		else if (stream->state == STREAM_CATCHING_UP)
+			walked += catch_up(stream);
+		else if (stream->state == STREAM_LIVE && stream->offset != stream->class->end)
+			send_live(stream);
+	}
+	/* the rest was first in line and stays so */
+	h2o_linklist_insert_list(&turn, &worker->ready_streams);
+	h2o_linklist_insert_list(&worker->ready_streams, &turn);
+}
+
+/* Every stream has to read for itself, those that a new history makes foreign say so. */
+static void restart_all(struct worker *worker, bool new_history)
+{
+	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
+		 node = node->next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
+		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
+			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+			stream->reset = stream->reset || new_history;
+			if (stream->state == STREAM_LIVE || stream->state == STREAM_SEEKING)
+				set_state(stream, STREAM_CATCHING_UP);
+		}
+	}
+}
+
+bool streams_pump(struct worker *worker, enum fanout_drain drain)
+{
+	if (drain == FANOUT_BROKEN)
+		restart_all(worker, worker->fanout.new_history);
+	if (drain != FANOUT_IDLE) {
+		while (!h2o_linklist_is_empty(&worker->seeking_streams)) {
+			h2o_linklist_t *node = worker->seeking_streams.next;
+			set_state(H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, node), STREAM_CATCHING_UP);
+		}
+	}
+	pump_changed(worker);
+	pump_ready(worker);
+	return !h2o_linklist_is_empty(&worker->ready_streams);
+}
+
+/* Returns false when neither this stream nor any after it in its class is due. */
+static bool tick_stream(struct stream *stream, uint64_t now_ms)
+{
+	const struct changefeed_options *options = stream->class->options;
+	uint64_t silent_ms = now_ms - stream->sent_ms;
+
+	if (silent_ms < options->heartbeat_seconds * UINT64_C(1000))
+		return false;
+	if (stream->state == STREAM_ENDED)
+		return true;
+	if (stream->sending) {
+		if (silent_ms >= options->stall_seconds * UINT64_C(1000)) {
+			figure_add(&stream->worker->figures->reaped_total, 1);
+			abandon_stream(stream);
+		}
+		return true;
+	}
+	if (stream->state == STREAM_LIVE && stream->offset == stream->class->end)
+		stream->reader.place =
+			stream->worker->fanout.place; /* nothing for it in between: it need not look again */
+	buffer_clear(&stream->own);
+	frame_append_keepalive(&stream->own, reader_cursor(&stream->reader));
+	if (!stream->own.failed)
+		send_bytes(stream, buffer_bytes(&stream->own));
+	return true;
+}
+
+static void tick_class(struct class *class, uint64_t now_ms)
+{
+	h2o_linklist_t *last = class->streams.prev;
+
+	for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams; link = next) {
+		bool at_last = link == last;
+		next = link->next;
+		if (!tick_stream(H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link), now_ms) || at_last)
+			break;
+	}
+}
+
+void streams_tick(struct worker *worker)
+{
+	for (h2o_linklist_t *node = worker->fanout.classes.next, *next; node != &worker->fanout.classes;
+		 node = next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
+		next = node->next;
+		class->members++; /* its last stream may end in here */
+		tick_class(class, worker->now_ms);
+		class_leave(class);
+	}
+}
+
+void streams_end(struct worker *worker)
+{
+	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
+		 node = node->next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
+		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
+			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+			if (stream->state != STREAM_ENDED && !stream->sending)
+				end_stream(stream);
+		}
+	}
+}

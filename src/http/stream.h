@@ -1,0 +1,32 @@
+/*
+ * stream.h: one SSE response, from its first bytes to its end.
+ *
+ * A stream is a cursor. While it keeps up it follows its class's segments (STREAM_LIVE); when it starts in
+ * the past or falls behind it reads the ring by itself, a bounded piece at a time (STREAM_CATCHING_UP), until
+ * it stands where the drain stands. Never more than one h2o_send is under way; what arrives meanwhile goes
+ * into the next. Sends happen in streams_pump(), once per turn of the loop, and not from h2o's `proceed`,
+ * which would starve the others.
+ */
+#ifndef CHANGEFEED_HTTP_STREAM_H
+#define CHANGEFEED_HTTP_STREAM_H
+
+#include "http/worker.h"
+
+/*
+ * Answers the request with a stream. `class` has been joined for it and is left when the stream ends,
+ * `reader` has its filter and start. libh2o frees the stream with the request.
+ */
+void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
+				  enum on_gap on_gap);
+
+/* Sends what is new. `drain` is what the turn's fanout_drain() said. Returns true if there is more to do at
+ * once. */
+bool streams_pump(struct worker *worker, enum fanout_drain drain);
+
+/* Keep-alives for the silent, the end for the stalled. To be called about once a second. */
+void streams_tick(struct worker *worker);
+
+/* Ends every stream in an orderly way, as far as clients take it. */
+void streams_end(struct worker *worker);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * worker.h: what the parts of one worker process share. A worker is a single-threaded event loop: nothing
+ * here is locked.
+ */
+#ifndef CHANGEFEED_HTTP_WORKER_H
+#define CHANGEFEED_HTTP_WORKER_H
+
+#include <h2o.h>
+
+#include "core/reader.h"
+#include "http/conf.h"
+#include "http/fanout.h"
+#include "http/hangup.h"
+
+struct worker {
+	/* set once at the start */
+	struct ring *ring;
+	struct ring_live *live;
+	struct live_worker *figures; /* this worker's own */
+	const char *publication;
+	int refresh_fd; /* the feed's eventfd */
+	struct conf *conf;
+	h2o_context_t context;
+
+	/* moving */
+	uint64_t now_ms; /* of a clock that only goes forward, set once per turn of the loop */
+	struct reader_scratch scratch;
+	struct buffer output; /* for what is rendered and sent at once */
+	struct fanout fanout;
+	struct hangup hangup;
+	h2o_linklist_t ready_streams;   /* may be sent to in this turn */
+	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
+	h2o_linklist_t ready_polls;
+	h2o_linklist_t waiting_polls; /* all that wait, the class's lists are parts of it */
+	h2o_linklist_t deferred;      /* requests that wait for the feed to look at the catalog and the WAL */
+	uint64_t refresh_seen;        /* live->refresh_done when deferred requests were last looked at */
+	bool draining;                /* no new connections; ends with the last one */
+	bool stopping;
+};
+
+static inline struct worker *worker_of(h2o_req_t *req)
+{
+	return H2O_STRUCT_FROM_MEMBER(struct worker, context, req->conn->ctx);
+}
+
+static inline void figure_add(_Atomic uint64_t *figure, uint64_t count)
+{
+	atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + count,
+						  memory_order_relaxed);
+}
+
+static inline void figure_subtract(_Atomic uint64_t *figure, uint64_t count)
+{
+	atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) - count,
+						  memory_order_relaxed);
+}
+
+#endif

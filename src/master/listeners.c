@@ -1,0 +1,246 @@
+/* listeners.c: see listeners.h. */
+#include "master/listeners.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	/* Bound what the kernel holds for a client that floods, or that does not read. */
+	RECEIVE_BUFFER = 64 << 10,
+	SEND_BUFFER = 128 << 10,
+	/* Ready for more only when this little has not been sent: the rest of a backlog stays in the ring. */
+	UNSENT_LOW_WATER = 64 << 10,
+	/* A peer that vanished: data unacknowledged for so long, or this silent and then deaf to probes. */
+	UNACKNOWLEDGED_MS = 30000,
+	KEEPALIVE_IDLE_S = 60,
+	KEEPALIVE_INTERVAL_S = 10,
+	RETRY_MS = 50,
+};
+
+struct listeners_slot {
+	struct sockaddr_storage address;
+	socklen_t address_size;
+	int *sockets; /* one for each worker, or a single one for all if it is a Unix socket; -1: none */
+	unsigned socket_count;
+};
+
+static bool is_unix(const struct outline_listener *wanted)
+{
+	return wanted->address.ss_family == AF_UNIX;
+}
+
+static bool set_option(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
+}
+
+/* Accepted sockets inherit all of these. */
+static bool set_tcp_options(int fd, int family)
+{
+	return set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) && set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) &&
+		   set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) &&
+		   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
+		   set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
+		   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS) &&
+		   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
+		   set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_LOW_WATER) &&
+		   (family != AF_INET6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1));
+}
+
+/* Returns 0, or an errno. A file that a killed server left behind refuses connections, and is removed. */
+static int probe_unix(const struct outline_listener *wanted)
+{
+	const char *path = ((const struct sockaddr_un *)&wanted->address)->sun_path;
+	struct stat status;
+	if (lstat(path, &status) != 0)
+		return errno == ENOENT ? 0 : errno;
+	if (!S_ISSOCK(status.st_mode))
+		return EEXIST;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return errno;
+	int refused =
+		connect(fd, (const struct sockaddr *)&wanted->address, wanted->address_size) != 0 ? errno : 0;
+	close(fd);
+	if (refused != ECONNREFUSED)
+		return EADDRINUSE;
+	return unlink(path) == 0 ? 0 : errno;
+}
+
+/* Whether an address is free, by binding it as its only user. Returns 0, or an errno. */
+static int probe_tcp(const struct outline_listener *wanted)
+{
+	int fd = socket(wanted->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno;
+	bool free_address = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
+						bind(fd, (const struct sockaddr *)&wanted->address, wanted->address_size) == 0;
+	int error = free_address ? 0 : errno;
+	close(fd);
+	return error;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int probe(const struct outline_listener *wanted, int64_t deadline)
+{
+	static const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000};
+	for (;;) {
+		int error = is_unix(wanted) ? probe_unix(wanted) : probe_tcp(wanted);
+		if (error != EADDRINUSE || now_ms() >= deadline)
+			return error;
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* Returns a listening socket, or -1 and errno. */
+static int socket_open(const struct outline_listener *wanted)
+{
+	int fd = socket(wanted->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -1;
+	if (set_option(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER) &&
+		set_option(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER) &&
+		(is_unix(wanted) || set_tcp_options(fd, wanted->address.ss_family)) &&
+		bind(fd, (const struct sockaddr *)&wanted->address, wanted->address_size) == 0 &&
+		listen(fd, SOMAXCONN) == 0)
+		return fd;
+	int error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static void slot_close(struct listeners_slot *slot, bool unlink_path)
+{
+	bool open = false;
+	for (unsigned i = 0; i < slot->socket_count; i++)
+		if (slot->sockets[i] >= 0) {
+			close(slot->sockets[i]);
+			open = true;
+		}
+	if (open && unlink_path && slot->address.ss_family == AF_UNIX)
+		unlink(((struct sockaddr_un *)&slot->address)->sun_path);
+	free(slot->sockets);
+	*slot = (struct listeners_slot){0};
+}
+
+static struct listeners_slot *slot_find(const struct listeners *listeners,
+										const struct outline_listener *wanted)
+{
+	for (size_t i = 0; i < listeners->slot_count; i++) {
+		struct listeners_slot *slot = &listeners->slots[i];
+		if (slot->address_size == wanted->address_size &&
+			memcmp(&slot->address, &wanted->address, wanted->address_size) == 0)
+			return slot;
+	}
+	return NULL;
+}
+
+/* How many sockets of `held`, which may be NULL, go on in `slot`. */
+static unsigned kept_sockets(const struct listeners_slot *held, const struct listeners_slot *slot)
+{
+	if (held == NULL)
+		return 0;
+	return held->socket_count < slot->socket_count ? held->socket_count : slot->socket_count;
+}
+
+/* Takes over the sockets of `held` and opens what is missing. False: errno says why; `slot` can be closed. */
+static bool slot_open(struct listeners_slot *slot, const struct listeners_slot *held,
+					  const struct outline_listener *wanted, unsigned worker_count, int64_t deadline)
+{
+	unsigned count = is_unix(wanted) ? 1 : worker_count;
+	*slot = (struct listeners_slot){.address = wanted->address, .address_size = wanted->address_size};
+	slot->sockets = malloc(count * sizeof(*slot->sockets));
+	if (slot->sockets == NULL)
+		return false;
+	slot->socket_count = count;
+	for (unsigned i = 0; i < count; i++)
+		slot->sockets[i] = -1;
+	unsigned kept = kept_sockets(held, slot);
+	for (unsigned i = 0; i < kept; i++)
+		slot->sockets[i] = held->sockets[i];
+	if (held == NULL && (errno = probe(wanted, deadline)) != 0)
+		return false;
+	for (unsigned i = kept; i < count; i++)
+		if ((slot->sockets[i] = socket_open(wanted)) < 0)
+			return false;
+	return wanted->permission == 0 ||
+		   chmod(((const struct sockaddr_un *)&wanted->address)->sun_path, wanted->permission) == 0;
+}
+
+/* Makes one side forget the sockets that both have, so that closing that side leaves them open. */
+static void forget_shared(struct listeners *forgetful, const struct listeners *other)
+{
+	for (size_t i = 0; i < forgetful->slot_count; i++)
+		for (size_t j = 0; j < other->slot_count; j++) {
+			struct listeners_slot *slot = &forgetful->slots[i];
+			const struct listeners_slot *same = &other->slots[j];
+			for (unsigned k = 0; k < slot->socket_count && k < same->socket_count; k++)
+				if (slot->sockets[k] == same->sockets[k])
+					slot->sockets[k] = -1;
+		}
+}
+
+bool listeners_update(struct listeners *listeners, const struct outline *outline, unsigned patience_ms,
+					  struct buffer *ret_error)
+{
+	int64_t deadline = now_ms() + patience_ms;
+	struct listeners next = {.worker_count = outline->worker_count};
+	next.slots = calloc(outline->listener_count, sizeof(*next.slots));
+	if (next.slots == NULL) {
+		buffer_append_string(ret_error, "out of memory for listeners");
+		return false;
+	}
+	for (size_t i = 0; i < outline->listener_count; i++) {
+		const struct outline_listener *wanted = &outline->listeners[i];
+		next.slot_count++;
+		if (slot_open(&next.slots[i], slot_find(listeners, wanted), wanted, next.worker_count, deadline))
+			continue;
+		buffer_printf(ret_error, "%s: cannot listen on %s: %s", wanted->where, wanted->name, strerror(errno));
+		forget_shared(&next, listeners);
+		listeners_close(&next, true);
+		return false;
+	}
+	forget_shared(listeners, &next);
+	listeners_close(listeners, true);
+	*listeners = next;
+	return true;
+}
+
+int listeners_socket(const struct listeners *listeners, size_t index, unsigned worker)
+{
+	const struct listeners_slot *slot = &listeners->slots[index];
+	return slot->sockets[slot->socket_count == 1 ? 0 : worker];
+}
+
+void listeners_keep_worker(struct listeners *listeners, unsigned worker)
+{
+	for (size_t i = 0; i < listeners->slot_count; i++) {
+		struct listeners_slot *slot = &listeners->slots[i];
+		for (unsigned j = 0; j < slot->socket_count && slot->socket_count > 1; j++)
+			if (j != worker) {
+				close(slot->sockets[j]);
+				slot->sockets[j] = -1;
+			}
+	}
+}
+
+void listeners_close(struct listeners *listeners, bool unlink_paths)
+{
+	for (size_t i = 0; i < listeners->slot_count; i++)
+		slot_close(&listeners->slots[i], unlink_paths);
+	free(listeners->slots);
+	*listeners = (struct listeners){0};
+}

@@ -1,0 +1,557 @@
+/* master.c: see master.h. */
+#include "master/master.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/ring_file.h"
+#include "feed/feed.h"
+#include "http/routes.h"
+#include "http/server.h"
+#include "log.h"
+#include "master/listeners.h"
+#include "master/processes.h"
+
+enum {
+	PATIENCE_MS = 3000, /* for sockets of a master that was killed a moment ago */
+	TICK_MS = 1000,
+	END_MS = 1500, /* then whoever has not ended is killed */
+};
+
+struct master {
+	const struct options *options;
+	struct conf_source config;
+	struct conf_source candidate; /* what the checker looks at */
+	struct outline outline;
+	struct tls_ticket_keys ticket_keys;
+	struct listeners listeners;
+	struct ring *ring;
+	struct ring_live *live;
+	struct processes processes;
+	int wake_fds[LIVE_WORKERS_MAX];
+	int refresh_fd;
+	int signal_fd;
+	bool stopping;
+	bool reload_wanted; /* a SIGHUP came while a checker was at work */
+};
+
+static uint64_t clock_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int64_t wall_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void count(_Atomic uint64_t *figure)
+{
+	atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
+}
+
+/*
+ * ---- children
+ */
+static int *worker_sockets(struct master *master, unsigned listener)
+{
+	int *sockets = calloc(master->outline.listener_count, sizeof(*sockets));
+	for (size_t i = 0; sockets != NULL && i < master->outline.listener_count; i++)
+		sockets[i] = listeners_socket(&master->listeners, i, listener);
+	return sockets;
+}
+
+/* In the child. */
+static int run_worker(struct master *master, const struct process *process)
+{
+	int *sockets = worker_sockets(master, process->listener);
+	struct server_options options = {.slot = process->slot,
+									 .config = &master->config,
+									 .ticket_keys = &master->ticket_keys,
+									 .listeners = sockets,
+									 .worker_count = master->outline.worker_count,
+									 .ring_file = master->options->ring_file,
+									 .publication = master->options->publication,
+									 .wake_fd = master->wake_fds[process->slot],
+									 .refresh_fd = master->refresh_fd};
+	log_open("worker");
+	if (sockets == NULL)
+		return 1;
+	listeners_keep_worker(&master->listeners, process->listener);
+	return server_run(&options);
+}
+
+/* In the child. */
+static int run_feed(struct master *master)
+{
+	struct feed_options options = {.conninfo = master->options->conninfo,
+								   .slot = master->options->slot,
+								   .publication = master->options->publication,
+								   .ring_file = master->options->ring_file,
+								   .refresh_fd = master->refresh_fd};
+	log_open("feed");
+	listeners_close(&master->listeners, false);
+	for (int i = 0; i < LIVE_WORKERS_MAX; i++)
+		options.worker_fds[i] = master->wake_fds[i];
+	return feed_run(&options);
+}
+
+/* In the child: what a worker would say about the candidate. The verdict is also left where status() finds
+ * it. */
+static int run_checker(struct master *master)
+{
+	struct buffer error = {0};
+	log_open("master");
+	listeners_close(&master->listeners, false);
+	if (conf_load(&master->candidate, &routes_hooks, &master->ticket_keys, &error) != NULL)
+		return 0;
+	buffer_append_char(&error, '\0');
+	log_line(LOG_LEVEL_ERROR, "%s; the configuration of before stays in force", error.data);
+	live_message_set(&master->live->config_message, error.data);
+	return EX_CONFIG;
+}
+
+/* In the child: the master's own descriptors are none of its business. */
+static int run_child(struct master *master, const struct process *process)
+{
+	close(master->signal_fd);
+	switch (process->kind) {
+	case PROCESS_FEED:
+		return run_feed(master);
+	case PROCESS_WORKER:
+		return run_worker(master, process);
+	case PROCESS_CHECKER:
+		return run_checker(master);
+	case PROCESS_NONE:
+		break;
+	}
+	return 1;
+}
+
+static void start_process(struct master *master, struct process *process)
+{
+	uint64_t now_ms = clock_ms();
+	pid_t pid = process_fork();
+
+	if (pid == 0)
+		_exit(run_child(master, process));
+	process->started_ms = now_ms;
+	if (pid < 0) {
+		log_line(LOG_LEVEL_ERROR, "cannot fork: %s", strerror(errno));
+		process_schedule(process, now_ms);
+		return;
+	}
+	process->pid = pid;
+	if (process->kind == PROCESS_WORKER)
+		atomic_store_explicit(&master->live->workers[process->slot].pid, pid, memory_order_relaxed);
+	if (process->kind == PROCESS_FEED)
+		atomic_store_explicit(&master->live->feed_pid, pid, memory_order_relaxed);
+}
+
+static void start_due(struct master *master)
+{
+	uint64_t now_ms = clock_ms();
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		struct process *process = &master->processes.list[i];
+		if (process->kind != PROCESS_NONE && process->pid == 0 && process->start_ms <= now_ms)
+			start_process(master, process);
+	}
+}
+
+/* A slot that no worker uses; the longest draining one has to give way if there is none. */
+static unsigned free_slot(struct master *master)
+{
+	bool used[LIVE_WORKERS_MAX] = {false};
+	struct process *oldest = NULL;
+
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		struct process *process = &master->processes.list[i];
+		if (process->kind != PROCESS_WORKER)
+			continue;
+		used[process->slot] = true;
+		if (process->draining && (oldest == NULL || process->started_ms < oldest->started_ms))
+			oldest = process;
+	}
+	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++) {
+		if (!used[slot])
+			return slot;
+	}
+	if (oldest == NULL)
+		return LIVE_WORKERS_MAX;
+	unsigned slot = oldest->slot;
+	kill(oldest->pid, SIGKILL);
+	waitpid(oldest->pid, NULL, 0);
+	oldest->kind = PROCESS_NONE;
+	return slot;
+}
+
+/* A worker's gauges die with it; its counters stay, so that sums never go back. */
+static void forget_worker(struct master *master, unsigned slot)
+{
+	struct live_worker *figures = &master->live->workers[slot];
+	atomic_store_explicit(&figures->pid, 0, memory_order_relaxed);
+	atomic_store_explicit(&figures->sleeping, 0, memory_order_relaxed);
+	atomic_store_explicit(&figures->draining, 0, memory_order_relaxed);
+	atomic_store_explicit(&figures->connections, 0, memory_order_relaxed);
+	atomic_store_explicit(&figures->streams, 0, memory_order_relaxed);
+	atomic_store_explicit(&figures->polls_waiting, 0, memory_order_relaxed);
+}
+
+static void start_workers(struct master *master)
+{
+	for (unsigned i = 0; i < master->outline.worker_count; i++) {
+		unsigned slot = free_slot(master);
+		struct process *process =
+			slot < LIVE_WORKERS_MAX ? processes_add(&master->processes, PROCESS_WORKER) : NULL;
+		if (process == NULL) {
+			log_line(LOG_LEVEL_ERROR, "no more than %d workers", LIVE_WORKERS_MAX);
+			return;
+		}
+		forget_worker(master, slot);
+		process->slot = slot;
+		process->listener = i;
+		start_process(master, process);
+	}
+}
+
+/*
+ * ---- reload
+ */
+static void refuse_candidate(struct master *master, const struct buffer *error)
+{
+	log_line(LOG_LEVEL_ERROR, "%.*s; the configuration of before stays in force", (int)error->size,
+			 error->data);
+	char text[LIVE_MESSAGE_SIZE] = "";
+	memcpy(text, error->data, error->size < sizeof(text) ? error->size : sizeof(text) - 1);
+	live_message_set(&master->live->config_message, text);
+}
+
+/* SIGHUP: another process looks first, so that nothing in the file can hurt this one. */
+static void begin_reload(struct master *master)
+{
+	struct buffer error = {0};
+	struct process *checker;
+
+	if (processes_find_kind(&master->processes, PROCESS_CHECKER) != NULL) {
+		master->reload_wanted = true;
+		return;
+	}
+	master->reload_wanted = false;
+	if (!conf_source_read(master->options->config, &master->candidate, &error)) {
+		refuse_candidate(master, &error);
+	} else if ((checker = processes_add(&master->processes, PROCESS_CHECKER)) == NULL) {
+		log_line(LOG_LEVEL_ERROR, "too many processes to reload now: send SIGHUP again later");
+		conf_source_free(&master->candidate);
+	} else {
+		start_process(master, checker);
+	}
+	buffer_free(&error);
+}
+
+/* The candidate is right: new workers serve by it, the old ones keep their streams and take no new ones. */
+static void apply_candidate(struct master *master)
+{
+	struct buffer error = {0};
+	struct outline outline;
+	struct tls_ticket_keys keys;
+
+	if (!conf_read_outline(&master->candidate, &outline, &error) ||
+		!listeners_update(&master->listeners, &outline, 0, &error)) {
+		refuse_candidate(master, &error);
+		buffer_free(&error);
+		conf_source_free(&master->candidate);
+		return;
+	}
+	conf_source_free(&master->config);
+	outline_free(&master->outline);
+	master->config = master->candidate;
+	master->outline = outline;
+	if (tls_ticket_keys_generate(&keys))
+		master->ticket_keys = keys;
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		struct process *process = &master->processes.list[i];
+		if (process->kind == PROCESS_WORKER) {
+			process->draining = true;
+			if (process->pid > 0)
+				kill(process->pid, SIGUSR2);
+			else
+				process->kind = PROCESS_NONE;
+		}
+	}
+	start_workers(master);
+	live_message_set(&master->live->config_message, "");
+	count(&master->live->reloads_total);
+	log_line(LOG_LEVEL_INFO, "took over %s", master->config.path);
+}
+
+/*
+ * ---- ends
+ */
+static void on_worker_end(struct master *master, struct process *process, int status)
+{
+	forget_worker(master, process->slot);
+	if (process->draining) {
+		process->kind = PROCESS_NONE;
+		return;
+	}
+	count(&master->live->worker_deaths_total);
+	process_schedule(process, clock_ms());
+	log_line(LOG_LEVEL_WARNING, "a worker %s; starting another one", process_end_text(status));
+}
+
+static void on_feed_end(struct master *master, struct process *process, int status)
+{
+	count(&master->live->feed_deaths_total);
+	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
+	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
+	process_schedule(process, clock_ms());
+	log_line(LOG_LEVEL_WARNING, "the feed %s; starting it again", process_end_text(status));
+}
+
+static void on_checker_end(struct master *master, struct process *process, int status)
+{
+	process->kind = PROCESS_NONE;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		apply_candidate(master);
+	} else {
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != EX_CONFIG)
+			log_line(LOG_LEVEL_ERROR, "looking at %s failed, it stays as before: the process %s",
+					 master->options->config, process_end_text(status));
+		conf_source_free(&master->candidate);
+	}
+	if (master->reload_wanted)
+		begin_reload(master);
+}
+
+static void reap(struct master *master)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		struct process *process = processes_find(&master->processes, pid);
+		if (process == NULL)
+			continue;
+		if (process->kind == PROCESS_WORKER)
+			on_worker_end(master, process, status);
+		else if (process->kind == PROCESS_FEED)
+			on_feed_end(master, process, status);
+		else if (process->kind == PROCESS_CHECKER)
+			on_checker_end(master, process, status);
+	}
+}
+
+/*
+ * ---- setting up
+ */
+
+/* Makes the ring if there is none that can be used. A new one begins a new history, and clients are told. */
+static bool prepare_ring(struct master *master)
+{
+	const char *path = master->options->ring_file;
+	enum ring_file_error error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
+	bool missing = error == RING_FILE_SYSTEM && errno == ENOENT;
+	uint64_t size = master->options->ring_size;
+
+	if (error == RING_FILE_OK && ring_capacity(master->ring) != ring_file_capacity(size)) {
+		log_line(LOG_LEVEL_WARNING,
+				 "the ring \"%s\" is made anew with its new size: what it retained is gone", path);
+		ring_file_close(master->ring);
+		missing = true;
+	} else if (error == RING_FILE_OK) {
+		return true;
+	}
+	if (error == RING_FILE_FORMAT || error == RING_FILE_DAMAGED)
+		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" is made anew: %s", path, ring_file_error_text(error));
+	else if (!missing)
+		goto failed;
+	if ((error = ring_file_create(path, size)) != RING_FILE_OK ||
+		(error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring)) != RING_FILE_OK)
+		goto failed;
+	return true;
+failed:
+	log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
+	return false;
+}
+
+static bool open_descriptors(struct master *master)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGHUP, SIG_DFL); /* our launcher ignores it on our behalf until here */
+	master->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	master->refresh_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	bool opened = master->signal_fd >= 0 && master->refresh_fd >= 0;
+	for (int i = 0; i < LIVE_WORKERS_MAX; i++) {
+		master->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		opened = opened && master->wake_fds[i] >= 0;
+	}
+	if (!opened)
+		log_line(LOG_LEVEL_ERROR, "cannot open descriptors: %s", strerror(errno));
+	return opened;
+}
+
+static bool read_configuration(struct master *master)
+{
+	struct buffer error = {0};
+	bool right = conf_source_read(master->options->config, &master->config, &error) &&
+				 conf_read_outline(&master->config, &master->outline, &error) &&
+				 listeners_update(&master->listeners, &master->outline, PATIENCE_MS, &error);
+	if (!right)
+		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
+	buffer_free(&error);
+	return right;
+}
+
+/* The whole file, as a worker reads it. In a child, because it is the first time. */
+static bool first_check(struct master *master)
+{
+	int status = -1;
+	pid_t pid = process_fork();
+
+	if (pid == 0) {
+		struct buffer error = {0};
+		if (conf_load(&master->config, &routes_hooks, NULL, &error) != NULL)
+			_exit(0);
+		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
+		_exit(EX_CONFIG);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void set_live(struct master *master)
+{
+	master->live = ring_file_live(master->ring);
+	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
+		forget_worker(master, slot);
+	live_message_set(&master->live->config_message, "");
+	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
+	atomic_store_explicit(&master->live->master_pid, getpid(), memory_order_relaxed);
+	atomic_store_explicit(&master->live->started_us, wall_us(), memory_order_relaxed);
+}
+
+/*
+ * ---- running
+ */
+static void on_signals(struct master *master)
+{
+	struct signalfd_siginfo info;
+
+	while (read(master->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			begin_reload(master);
+		else if (info.ssi_signo != SIGCHLD)
+			master->stopping = true;
+	}
+	reap(master);
+}
+
+/* Ends all children: kindly, then for good. */
+static void end_children(struct master *master)
+{
+	uint64_t deadline = clock_ms() + END_MS;
+	unsigned running = processes_signal(&master->processes, SIGTERM);
+
+	while (running > 0) {
+		struct process *process;
+		pid_t pid = waitpid(-1, NULL, WNOHANG);
+		if (pid > 0 && (process = processes_find(&master->processes, pid)) != NULL) {
+			process->kind = PROCESS_NONE;
+			running--;
+		} else if (pid < 0) {
+			break;
+		} else if (clock_ms() < deadline) {
+			poll(&(struct pollfd){.fd = master->signal_fd, .events = POLLIN}, 1, 20);
+		} else {
+			processes_signal(&master->processes, SIGKILL);
+			deadline = UINT64_MAX;
+		}
+	}
+	memset(&master->processes, 0, sizeof(master->processes));
+}
+
+/* Watches until it is time to end (true), or until the ring's file is another one (false). */
+static bool watch(struct master *master)
+{
+	struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN},
+						   {.fd = master->options->launched ? STDIN_FILENO : -1, .events = POLLIN}};
+
+	for (;;) {
+		char byte;
+		start_due(master);
+		int wait = processes_next_start(&master->processes, clock_ms());
+		poll(fds, 2, wait < 0 || wait > TICK_MS ? TICK_MS : wait);
+		on_signals(master);
+		if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && read(STDIN_FILENO, &byte, 1) <= 0)
+			master->stopping = true;
+		if (master->stopping)
+			return true;
+		if (ring_file_replaced(master->ring, master->options->ring_file)) {
+			log_line(LOG_LEVEL_WARNING, "the ring \"%s\" was removed or replaced: starting over",
+					 master->options->ring_file);
+			return false;
+		}
+	}
+}
+
+/* One life of a ring. Returns -1 to begin another one, else the exit code. */
+static int serve_ring(struct master *master)
+{
+	if (!prepare_ring(master))
+		return 1;
+	set_live(master);
+	processes_add(&master->processes, PROCESS_FEED);
+	start_workers(master);
+	bool ended = watch(master);
+	end_children(master);
+	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
+	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
+	atomic_store_explicit(&master->live->master_pid, 0, memory_order_relaxed);
+	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
+		forget_worker(master, slot);
+	ring_file_close(master->ring);
+	return ended ? 0 : -1;
+}
+
+int master_run(const struct options *options)
+{
+	struct master *master = calloc(1, sizeof(*master));
+	int result;
+
+	if (master == NULL)
+		return 1;
+	master->options = options;
+	if (!open_descriptors(master) || !tls_ticket_keys_generate(&master->ticket_keys))
+		return 1;
+	if (!read_configuration(master) || !first_check(master)) {
+		listeners_close(&master->listeners, true);
+		return EX_CONFIG;
+	}
+	log_line(LOG_LEVEL_INFO, "pg_changefeed " PG_CHANGEFEED_VERSION " with %u workers, listening on %s%s",
+			 master->outline.worker_count, master->outline.listeners[0].name,
+			 master->outline.listener_count > 1 ? " and others" : "");
+	do {
+		result = serve_ring(master);
+	} while (result < 0);
+	listeners_close(&master->listeners, true);
+	log_line(LOG_LEVEL_INFO, "ended");
+	return result;
+}

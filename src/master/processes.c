@@ -1,0 +1,103 @@
+/* processes.c: see processes.h. */
+#include "master/processes.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { DELAY_FIRST_MS = 100, DELAY_MAX_MS = 5000, YOUNG_MS = 2000 };
+
+struct process *processes_add(struct processes *processes, enum process_kind kind)
+{
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		if (processes->list[i].kind == PROCESS_NONE) {
+			processes->list[i] = (struct process){.kind = kind};
+			return &processes->list[i];
+		}
+	}
+	return NULL;
+}
+
+struct process *processes_find(struct processes *processes, pid_t pid)
+{
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		if (processes->list[i].kind != PROCESS_NONE && processes->list[i].pid == pid)
+			return &processes->list[i];
+	}
+	return NULL;
+}
+
+struct process *processes_find_kind(struct processes *processes, enum process_kind kind)
+{
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		if (processes->list[i].kind == kind)
+			return &processes->list[i];
+	}
+	return NULL;
+}
+
+unsigned processes_signal(struct processes *processes, int signal)
+{
+	unsigned count = 0;
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		if (processes->list[i].kind != PROCESS_NONE && processes->list[i].pid > 0) {
+			kill(processes->list[i].pid, signal);
+			count++;
+		}
+	}
+	return count;
+}
+
+void process_schedule(struct process *process, uint64_t now_ms)
+{
+	process->pid = 0;
+	if (now_ms - process->started_ms >= YOUNG_MS)
+		process->delay_ms = 0;
+	process->start_ms = now_ms + process->delay_ms;
+	process->delay_ms = process->delay_ms == 0 ? DELAY_FIRST_MS : process->delay_ms * 2;
+	if (process->delay_ms > DELAY_MAX_MS)
+		process->delay_ms = DELAY_MAX_MS;
+}
+
+int processes_next_start(const struct processes *processes, uint64_t now_ms)
+{
+	int next = -1;
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		const struct process *process = &processes->list[i];
+		if (process->kind == PROCESS_NONE || process->pid != 0)
+			continue;
+		int wait = process->start_ms <= now_ms ? 0 : (int)(process->start_ms - now_ms);
+		if (next < 0 || wait < next)
+			next = wait;
+	}
+	return next;
+}
+
+pid_t process_fork(void)
+{
+	pid_t master = getpid();
+	pid_t pid = fork();
+	sigset_t none;
+
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != master)
+		_exit(1); /* it died before we asked to be told */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	return 0;
+}
+
+const char *process_end_text(int status)
+{
+	static char text[80];
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), "was killed by signal %d (%s)", WTERMSIG(status),
+				 strsignal(WTERMSIG(status)));
+	else
+		snprintf(text, sizeof(text), "exited with code %d", WEXITSTATUS(status));
+	return text;
+}

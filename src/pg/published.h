@@ -1,0 +1,26 @@
+/*
+ * published.h: the tables of the publication, and who may read their changes.
+ */
+#ifndef CHANGEFEED_PUBLISHED_H
+#define CHANGEFEED_PUBLISHED_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+
+struct published_table {
+	Oid relation;
+	char *schema;
+	char *name;
+};
+
+/*
+ * The tables that `names` means: `table`, `schema.table`, a list of them separated by commas, or `*`. Each is
+ * looked up exactly as it was given, then in lower case; without a schema in `public`. Returns a List of
+ * struct published_table, palloc'd in the current context. ERROR undefined_object if one is not in the
+ * publication, insufficient_privilege if the current user lacks SELECT on one of them or is subject to its
+ * row-level security: the ring holds the rows as they were, and no policy can be applied to them.
+ */
+List *published_tables_readable(const char *names);
+
+#endif

@@ -1,0 +1,220 @@
+/*
+ * sql_changes.c: changefeed.changes(), the ring as rows.
+ *
+ * Data in: names of collections, a cursor, the ring. Data out: a row for each change behind the cursor, in
+ * the order of changes, with the rows of the table as jsonb. Invariants: nothing of a table that the caller
+ * may not read; a gap is a WARNING with the number of changes that are gone; what the core allocated is freed
+ * with the call's memory context, also after an error. It deliberately does not wait for changes: that is
+ * changefeed.wait_for().
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+
+#include "core/json.h"
+#include "core/reader.h"
+#include "pg/compat.h"
+#include "pg/local_ring.h"
+#include "pg/published.h"
+#include "pg/sql_row.h"
+
+PG_FUNCTION_INFO_V1(changefeed_changes);
+
+/* How much history is walked between two looks at whether the query was cancelled. */
+enum { WALK_BYTES = 1 << 20 };
+
+/* What the core allocates outside of PostgreSQL's memory contexts; `release` frees it with the context it was
+ * made in. */
+struct core_memory {
+	struct reader_scratch scratch;
+	struct buffer json;
+	MemoryContextCallback release;
+};
+
+/* Where rows go. `row` is reset after each. */
+struct output {
+	ReturnSetInfo *result;
+	struct core_memory *core;
+	MemoryContext row;
+};
+
+static void free_core_memory(void *argument)
+{
+	struct core_memory *core = argument;
+
+	reader_scratch_free(&core->scratch);
+	buffer_free(&core->json);
+}
+
+static struct core_memory *make_core_memory(void)
+{
+	struct core_memory *core = palloc0(sizeof(*core));
+
+	if (!reader_scratch_init(&core->scratch))
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	core->release.func = free_core_memory;
+	core->release.arg = core;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &core->release);
+	return core;
+}
+
+/* The collections of these tables. A table that the ring does not know has no changes in it yet. */
+static struct filter filter_of(const struct ring *ring, List *tables)
+{
+	uint32_t known = ring_collection_count(ring), count = 0;
+	uint32_t *numbers = palloc(sizeof(*numbers) * (known + 1));
+
+	for (uint32_t number = 0; number < known; number++) {
+		struct collection collection;
+		ListCell *cell;
+
+		if (!ring_collection(ring, number, &collection))
+			continue;
+		foreach (cell, tables) {
+			const struct published_table *table = lfirst(cell);
+			if (strcmp(table->name, collection.name) == 0 && strcmp(table->schema, collection.schema) == 0) {
+				numbers[count++] = number;
+				break;
+			}
+		}
+	}
+	return (struct filter){.collection_count = count, .collections = numbers, .operations = OPERATIONS_ALL};
+}
+
+/* The start as the caller gives it: an LSN, or with `since_n` a change. */
+static struct start start_of(XLogRecPtr since, int64 since_n)
+{
+	if (since_n > 0)
+		return (struct start){.kind = CURSOR_EVENT, .at = {since, (uint64_t)since_n}};
+	if (since == InvalidXLogRecPtr)
+		return (struct start){.kind = CURSOR_EARLIEST};
+	return (struct start){.kind = CURSOR_LSN, .at = {since, 0}};
+}
+
+/* A row of the table; null if the change does not have it. */
+static void put_jsonb(struct sql_row *row, struct buffer *json, const msgpack_object *value)
+{
+	char *text;
+
+	if (value == NULL) {
+		sql_row_put_null(row);
+		return;
+	}
+	buffer_clear(json);
+	json_append_value(json, value, (struct json_options){0});
+	buffer_append_char(json, '\0');
+	if (json->failed)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	text = pg_any_to_server(json->data, (int)json->size - 1, PG_UTF8);
+	sql_row_put(row, DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
+static void put_change(struct output *output, const struct document *document)
+{
+	const struct change *change = document->change;
+	const msgpack_object *key = document->document_id;
+	MemoryContext caller = MemoryContextSwitchTo(output->row);
+	struct sql_row row = {0};
+
+	sql_row_put_text(&row, bytes_of(psprintf(UINT64_FORMAT "-" UINT64_FORMAT, change->id.lsn, change->id.n)));
+	sql_row_put_lsn(&row, change->id.lsn);
+	sql_row_put_int8(&row, change->id.n);
+	sql_row_put_text(&row, document->name);
+	sql_row_put_text(&row, bytes_of(operation_name(change->operation)));
+	if (key == NULL)
+		sql_row_put_null(&row);
+	else
+		sql_row_put_text(&row, (struct bytes){key->via.str.ptr, key->via.str.size});
+	sql_row_put_time(&row, change->commit_us);
+	sql_row_put_int8(&row, change->xid);
+	put_jsonb(&row, &output->core->json, document->new_row);
+	put_jsonb(&row, &output->core->json, document->old_row);
+	Assert(row.count == output->result->setDesc->natts);
+	tuplestore_putvalues(output->result->setResult, output->result->setDesc, row.values, row.nulls);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(output->row);
+}
+
+static void put_changes(struct output *output, struct reader *reader, int32 max_changes)
+{
+	for (int32 count = 0; count < max_changes;) {
+		struct document document;
+		uint64_t budget = WALK_BYTES, lagged;
+
+		CHECK_FOR_INTERRUPTS();
+		switch (reader_next(reader, &output->core->scratch, &budget, &document, &lagged)) {
+		case READER_CHANGE:
+			put_change(output, &document);
+			count++;
+			break;
+		case READER_PAUSED:
+			break;
+		case READER_END:
+		case READER_WAITING:
+			return;
+		case READER_GAP:
+			ereport(WARNING, (errmsg("lagged " UINT64_FORMAT " events", lagged),
+							  errdetail("So many changes after the given position are no longer retained."),
+							  errhint("Read more often, or raise changefeed.ring_size.")));
+			break;
+		case READER_FOREIGN:
+			ereport(WARNING,
+					(errmsg("the given position is from another history"),
+					 errdetail("The oldest changes that are retained follow."),
+					 errhint("The replication slot was made anew: take a new snapshot of the table.")));
+			break;
+		}
+	}
+}
+
+/* An empty result would say that nothing happened, so no ring is an error. */
+static void read_changes(ReturnSetInfo *result, List *tables, struct start start, int32 max_changes)
+{
+	struct output output = {.result = result};
+	struct ring *ring = local_ring_open();
+	struct reader reader;
+	struct filter filter;
+
+	if (ring == NULL)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("changes of this database are not retained"),
+			 errhint(
+				 "changefeed.status() says what the feed does; changefeed.database names its database.")));
+	filter = filter_of(ring, tables);
+	output.core = make_core_memory();
+	output.row =
+		AllocSetContextCreate(CurrentMemoryContext, "changefeed.changes row", ALLOCSET_DEFAULT_SIZES);
+	reader_init(&reader, ring, &filter, start);
+	put_changes(&output, &reader, max_changes);
+}
+
+Datum changefeed_changes(PG_FUNCTION_ARGS)
+{
+	char *names = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	XLogRecPtr since = PG_GETARG_LSN(1);
+	int32 max_changes = PG_GETARG_INT32(2);
+	int64 since_n = PG_GETARG_INT64(3);
+	MemoryContext call, caller;
+	List *tables;
+
+	if (max_changes < 0 || since_n < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must not be negative", since_n < 0 ? "since_n" : "max_changes")));
+	rows_begin(fcinfo);
+	call = AllocSetContextCreate(CurrentMemoryContext, "changefeed.changes", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(call);
+	tables = published_tables_readable(names);
+	read_changes((ReturnSetInfo *)fcinfo->resultinfo, tables, start_of(since, since_n), max_changes);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(call);
+	return (Datum)0;
+}

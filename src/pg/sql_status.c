@@ -1,0 +1,240 @@
+/*
+ * sql_status.c: changefeed.status() and what the view changefeed.collections is made of.
+ *
+ * Data in: the ring file's live area and its table of collections. Data out: figures for operators, the same
+ * as in /metrics. Invariant: status() always returns a row: where there is nothing to read it says what to
+ * do. The order of columns is that of the OUT parameters in pg_changefeed--0.1.sql.
+ */
+#include "postgres.h"
+
+#include <stdatomic.h>
+
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "core/ring.h"
+#include "pg/compat.h"
+#include "pg/local_ring.h"
+#include "pg/settings.h"
+#include "pg/sql_row.h"
+
+PG_FUNCTION_INFO_V1(changefeed_status);
+PG_FUNCTION_INFO_V1(changefeed_ring_collections);
+
+#define NOT_RUNNING "not running"
+
+/* The sums over all workers. */
+struct worker_totals {
+	int32 workers;
+	uint64 connections, streams, polls_waiting;
+	uint64 requests, errors, events, sent_bytes, gaps, lagged_events, reaped;
+};
+
+static uint64 load(const _Atomic uint64_t *figure)
+{
+	return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+static struct worker_totals total_workers(const struct ring_live *live)
+{
+	struct worker_totals totals = {0};
+
+	for (int i = 0; i < LIVE_WORKERS_MAX; i++) {
+		const struct live_worker *worker = &live->workers[i];
+
+		totals.workers += atomic_load_explicit(&worker->pid, memory_order_relaxed) != 0;
+		totals.connections += load(&worker->connections);
+		totals.streams += load(&worker->streams);
+		totals.polls_waiting += load(&worker->polls_waiting);
+		totals.requests += load(&worker->requests_total);
+		totals.errors += load(&worker->errors_total);
+		totals.events += load(&worker->events_total);
+		totals.sent_bytes += load(&worker->sent_bytes_total);
+		totals.gaps += load(&worker->gaps_total);
+		totals.lagged_events += load(&worker->lagged_events_total);
+		totals.reaped += load(&worker->reaped_total);
+	}
+	return totals;
+}
+
+/* What keeps the program from running, as far as this server knows. */
+static const char *reason_not_running(void)
+{
+	if (strstr(GetConfigOption("shared_preload_libraries", false, false), "pg_changefeed") == NULL)
+		return "Set shared_preload_libraries = 'pg_changefeed' and restart the server.";
+	if (RecoveryInProgress())
+		return "This server is a standby; the feed starts when it is promoted.";
+	if (!setting_enabled)
+		return "Set changefeed.enabled = on and reload.";
+	return "The program pg_changefeed is not alive; the server's log says why.";
+}
+
+static void put_message(struct sql_row *row, const struct live_message *message)
+{
+	char text[LIVE_MESSAGE_SIZE] = "";
+
+	live_message_get(message, text);
+	if (text[0] == '\0')
+		sql_row_put_null(row);
+	else
+		sql_row_put_text(row, bytes_of(text));
+}
+
+static void put_feed(struct sql_row *row, const struct ring *ring)
+{
+	const struct ring_live *live = ring_live(ring);
+	struct ring_identity identity = ring_identity(ring);
+
+	if (local_ring_master_alive(ring)) {
+		uint32_t state = atomic_load_explicit(&live->feed_state, memory_order_relaxed);
+		sql_row_put_text(row, bytes_of(feed_state_name(state)));
+		put_message(row, &live->message);
+	} else {
+		sql_row_put_text(row, bytes_of(NOT_RUNNING));
+		sql_row_put_text(row, bytes_of(reason_not_running()));
+	}
+	sql_row_put_time(row, atomic_load_explicit(&live->feed_state_since_us, memory_order_relaxed));
+	sql_row_put_text(row, bytes_of(identity.database));
+	sql_row_put_text(row, bytes_of(identity.slot));
+	sql_row_put_text(row, bytes_of(identity.publication));
+}
+
+/* How far the feed is behind this server's WAL; null where the ring is not fed by this server. */
+static void put_lag(struct sql_row *row, const struct ring *ring, uint64 streamed_lsn)
+{
+	XLogRecPtr insert_lsn;
+
+	if (RecoveryInProgress() || streamed_lsn == 0 ||
+		ring_identity(ring).system_identifier != GetSystemIdentifier()) {
+		sql_row_put_null(row);
+		return;
+	}
+	insert_lsn = GetXLogInsertRecPtr();
+	sql_row_put_int8(row, insert_lsn > streamed_lsn ? insert_lsn - streamed_lsn : 0);
+}
+
+static void put_positions(struct sql_row *row, const struct ring *ring)
+{
+	const struct ring_live *live = ring_live(ring);
+	uint64 streamed_lsn = atomic_load_explicit(&live->streamed_lsn, memory_order_acquire);
+	int64 last_commit_us = atomic_load_explicit(&live->last_commit_us, memory_order_relaxed);
+
+	sql_row_put_lsn(row, streamed_lsn);
+	sql_row_put_lsn(row, load(&live->durable_lsn));
+	sql_row_put_lsn(row, load(&live->confirmed_lsn));
+	put_lag(row, ring, streamed_lsn);
+	if (last_commit_us == 0)
+		sql_row_put_null(row);
+	else
+		sql_row_put_time(row, last_commit_us);
+}
+
+static void put_ring(struct sql_row *row, const struct ring *ring)
+{
+	const struct ring_live *live = ring_live(ring);
+	uint64 tail = ring_tail(ring), head = ring_head(ring);
+	struct buffer oldest = {0};
+
+	cursor_append(&oldest, ring_oldest(ring).cursor);
+	sql_row_put_int8(row, load(&live->history));
+	sql_row_put_text(row, buffer_bytes(&oldest));
+	buffer_free(&oldest);
+	sql_row_put_int8(row, tail);
+	sql_row_put_int8(row, head);
+	sql_row_put_int8(row, head - tail);
+	sql_row_put_int8(row, ring_capacity(ring));
+}
+
+static void put_totals(struct sql_row *row, const struct ring_live *live)
+{
+	struct worker_totals totals = total_workers(live);
+
+	sql_row_put_int8(row, load(&live->changes_total));
+	sql_row_put_int8(row, load(&live->transactions_total));
+	sql_row_put_int8(row, load(&live->received_bytes_total));
+	sql_row_put_int8(row, load(&live->reconnects_total));
+	sql_row_put_int8(row, load(&live->feed_deaths_total));
+	sql_row_put_int8(row, load(&live->worker_deaths_total));
+	sql_row_put_int4(row, totals.workers);
+	sql_row_put_int8(row, totals.connections);
+	sql_row_put_int8(row, totals.streams);
+	sql_row_put_int8(row, totals.polls_waiting);
+	sql_row_put_int8(row, totals.requests);
+	sql_row_put_int8(row, totals.errors);
+	sql_row_put_int8(row, totals.events);
+	sql_row_put_int8(row, totals.sent_bytes);
+	sql_row_put_int8(row, totals.gaps);
+	sql_row_put_int8(row, totals.lagged_events);
+	sql_row_put_int8(row, totals.reaped);
+}
+
+static void put_processes(struct sql_row *row, const struct ring_live *live)
+{
+	put_message(row, &live->config_message);
+	sql_row_put_int8(row, load(&live->reloads_total));
+	sql_row_put_time(row, atomic_load_explicit(&live->started_us, memory_order_relaxed));
+	sql_row_put_int4(row, atomic_load_explicit(&live->master_pid, memory_order_relaxed));
+	sql_row_put_int4(row, atomic_load_explicit(&live->feed_pid, memory_order_relaxed));
+}
+
+static void put_status(struct sql_row *row, const struct ring *ring)
+{
+	put_feed(row, ring);
+	put_positions(row, ring);
+	put_ring(row, ring);
+	put_totals(row, ring_live(ring));
+	put_processes(row, ring_live(ring));
+}
+
+Datum changefeed_status(PG_FUNCTION_ARGS)
+{
+	struct sql_row row = {0};
+	struct ring *ring;
+	char *reason;
+	TupleDesc columns;
+
+	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	switch (local_ring_map(&ring, &reason)) {
+	case LOCAL_RING_OK:
+		put_status(&row, ring);
+		break;
+	case LOCAL_RING_BROKEN:
+		sql_row_put_text(&row, bytes_of(NOT_RUNNING));
+		sql_row_put_text(&row, bytes_of(psprintf("The ring file cannot be read: %s", reason)));
+		break;
+	case LOCAL_RING_MISSING:
+		sql_row_put_text(&row, bytes_of(NOT_RUNNING));
+		sql_row_put_text(&row, bytes_of(reason_not_running()));
+	}
+	while (row.count < columns->natts)
+		sql_row_put_null(&row);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), row.values, row.nulls)));
+}
+
+Datum changefeed_ring_collections(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *)fcinfo->resultinfo;
+	struct ring *ring;
+
+	rows_begin(fcinfo);
+	ring = local_ring_open();
+	if (ring == NULL)
+		return (Datum)0;
+	for (uint32_t number = 0; number < ring_collection_count(ring); number++) {
+		struct collection collection;
+		struct sql_row row = {0};
+
+		if (!ring_collection(ring, number, &collection))
+			continue;
+		sql_row_put_text(&row, bytes_of(collection.schema));
+		sql_row_put_text(&row, bytes_of(collection.name));
+		sql_row_put_bool(&row, collection.published);
+		sql_row_put_int8(&row, collection.changes);
+		tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
+	}
+	return (Datum)0;
+}

@@ -1,0 +1,152 @@
+# Requests: which are refused and how, filters, and the pages beside the changes.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1, 'tenant-column' => 'tenant', cors => ['https://app.example']});
+$server->publish('users', 'id text PRIMARY KEY, name text, age int');
+$server->publish('orders', 'id int PRIMARY KEY, tenant int, note text');
+
+sub is_problem
+{
+	my ($response, $status, $detail, $what) = @_;
+	is($response->{status}, $status, "$what: $status");
+	is($response->{headers}{'content-type'}, 'application/problem+json', "$what: a problem document");
+	is($response->{headers}{'cache-control'}, 'no-store', "$what: which is not to be stored");
+	is($response->{json}{status}, $status, "$what: its status");
+	like($response->{json}{detail}, $detail, "$what: its detail");
+	return $response;
+}
+
+# ---- refused
+is_problem($server->get('/cdc/nosuch'), 404, qr/ALTER PUBLICATION/, 'an unknown collection');
+is_problem($server->get('/cdc/users,nosuch'), 404, qr/nosuch/, 'one of a list is unknown');
+$server->sql('CREATE TABLE hidden (id int)');
+is_problem($server->get('/cdc/hidden/poll'), 404, qr/ALTER PUBLICATION changefeed ADD TABLE/, 'a table that is not published');
+is_problem($server->get('/cdc/users', headers => {'Last-Event-ID' => 'x'}), 400, qr/cursor|Last-Event-ID/i, 'a malformed Last-Event-ID');
+is_problem($server->get('/cdc/users?since_lsn=1-2-3'), 400, qr/since_lsn/, 'a malformed since_lsn');
+is_problem($server->get('/cdc/users?operations=insert,drop'), 400, qr/drop|operations/, 'an unknown operation');
+is_problem($server->get('/cdc/%ff'), 400, qr/UTF-8/, 'a name that is not UTF-8');
+is_problem($server->get('/cdc/users%'), 400, qr/percent/i, 'a broken percent-encoding');
+is_problem($server->get('/cdc/'), 404, qr/\w/, 'no name') unless $server->get('/cdc/')->{status} == 200;
+is_problem($server->get('/cdc/users/nosuch'), 404, qr/\w/, 'no such page of a collection');
+for my $method (qw(POST PUT DELETE PATCH))
+{
+	my $response = is_problem($server->get('/cdc/users', method => $method), 405, qr/GET/, $method);
+	like($response->{headers}{allow} // '', qr/\bGET\b/, "$method: Allow");
+}
+is($server->get('/cdc/users', method => 'HEAD')->{status}, 200, 'HEAD of a stream ends');
+is($server->get('/cdc/users/poll', method => 'HEAD')->{content}, '', 'HEAD of a poll has no body');
+is($server->get('/cdc/users?unknown=1&since_lsn=x')->{status}, 400, 'an unknown parameter hides nothing');
+is($server->get('/cdc/users/poll?unknown=1')->{status}, 200, 'and is ignored by itself');
+is($server->get('/cdc/' . 'x' x 5000)->{status} >= 400, 1, 'a very long name');
+
+# ---- operations, columns, payload
+$server->sql(q{INSERT INTO users VALUES ('u1', 'Ann', 30); UPDATE users SET age = 31; DELETE FROM users; TRUNCATE users});
+$server->wait_for_feed;
+sub operations { return join(' ', map { $_->{operation} } @{$server->poll("/cdc/users/poll?$_[0]")->{changes}}); }
+is(operations('operations=insert'), 'INSERT', 'operations=insert');
+is(operations('operations=update,delete'), 'UPDATE DELETE', 'operations=update,delete');
+is(operations('operations=truncate'), 'TRUNCATE', 'operations=truncate');
+my $stream = $server->stream('/cdc/users?operations=delete&since_lsn=earliest');
+is($stream->event->{event}, 'delete', 'a stream of deletions');
+is_deeply($server->poll('/cdc/users/poll?columns=age')->{changes}[0]{new}, {id => 'u1', age => 30}, 'columns: the key stays');
+ok(!exists $server->poll('/cdc/users/poll?payload=key')->{changes}[0]{new}, 'payload=key: no new');
+ok(!exists $server->poll('/cdc/users/poll?payload=key')->{changes}[2]{old}, 'payload=key: no old');
+is($server->poll('/cdc/users/poll?payload=key')->{changes}[0]{document_id}, 'u1', 'payload=key: document_id');
+
+# ---- lists and *
+$server->sql(q{INSERT INTO orders VALUES (1, 1, 'x'); INSERT INTO users VALUES ('u2')});
+$server->wait_for_feed;
+my @both = map { $_->{collection} } @{$server->poll('/cdc/users,public.orders/poll')->{changes}};
+is_deeply(\@both, [('users') x 4, 'orders', 'users'], 'a list, in the order of commits');
+is_deeply([map { $_->{collection} } @{$server->poll('/cdc/*/poll')->{changes}}], \@both, '*');
+my $any = $server->stream('/cdc/*');
+$server->publish('later', 'id int PRIMARY KEY');
+$server->sql('INSERT INTO later VALUES (1)');
+is($any->event->{json}{collection}, 'later', 'a stream of * sees a table that is published later');
+
+# ---- tenants
+$server->sql(q{INSERT INTO orders VALUES (2, 2, 'of tenant 2'), (3, NULL, 'of none')});
+$server->wait_for_feed;
+sub documents { return join(' ', map { $_->{document_id} } @{$server->poll("/cdc/orders/poll$_[0]")->{changes}}); }
+is(documents(''), '1 3', 'without tenant_id: tenant 1, to whom rows without a tenant belong');
+is(documents('?tenant_id=1'), '1 3', 'tenant_id=1');
+is(documents('?tenant_id=2'), '2', 'tenant_id=2');
+is(documents('?tenant_id=3'), '', 'tenant_id=3');
+is($server->poll('/cdc/users/poll?tenant_id=2&operations=insert')->{count}, 0, 'a table without the column is not of tenant 2');
+my $second = $server->stream('/cdc/orders?tenant_id=2');
+$server->sql(q{INSERT INTO orders VALUES (4, 1, 'x'), (5, 2, 'y')});
+is($second->event->{json}{document_id}, '5', 'a stream of tenant 2');
+
+# ---- what there is
+my $list = $server->get('/cdc');
+is($list->{status}, 200, 'GET /cdc');
+is_deeply([sort map { "$_->{schema}.$_->{name} $_->{path}" } @{$list->{json}{collections}}],
+	['public.later /cdc/later', 'public.orders /cdc/orders', 'public.users /cdc/users'], 'the collections');
+is($list->{json}{feed}{state}, 'streaming', 'what the feed does');
+my $ring = $list->{json}{ring};
+cmp_ok($ring->{capacity_bytes}, '>=', 16 * 1024 * 1024, "the ring's capacity");
+cmp_ok($ring->{retained_bytes}, '>', 0, 'what it retains');
+is($ring->{oldest}, ($server->poll_all('*'))[0]{id}, 'its oldest change');
+like($ring->{newest}, qr/^\d+-\d+$/, 'its newest');
+like($ring->{streamed_lsn}, qr/^\d+$/, 'how far it goes');
+like($server->get('/healthz')->{status}, qr/^200$/, '/healthz');
+like($server->get('/readyz')->{status}, qr/^200$/, '/readyz');
+
+# ---- metrics: Prometheus' text format
+my $metrics = $server->get('/metrics');
+like($metrics->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4}, 'metrics: Content-Type');
+my (%described, @malformed);
+for my $line (split /\n/, $metrics->{content})
+{
+	next if $line =~ /^# (HELP|TYPE) (\w+) / && ++$described{$2}{$1};
+	push @malformed, $line unless $line =~ /^([a-z_][a-z0-9_]*)(\{[^}]*\})? -?[0-9.e+-]+$/ && $described{$1}{TYPE} && $described{$1}{HELP};
+}
+is_deeply(\@malformed, [], 'metrics: every line is a described sample');
+ok(!(grep { !/^pg_changefeed_|^changefeed_/ } keys %described), 'metrics: names have a prefix');
+my ($delivered) = grep { /events.*total/ } keys %described;
+sub metric { my ($name) = @_; my $sum = 0; $sum += $1 while $server->get('/metrics')->{content} =~ /^\Q$name\E(?:\{[^}]*\})? ([0-9.e+]+)$/mg; return $sum; }
+my $before = metric($delivered);
+my $counted = $server->stream('/cdc/users');
+$server->sql(q{INSERT INTO users SELECT 'm' || i FROM generate_series(1, 50) i});
+$counted->events(50);
+wait_for(sub { metric($delivered) >= $before + 50 }, 'metrics: delivered events are counted');
+
+# ---- CORS
+my $allowed = $server->get('/cdc/users/poll', headers => {Origin => 'https://app.example'});
+is($allowed->{headers}{'access-control-allow-origin'}, 'https://app.example', 'CORS: an origin of the list');
+like($allowed->{headers}{vary} // '', qr/origin/i, 'CORS: Vary');
+ok(!exists $server->get('/cdc/users/poll', headers => {Origin => 'https://evil.example'})->{headers}{'access-control-allow-origin'}, 'CORS: no other');
+my $preflight = $server->get('/cdc/users', method => 'OPTIONS',
+	headers => {Origin => 'https://app.example', 'Access-Control-Request-Method' => 'GET', 'Access-Control-Request-Headers' => 'last-event-id'});
+like($preflight->{status}, qr/^20[04]$/, 'CORS: a preflight is answered');
+like($preflight->{headers}{'access-control-allow-headers'} // '', qr/last-event-id/i, 'CORS: Last-Event-ID may be sent');
+is($server->get('/cdc/nosuch', headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example',
+	'CORS: errors can be read too');
+is($server->stream('/cdc/users', headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example', 'CORS: streams');
+
+# ---- the console
+my $console = $server->get('/');
+is($console->{status}, 200, 'GET / is the console');
+like($console->{headers}{'content-type'}, qr{^text/html}, 'a page');
+is($server->get('/nosuch')->{status}, 404, 'nothing else is');
+
+# ---- hostile bytes do no harm
+for my $bytes ("\0\0\0\0", "GET /cdc/users HTTP/1.1\r\nHost: x\r\nLast-Event-ID: \r\n 1-1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . "\xff" x 100,
+	"GET " . '/' x 100_000 . " HTTP/1.1\r\n\r\n", "POST /cdc/users HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+{
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) or die "connect: $!";
+	syswrite($socket, $bytes);
+	shutdown($socket, 1);
+	close($socket);
+}
+$server->sql(q{INSERT INTO users VALUES ('still here')});
+is($counted->event->{json}{document_id}, 'still here', 'hostile bytes on other connections cut off nobody');
+is($server->log =~ /worker.*(?:died|signal|ended)/i, '', 'and no worker died of them');
+
+done_testing();

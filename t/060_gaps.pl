@@ -1,0 +1,131 @@
+# Gaps: a cursor that the ring has left behind is told so, exactly, and only if something of its own is gone.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '1MB'});
+$server->publish('users', 'id int PRIMARY KEY, filler text');
+$server->publish('orders', 'id int PRIMARY KEY, filler text');
+$server->publish('quiet', 'id int PRIMARY KEY');
+
+sub fill_ring
+{
+	my ($table, $first, $count) = @_;
+	$server->sql("INSERT INTO $table SELECT i, repeat('x', 1000) FROM generate_series($first, $first + $count - 1) i");
+	$server->wait_for_feed;
+	return;
+}
+
+$server->sql(q{INSERT INTO users VALUES (1, 'the first'), (2, 'the second'); INSERT INTO quiet VALUES (1)});
+$server->wait_for_feed;
+my @first = map { $_->{id} } @{$server->poll('/cdc/users/poll')->{changes}};
+my $quiet_cursor = $server->poll('/cdc/quiet/poll')->{next_cursor}{since_lsn};
+
+# Ten times the ring, users and orders alternating, in transactions of different sizes.
+my $users = 2;
+for my $round (0 .. 19)
+{
+	my $count = 100 + 37 * $round;
+	fill_ring('users', $users + 1, $count);
+	$users += $count;
+	fill_ring('orders', 1000 * $round, 100);
+}
+my $oldest = $server->get('/cdc')->{json}{ring}{oldest};
+my @retained = $server->poll_all('users');
+my $retained = @retained;
+cmp_ok($retained, '<', 2000, "the ring retains the last $retained of $users");
+cmp_ok($retained, '>', 50, 'and it does retain some');
+
+# ---- N is exact: all that the cursor had not seen, less what is still here
+my $stream = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $first[0]});
+my $warning = $stream->event;
+is($warning->{event}, 'warning', 'a gap is said');
+is($warning->{data}, 'lagged ' . ($users - 1 - $retained) . ' events', 'N is exact');
+my $next = $stream->event;
+is($next->{id}, $retained[0]{id}, 'the stream goes on with the oldest it has');
+my @rest = ($next, $stream->events($retained - 1));
+is_deeply([map { $_->{json}{document_id} } @rest], [map { $_->{document_id} } @retained], 'and nothing after it is missing');
+
+$stream = $server->stream('/cdc/users?operations=delete', headers => {'Last-Event-ID' => $first[0]});
+fill_ring('orders', 100_000, 1);
+$server->sql('DELETE FROM users WHERE id = 1');
+is($stream->event->{event}, 'delete', 'operations that the stream does not want are no gap');
+
+my $users_only = $server->stream('/cdc/users,orders', headers => {'Last-Event-ID' => $first[0]})->event->{data};
+my $both_retained = () = $server->poll_all('users,orders', parameters => '&operations=insert');
+like($users_only, qr/^lagged (\d+) events$/, 'two collections: a gap');
+my ($lagged) = $users_only =~ /(\d+)/;
+is($lagged, $users - 1 + 2001 - $both_retained, 'two collections: N is the sum');
+
+# ---- who has missed nothing is told nothing
+is($server->get("/cdc/quiet/poll?since_lsn=$quiet_cursor")->{status}, 200, 'a cursor of a quiet table is older than the ring, and no gap');
+is($server->get("/cdc/quiet/poll?since_lsn=$quiet_cursor&on_gap=fail")->{json}{count}, 0, 'not with on_gap=fail either');
+is($server->get('/cdc/users/poll?since_lsn=earliest&on_gap=fail')->{status}, 200, 'earliest is never a gap');
+is($server->get('/cdc/users/poll?since_ms=1&on_gap=fail')->{status}, 200, 'nor is a time');
+
+# ---- on_gap
+my $gone = $server->get("/cdc/users?on_gap=fail", headers => {'Last-Event-ID' => $first[0]});
+is($gone->{status}, 410, 'on_gap=fail: 410');
+is($gone->{headers}{'content-type'}, 'application/problem+json', 'with a problem document');
+is($gone->{json}{oldest}, $server->get('/cdc')->{json}{ring}{oldest}, 'that has the oldest cursor there is');
+is($server->get("/cdc/users/poll?since_lsn=$first[0]")->{status}, 410, 'a poll fails by default');
+my $warned = $server->get("/cdc/users/poll?since_lsn=$first[0]&on_gap=warn");
+is($warned->{status}, 200, 'a poll with on_gap=warn goes on');
+is($warned->{json}{changes}[0]{id}, ($server->poll_all('users'))[0]{id}, 'with the oldest');
+
+# ---- cursors of another history
+my $far = '18446744073709551615-1';
+$stream = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $far});
+my $reset = $stream->event;
+is($reset->{event}, 'reset', "a cursor beyond the WAL's end: reset");
+is($stream->event->{id}, ($server->poll_all('users'))[0]{id}, 'then the oldest there is');
+is($server->get('/cdc/users?on_gap=fail', headers => {'Last-Event-ID' => $far})->{status}, 410, 'with on_gap=fail: 410');
+is($server->get("/cdc/users/poll?since_lsn=$far")->{status}, 410, 'a poll: 410');
+
+# ---- a cursor a little ahead is waited for, not a reset
+my $ahead = $server->now_lsn;
+fill_ring('orders', 200_000, 1);
+is($server->poll("/cdc/orders/poll?since_lsn=$ahead&wait=10")->{changes}[0]{document_id}, 200_000, 'the present end of the WAL is a cursor');
+
+# ---- a stalled reader: it is told when it reads on, and nobody else waits for it
+my $stalled = $server->stream('/cdc/users');
+my $reader = $server->stream('/cdc/users');
+my $big = 20_000;
+$server->sql("INSERT INTO users SELECT i, repeat('y', 1000) FROM generate_series(1000000, 1000000 + $big - 1) i");
+my ($got, $lost) = (0, 0);
+while ($got + $lost < $big)
+{
+	my $event = $reader->event or last;
+	if ($event->{event} eq 'warning')
+	{
+		($lost) = ($lost + $1) if $event->{data} =~ /lagged (\d+) events/;
+	}
+	else
+	{
+		$got++;
+	}
+}
+is($got + $lost, $big, "a reader during a flood: $got received and $lost said to be lost are all");
+my ($late_got, $late_lost, $last) = (0, 0, '');
+while ($last ne 1000000 + $big - 1)
+{
+	my $event = $stalled->event or last;
+	$late_lost += $1, next if $event->{event} eq 'warning' && $event->{data} =~ /lagged (\d+) events/;
+	$late_got++;
+	$last = $event->{json}{document_id};
+}
+is($late_got + $late_lost, $big, "one that read nothing meanwhile: $late_got and $late_lost are all");
+cmp_ok($late_lost, '>', 0, 'it did miss some');
+
+# ---- a row that is larger than the ring is still a change
+$server->sql(q{INSERT INTO users VALUES (-1, (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 40000) i)); INSERT INTO users VALUES (-2, 'after')});
+my @huge = $reader->events_until(sub { ($_[0]{json}{document_id} // '') eq '-2' });
+my ($oversize) = grep { ($_->{json}{document_id} // '') eq '-1' || $_->{json}{oversize} } @huge;
+ok($oversize && $oversize->{json}{oversize}, 'an oversize row arrives without its row, and says so');
+is($huge[-1]{json}{document_id}, '-2', 'and what follows arrives');
+
+done_testing();

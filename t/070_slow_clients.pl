@@ -1,0 +1,61 @@
+# Slow, stalled and vanished clients: they delay nobody, hold little memory and no WAL, and are noticed.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1, 'stall-timeout' => 2}, h2o => {'num-threads' => 1});
+$server->publish('users', 'id int PRIMARY KEY, filler text');
+
+my $fast = $server->stream('/cdc/users');
+my @stalled = map { $server->stream('/cdc/users') } 1 .. 20;
+my $pids = $server->processes;
+is(scalar @{$pids->{workers}}, 1, 'one worker for all');
+my ($worker) = @{$pids->{workers}};
+my $before_kb = ChangefeedTest::anonymous_kb($worker);
+
+# 64 MB of changes in transactions of 1 MB, through a ring of 16 MB: no stalled client can have it all.
+my $rounds = 64;
+my $session = $server->session;
+my ($id, $lost, $slowest) = (0, 0, 0);
+for my $round (1 .. $rounds)
+{
+	my $first = $id + 1;
+	$id += 1000;
+	my $start = time;
+	$session->query("INSERT INTO users SELECT i, repeat('x', 1000) FROM generate_series($first, $id) i");
+	my @events = $fast->events_until(sub { $_[0]{event} eq 'insert' && $_[0]{json}{document_id} eq $id });
+	$lost += 1000 - @events;
+	my $took = time - $start;
+	$slowest = $took if $took > $slowest;
+}
+is($lost, 0, 'a client that reads has every change beside 20 that do not');
+cmp_ok($slowest, '<', 5, sprintf('the slowest MB took %.2f s from INSERT to client', $slowest));
+my $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
+cmp_ok($grown_mb, '<', 64, sprintf('the worker holds %.1f MB more', $grown_mb));
+
+# The slot is confirmed although 20 clients have not taken their changes.
+my $written = $server->now_lsn;
+ok(wait_for(sub { $server->sql("SELECT confirmed_flush_lsn >= '$written' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' },
+	'the slot is confirmed up to here'), 'a stalled client holds no WAL back');
+
+# Stalled clients are cut off; the kernel tells them once they read what was sent before.
+ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? 1$/m }, 'one stream is left'),
+	'stalled clients are cut off after stall-timeout');
+ok($stalled[0]->wait_for_end, 'the connection of a stalled client has ended');
+my $resumed = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $fast->{last_id}});
+$session->query('INSERT INTO users VALUES (0)');
+is($resumed->event->{json}{document_id}, '0', 'and clients can come back');
+$fast->event;
+
+# A client that goes away is freed at once, not at the second keep-alive.
+$resumed->close;
+my $gone = time;
+ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? 1$/m }, 'the stream is gone'), 'a client that closes is noticed');
+cmp_ok(time - $gone, '<', 5, sprintf('after %.2f s', time - $gone));
+
+done_testing();

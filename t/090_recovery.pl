@@ -1,0 +1,101 @@
+# Recovery: crashes of PostgreSQL and of everything at once, a ring that is damaged or lost, a slot that is gone.
+# Ids stay the same as long as the history does; where it ends, clients are told.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
+$server->publish('users', 'id text PRIMARY KEY');
+my $ring = "$server->{data}/pg_changefeed/ring";
+ok(-s $ring, 'the ring is where the settings say');
+
+sub documents { return join(' ', map { $_->{document_id} } $server->poll_all('users', @_)); }
+
+# ---- PostgreSQL crashes: everything comes back with the same ids
+$server->sql(q{INSERT INTO users VALUES ('a'), ('b'); INSERT INTO users VALUES ('c')});
+$server->wait_for_feed;
+my @ids = map { $_->{id} } $server->poll_all('users');
+my $stream = $server->stream('/cdc/users?since_lsn=earliest');
+is(scalar(() = $stream->events(3)), 3, 'a client has three changes');
+my $pids = $server->processes;
+$server->pg_stop('immediate');
+ok(wait_for(sub { !grep { process_alive($_) } $pids->{master}, $pids->{feed}, @{$pids->{workers}} }, 'our processes end'),
+	'pg_ctl stop -m immediate: our processes end with it');
+$server->pg_start;
+$server->wait_ready;
+is(join(' ', map { $_->{id} } $server->poll_all('users')), "@ids", 'after a crash: the same changes with the same ids');
+$server->sql(q{INSERT INTO users VALUES ('d')});
+my $resumed = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $stream->{last_id}});
+is($resumed->event->{json}{document_id}, 'd', 'and the client resumes without a gap');
+
+# ---- kill -9 of everything at the same time, while transactions are written
+my $since = $server->now_lsn;
+my $session = $server->session;
+$session->send(join(";\n", map { "INSERT INTO users VALUES ('k$_')" } 1 .. 20_000));
+wait_for(sub { $server->sql('SELECT count(*) FROM users') > 1000 }, 'a writer writes');
+$pids = $server->processes;
+kill('KILL', $server->{postmaster}, $pids->{master}, $pids->{feed}, @{$pids->{workers}});
+my $postmaster = $server->{postmaster};
+ok(wait_for(sub { !grep { process_alive($_) } $postmaster, $pids->{master}, $pids->{feed}, @{$pids->{workers}} }, 'all are dead'), 'all are dead');
+eval { $session->finish };
+# The postmaster's children notice its death by themselves and then let go of the data directory.
+wait_for(sub { run_command("$server->{bindir}/pg_ctl", '-D', $server->{data}, '-l', $server->{log}, '-w', '-s', 'start') == 0 }, 'the server starts again');
+($server->{postmaster}) = slurp("$server->{data}/postmaster.pid") =~ /^(\d+)/;
+$server->wait_ready;
+$server->wait_for_feed;
+my @rows = split /\n/, $server->sql(q{SELECT id FROM users WHERE id LIKE 'k%' ORDER BY substr(id, 2)::int});
+is_deeply([map { $_->{document_id} } $server->poll_all('users', since => $since)], \@rows, 'what was committed is there, once, in order: ' . @rows . ' rows');
+
+# ---- a damaged ring: never wrong data; what was lost with it is said
+$server->pg_stop;
+my $last = $ids[0];
+open(my $file, '+<:raw', $ring) or die "$ring: $!";
+my $size = -s $ring;
+for my $offset (map { $_ * 4096 } 0 .. $size / 4096 - 1)
+{
+	seek($file, $offset + 100, 0);
+	print $file "\xa5" x 64;
+}
+close($file);
+$server->pg_start;
+$server->wait_ready;
+$server->sql(q{INSERT INTO users VALUES ('after damage')});
+$server->wait_for_feed;
+is(documents(), 'after damage', 'a ring that is damaged all over is not read from');
+my $told = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $last})->event;
+like($told->{event}, qr/^(reset|warning)$/, "a client from before is told: $told->{event}");
+is($server->stream('/cdc/users?on_gap=fail', headers => {'Last-Event-ID' => $last})->{status}, 410, 'or gets 410');
+
+# ---- the ring is lost
+$server->pg_stop;
+my $before_loss = ($server->log =~ tr/\n//);
+unlink($ring) or die "unlink: $!";
+$server->pg_start;
+$server->wait_ready;
+$server->sql(q{INSERT INTO users VALUES ('after loss')});
+$server->wait_for_feed;
+is(documents(), 'after loss', 'a ring that is lost is made anew');
+$told = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $last})->event;
+like($told->{event}, qr/^(reset|warning)$/, "a client from before is told: $told->{event}");
+
+# ---- the slot is dropped: a new history
+my $cursor = ($server->poll_all('users'))[-1]{id};
+$server->configure('changefeed.enabled' => 'off');
+$server->pg_stop;
+$server->pg_start;
+$server->sql(q{SELECT pg_drop_replication_slot('changefeed'); INSERT INTO users VALUES ('unseen')});
+$server->configure('changefeed.enabled' => 'on');
+$server->pg_stop;
+$server->pg_start;
+$server->wait_ready;
+$server->sql(q{INSERT INTO users VALUES ('after the slot')});
+my $reset = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $cursor});
+is($reset->event->{event}, 'reset', 'a slot made anew: clients from before get a reset');
+is($reset->event->{json}{document_id}, 'after the slot', 'and then what there is');
+is($server->get("/cdc/users/poll?since_lsn=$cursor")->{status}, 410, 'a poll gets 410');
+
+done_testing();

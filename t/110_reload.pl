@@ -1,0 +1,109 @@
+# Reload: a changed h2o.conf takes effect for new connections, open streams go on; a broken one changes nothing and
+# is named.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
+$server->publish('users', 'id text PRIMARY KEY');
+my $stream = $server->stream('/cdc/users');
+my $before = $server->processes;
+
+sub header { return $server->get($_[0] // '/cdc/users/poll')->{headers}{'x-generation'} // ''; }
+
+# ---- a change
+my $paths = $server->{h2o}{hosts}{default}{paths};
+$paths->{'/cdc'}{'header.set'} = 'X-Generation: 2';
+$server->{h2o}{'num-threads'} = 1;
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { header() eq '2' }, 'the new h2o.conf is in force'), 'a changed h2o.conf takes effect');
+my $after = $server->processes;
+is("$after->{master} $after->{feed}", "$before->{master} $before->{feed}", 'master and feed are the same processes');
+$server->sql(q{INSERT INTO users VALUES ('after reload')});
+is($stream->event->{json}{document_id}, 'after reload', 'an open stream goes on');
+my $config_message = sub { $server->sql('SELECT config_message FROM changefeed.status()') };
+is($config_message->(), '', 'config_message is empty');
+
+# ---- many reloads in a row leave one set of workers
+for my $generation (3 .. 7)
+{
+	$paths->{'/cdc'}{'header.set'} = "X-Generation: $generation";
+	$server->write_h2o_conf;
+	$server->reload;
+}
+ok(wait_for(sub { header() eq '7' }, 'the last h2o.conf is in force'), 'the last of many reloads wins');
+$server->sql(q{INSERT INTO users VALUES ('after many')});
+is($stream->event->{json}{document_id}, 'after many', 'the stream from before all of them goes on');
+$stream->close;
+ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'old workers end'), 'old workers end when their last stream has');
+
+# ---- broken files: each is refused with its place in the log and in status(), and nothing changes
+$stream = $server->stream('/cdc/users');
+my $good = slurp($server->{config_file});
+my @broken = (
+	['no YAML', "listen: [\n"],
+	['an unknown directive', $good =~ s/^\{/{\n"no-such-directive": 1,/r],
+	['an option of the wrong kind', $good =~ s/"heartbeat" : "?1"?/"heartbeat" : "soon"/r],
+	['a listener that is not loopback', $good =~ s/"127\.0\.0\.1"/"0.0.0.0"/r],
+	['a missing certificate', $good =~ s/"host" : "127\.0\.0\.1",/"host" : "127.0.0.1", "ssl" : {"certificate-file" : "\/nonexistent.pem", "key-file" : "\/nonexistent.pem"},/r],
+	['an access-log that is a command', $good =~ s/^\{/{\n"access-log": "|cat",/r],
+	['an empty path', $good =~ s/"\/cdc" :/"" : {"changefeed" : "ON"}, "\/cdc" :/r],
+	['nothing', ''],
+);
+for my $case (@broken)
+{
+	my ($what, $text) = @$case;
+	isnt($text, $good, "$what: the file differs");
+	my $log_before = length($server->log);
+	$server->write_h2o_conf($text);
+	$server->reload;
+	ok(wait_for(sub { $config_message->() ne '' }, "$what: config_message"), "$what: config_message says " . $config_message->());
+	like($config_message->(), qr/h2o\.conf/, "$what: it names the file");
+	like(substr($server->log, $log_before), qr/h2o\.conf/, "$what: so does the log");
+	is(header(), '7', "$what: the file before stays in force");
+	$server->write_h2o_conf($good);
+	$server->reload;
+	ok(wait_for(sub { $config_message->() eq '' }, "$what: repaired"), "$what: a repaired file is taken");
+}
+unlink($server->{config_file});
+$server->reload;
+ok(wait_for(sub { $config_message->() ne '' }, 'a missing file'), 'a missing file: ' . $config_message->());
+is(header(), '7', 'a missing file: the one before stays in force');
+$server->write_h2o_conf($good);
+$server->reload;
+wait_for(sub { $config_message->() eq '' }, 'the file is back');
+$server->sql(q{INSERT INTO users VALUES ('after all')});
+is($stream->event->{json}{document_id}, 'after all', 'the stream has gone on through all of it');
+
+# ---- another port; the old one is closed
+my $old_port = $server->{http_port};
+$server->{h2o}{listen}[0]{port} = free_port();
+$server->write_h2o_conf;
+$server->{http_port} = $server->{h2o}{listen}[0]{port};
+$server->reload;
+$server->wait_ready;
+ok(wait_for(sub { !IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $old_port) }, 'the old port is closed'), 'a listener that moved: the old port is closed');
+$server->sql(q{INSERT INTO users VALUES ('moved')});
+is($stream->event->{json}{document_id}, 'moved', 'and its streams go on');
+
+# ---- a server that starts with a broken file: PostgreSQL starts all the same, and a repair is enough
+for my $case (['no YAML', "listen: [\n"], ['a listener that is not loopback', $good =~ s/"127\.0\.0\.1"/"0.0.0.0"/r])
+{
+	my ($what, $text) = @$case;
+	$server->pg_stop;
+	$server->write_h2o_conf($text);
+	my $log_before = length($server->log);
+	$server->pg_start;
+	is($server->sql('SELECT 1'), 1, "started with $what: PostgreSQL works");
+	ok(wait_for(sub { substr($server->log, $log_before) =~ /h2o\.conf/ }, 'the log names the file'), "started with $what: the log names the file");
+	$server->write_h2o_conf;
+	$server->reload;
+	ok($server->wait_ready, "started with $what: a repaired file and a reload are enough");
+}
+
+done_testing();

@@ -1,0 +1,112 @@
+# TLS and HTTP/2: streams over h2 with TLS, h2c with prior knowledge, a certificate that is replaced.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->new(changefeed => {heartbeat => 1});
+my $tls_port = free_port();
+
+sub make_certificate
+{
+	my ($name) = @_;
+	my ($status, $output) = run_command('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', "/CN=$name",
+		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', "$server->{dir}/key.pem", '-out', "$server->{dir}/cert.pem");
+	$status == 0 or die "openssl: $output";
+	return;
+}
+
+make_certificate('first');
+push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => {'certificate-file' => "$server->{dir}/cert.pem", 'key-file' => "$server->{dir}/key.pem"}};
+$server->write_h2o_conf;
+$server->pg_start;
+$server->sql('CREATE EXTENSION pg_changefeed');
+$server->wait_ready;
+$server->publish('users', 'id text PRIMARY KEY');
+$server->sql(q{INSERT INTO users VALUES ('u1')});
+$server->wait_for_feed;
+
+sub curl { return (run_command('curl', '-sS', '--max-time', '20', @_))[1]; }
+my @trust = ('--cacert', "$server->{dir}/cert.pem");
+
+# ---- polls over every protocol
+my %poll = (
+	'HTTP/1.1 over TLS' => ['1.1', @trust, '--http1.1', "https://localhost:$tls_port"],
+	'HTTP/2 over TLS' => ['2', @trust, '--http2', "https://localhost:$tls_port"],
+	'h2c with prior knowledge' => ['2', '--http2-prior-knowledge', "http://127.0.0.1:$server->{http_port}"],
+	'h2c by upgrade' => ['2', '--http2', "http://127.0.0.1:$server->{http_port}"],
+);
+for my $what (sort keys %poll)
+{
+	my ($version, @command) = @{$poll{$what}};
+	my $url = pop @command;
+	like(curl(@command, '-w', '\n%{http_version}', "$url/cdc/users/poll"), qr/"document_id":"u1".*\n\Q$version\E$/s, "$what: poll");
+}
+like(curl(@trust, '--tls-max', '1.1', "https://localhost:$tls_port/healthz"), qr/alert|unsupported|version|no protocols/i, 'TLS 1.1 is refused');
+like(curl(@trust, '--tls-max', '1.2', '-o', '/dev/null', '-w', '%{http_code}', "https://localhost:$tls_port/healthz"), qr/^200$/, 'TLS 1.2 is not');
+
+# ---- streams: each protocol's client runs beside, its output in a file
+my %client;
+sub stream_in_background
+{
+	my ($name, @command) = @_;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open(STDOUT, '>', "$server->{dir}/$name.stream");
+		open(STDERR, '>&', \*STDOUT);
+		exec @command or POSIX::_exit(127);
+	}
+	push @{$server->{clients}}, $pid;
+	$client{$name} = $pid;
+	return;
+}
+sub streamed { return slurp("$server->{dir}/$_[0].stream"); }
+
+stream_in_background('tls_h2', 'curl', '-sSN', @trust, '--http2', "https://localhost:$tls_port/cdc/users");
+stream_in_background('tls_h1', 'curl', '-sSN', @trust, '--http1.1', "https://localhost:$tls_port/cdc/users");
+stream_in_background('h2c', 'curl', '-sSN', '--http2-prior-knowledge', "http://127.0.0.1:$server->{http_port}/cdc/users");
+stream_in_background('nghttp', 'nghttp', '-n', '--no-dep', "http://127.0.0.1:$server->{http_port}/cdc/users/poll");
+for my $name (qw(tls_h2 tls_h1 h2c))
+{
+	ok(wait_for(sub { streamed($name) =~ /^retry: \d+\nid: \S+\n\n/ }, "$name: the first bytes"), "$name: the first bytes come at once");
+}
+$server->sql(q{INSERT INTO users VALUES ('u2')});
+for my $name (qw(tls_h2 tls_h1 h2c))
+{
+	ok(wait_for(sub { streamed($name) =~ /^event: insert\ndata: .*"document_id":"u2"/m }, "$name: a change"), "$name: a change arrives");
+}
+is($server->client_result($client{nghttp}), 0, 'nghttp is content');
+
+# ---- one h2 connection with 100 streams
+my @urls = map { "http://127.0.0.1:$server->{http_port}/cdc/users/poll?since_lsn=now&wait=20&n=$_" } 1 .. 50;
+stream_in_background('many', 'curl', '-sS', '--http2-prior-knowledge', '--parallel', '--parallel-max', '50', map { ($_, '-o', '-') } @urls);
+ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 50$/m
+	  || do { my $sum = 0; $sum += $1 while $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? (\d+)$/mg; $sum == 50 } }, '50 long polls wait'), '50 long polls over HTTP/2 wait');
+$server->sql(q{INSERT INTO users VALUES ('u3')});
+is($server->client_result($client{many}), 0, 'all are answered');
+my $answers = () = streamed('many') =~ /"document_id":"u3"/g;
+is($answers, 50, 'with the change');
+
+# ---- the certificate is replaced; the old connection goes on
+sub subject { return (run_command('/bin/sh', '-c', "openssl s_client -connect 127.0.0.1:$tls_port -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -subject"))[1]; }
+like(subject(), qr/first/, 'the first certificate');
+make_certificate('second');
+$server->reload;
+ok(wait_for(sub { subject() =~ /second/ }, 'the second certificate'), 'a reload replaces the certificate');
+$server->sql(q{INSERT INTO users VALUES ('u4')});
+for my $name (qw(tls_h2 tls_h1 h2c))
+{
+	ok(wait_for(sub { streamed($name) =~ /"document_id":"u4"/ }, "$name: a change"), "$name: the stream goes on");
+}
+
+# ---- a certificate that is broken is not taken
+spew("$server->{dir}/cert.pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
+$server->reload;
+ok(wait_for(sub { $server->sql('SELECT config_message FROM changefeed.status()') =~ /cert\.pem/ }, 'config_message names the file'), 'a broken certificate is named');
+like(subject(), qr/second/, 'and the one before stays in force');
+
+done_testing();

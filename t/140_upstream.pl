@@ -1,0 +1,111 @@
+# The other side: what the feed does to PostgreSQL, and what it says and does when PostgreSQL cannot serve it.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
+$server->publish('users', 'id text PRIMARY KEY');
+my $stream = $server->stream('/cdc/users');
+
+sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
+sub next_document { my $event = $stream->event; return $event && $event->{json} ? $event->{json}{document_id} : undef; }
+
+# ---- never a synchronous standby
+$server->configure(synchronous_standby_names => '*');
+$server->reload;
+wait_for(sub { $server->sql('SHOW synchronous_standby_names') eq '*' }, 'the setting is in force');
+my $session = $server->session;
+$session->query(q{SET statement_timeout = '5s'});
+$session->query(q{SET synchronous_commit = local});
+$session->query(q{INSERT INTO users VALUES ('local')});
+is(next_document(), 'local', 'the feed goes on under synchronous_standby_names = *');
+is($server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND flush_lsn IS NOT NULL}), 0, 'and is no synchronous standby');
+$server->configure(synchronous_standby_names => '');
+$server->reload;
+
+# ---- the slot follows, also while nothing is published
+my $lsn = $server->sql(q{CREATE TABLE noise AS SELECT i FROM generate_series(1, 100000) i; SELECT pg_current_wal_insert_lsn()});
+ok(wait_for(sub { $server->sql("SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' }, 'the slot follows'),
+	'the slot is confirmed past WAL without changes');
+is($server->sql('SELECT count(*) FROM pg_replication_slots'), 1, 'one slot');
+is($server->sql('SELECT count(*) FROM pg_stat_replication'), 1, 'one walsender');
+
+# ---- the walsender is terminated, again and again
+for my $round (1 .. 3)
+{
+	$server->sql('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active');
+	$server->sql("INSERT INTO users VALUES ('terminated $round')");
+	is(next_document(), "terminated $round", "round $round: the feed connects again, nothing is lost or doubled");
+}
+
+# ---- a table leaves the publication, comes back, is dropped
+$server->sql('ALTER PUBLICATION changefeed DROP TABLE users');
+ok(wait_for(sub { $server->get('/cdc/users')->{status} == 404 }, 'users is not published'), 'a table that leaves the publication: 404');
+$server->sql(q{INSERT INTO users VALUES ('unpublished')});
+$server->publish('users');
+$server->sql(q{INSERT INTO users VALUES ('published')});
+my $back = $server->stream('/cdc/users?since_lsn=earliest');
+my @events = $back->events_until(sub { ($_[0]{json}{document_id} // '') eq 'published' });
+is($events[-1]{json}{document_id}, 'published', 'it comes back');
+ok(!(grep { $_->{json}{document_id} eq 'unpublished' } @events), 'what was written meanwhile is not delivered');
+$server->sql('DROP TABLE users');
+ok(wait_for(sub { $server->get('/cdc/users')->{status} == 404 }, 'users is dropped'), 'a dropped table: 404');
+$server->publish('users', 'id int PRIMARY KEY, other text');
+$server->sql('INSERT INTO users VALUES (7)');
+$back = $server->stream('/cdc/users?since_lsn=earliest');
+@events = $back->events_until(sub { ($_[0]{json}{document_id} // '') eq '7' });
+is_deeply($events[-1]{json}{new}, {id => 7, other => undef}, 'a table of the same name, with other columns');
+
+# ---- the publication is dropped: it is said, nothing is skipped, and a new one is enough
+$server->sql('DROP PUBLICATION changefeed');
+$server->sql('INSERT INTO users VALUES (8)');
+ok(wait_for(sub { status('feed_state') ne 'streaming' || $server->get('/cdc/users')->{status} == 404 }, 'the feed notices'), 'a dropped publication is noticed');
+$server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
+ok(wait_for(sub { $server->get('/cdc/users')->{status} == 200 && $server->get('/readyz')->{status} == 200 }, 'the feed streams again', 60), 'a new publication is enough');
+my $after = $server->stream('/cdc/users');
+wait_for(sub { $server->get('/readyz')->{status} == 200 }, 'ready');
+$server->sql('INSERT INTO users VALUES (9)');
+@events = $after->events_until(sub { ($_[0]{json}{document_id} // '') eq '9' });
+is($events[-1]{json}{document_id}, '9', 'changes arrive again');
+
+# ---- the slot is lost: a new history, and clients are told
+$server->configure(max_slot_wal_keep_size => '1MB', wal_keep_size => 0, min_wal_size => '32MB', max_wal_size => '32MB');
+$server->reload;
+my $cursor = ($server->poll_all('users'))[-1]{id};
+my $feed = $server->processes->{feed};
+kill('STOP', $feed) or die "kill: $!";
+for my $round (1 .. 30)
+{
+	$server->sql(q{INSERT INTO noise SELECT i FROM generate_series(1, 100000) i; SELECT pg_switch_wal(); CHECKPOINT});
+	last if $server->sql(q{SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'changefeed'}) eq 'lost';
+}
+is($server->sql(q{SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'changefeed'}), 'lost', 'max_slot_wal_keep_size has taken the slot');
+kill('CONT', $feed);
+ok(wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'changefeed' AND wal_status <> 'lost' AND active}) == 1 }, 'a new slot', 60),
+	'the feed makes a new slot');
+$server->wait_ready;
+$server->sql('INSERT INTO users VALUES (10)');
+my $told = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $cursor});
+is($told->event->{event}, 'reset', 'clients from before get a reset');
+is($told->event->{json}{document_id}, '10', 'and go on');
+
+# ---- a server that is not set up: PostgreSQL works, and the feed says what is missing
+$server->pg_stop;
+$server->configure(wal_level => 'replica');
+$server->configure('changefeed.slot' => 'other');
+$server->pg_start;
+is($server->sql('SELECT 1'), 1, 'wal_level = replica: PostgreSQL works');
+ok(wait_for(sub { $server->log =~ /wal_level/ }, 'the log says wal_level'), 'wal_level = replica: the log says so');
+ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'wal_level = replica: /readyz says 503');
+is($server->get('/healthz')->{status}, 200, 'wal_level = replica: /healthz says 200');
+$server->pg_stop;
+$server->configure(wal_level => 'logical', 'changefeed.slot' => 'changefeed', 'changefeed.database' => 'nosuch');
+$server->pg_start;
+ok(wait_for(sub { $server->log =~ /"nosuch"/ }, 'the log names the database'), 'a database that is not there: the log names it');
+is($server->get('/readyz')->{status}, 503, 'a database that is not there: /readyz says 503');
+
+done_testing();

@@ -1,0 +1,129 @@
+# The program by itself: against a server that has neither the extension nor its settings, and on the command line.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use Test::More;
+
+my $server = ChangefeedTest->new(extension => 0, changefeed => {heartbeat => 1});
+my $program = "$server->{bindir}/pg_changefeed";
+
+# ---- the command line
+my ($status, $output) = run_command($program, '--help');
+is($status, 0, '--help');
+for my $option (qw(--dbname --host --port --username --slot --publication --config --ring-file --ring-size --check --help --version))
+{
+	like($output, qr/\Q$option\E\b/, "--help names $option");
+}
+($status, $output) = run_command($program, '--version');
+is($status, 0, '--version');
+like($output, qr/^pg_changefeed \d+\.\d+\S*( |$)/m, '--version says which');
+for my $arguments (['--no-such-option'], ['--ring-size'], ['--ring-size', 'huge'], ['surplus'], ['--port', 'x'])
+{
+	($status, $output) = run_command($program, @$arguments);
+	isnt($status, 0, "@$arguments: refused");
+	cmp_ok($status, '<', 128, "@$arguments: by an exit status");
+	like($output, qr/pg_changefeed: .*(--help|ring-size|port|surplus)/s, "@$arguments: with a word on it");
+}
+
+# ---- h2o.conf
+($status, $output) = run_command($program, '--check', '--config', $server->{config_file});
+is($status, 0, '--check of a good h2o.conf') or diag($output);
+spew("$server->{dir}/bad.conf", "listen:\n  host: 127.0.0.1\n  port: 7080\nno-such-directive: 1\n");
+($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/bad.conf");
+isnt($status, 0, '--check of a bad one');
+like($output, qr/bad\.conf:4\b.*no-such-directive/, 'names file, line and directive');
+spew("$server->{dir}/open.conf", slurp($server->{config_file}) =~ s/127\.0\.0\.1/0.0.0.0/r);
+($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/open.conf");
+isnt($status, 0, '--check of a listener that is not loopback');
+like($output, qr/open\.conf:\d+.*loopback/, 'says why');
+($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/none.conf");
+isnt($status, 0, '--check of a file that is not there');
+like($output, qr/none\.conf/, 'names it');
+
+# ---- a server without the extension
+$server->pg_start;
+$server->sql(q{CREATE DATABASE app});
+$server->{database} = 'app';
+$server->sql(q{CREATE TABLE users (id text PRIMARY KEY); CREATE PUBLICATION feed FOR TABLE users});
+my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'postgres', '--slot', 'by_hand', '--publication', 'feed',
+	'--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB');
+
+sub program_start
+{
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open(STDIN, '<', '/dev/null');
+		open(STDOUT, '>>', "$server->{dir}/program.log");
+		open(STDERR, '>&', \*STDOUT);
+		exec { $program } $program, @options or POSIX::_exit(127);
+	}
+	push @{$server->{clients}}, $pid;
+	return $pid;
+}
+sub program_log { return slurp("$server->{dir}/program.log"); }
+
+my $pid = program_start();
+$server->wait_ready or diag(program_log());
+my $stream = $server->stream('/cdc/users');
+$server->sql(q{INSERT INTO users VALUES ('u1')});
+is($stream->event->{json}{document_id}, 'u1', 'changes arrive');
+is($server->sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'by_hand'}), 1, 'the slot is the one that was named');
+my $last = $stream->{last_id};
+
+# A second program with the same ring does not get it.
+my ($second_status, $second_output) = run_command('timeout', '10', $program, @options);
+isnt($second_status, 0, 'a second program with the same ring or port does not start');
+like($second_output, qr/\w/, 'and says why');
+ok(process_alive($pid), 'the first one goes on');
+
+# ---- reload and stop by signals
+my @children = sub { my %parent = ChangefeedTest::process_parents(); grep { $parent{$_} == $pid } keys %parent }->();
+$server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 2';
+$server->write_h2o_conf;
+kill('HUP', $pid);
+ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '2' }, 'the new h2o.conf is in force'), 'SIGHUP: h2o.conf is read again');
+kill('TERM', $pid);
+is($server->client_result($pid), 0, 'SIGTERM: it ends with status 0');
+ok(!(grep { process_alive($_) } @children), 'and its processes with it');
+ok($stream->wait_for_end(5), 'streams end');
+
+# ---- PostgreSQL goes away and comes back
+$pid = program_start();
+$server->wait_ready or diag(program_log());
+$stream = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $last});
+$server->pg_stop;
+ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'PostgreSQL stops: /readyz says 503');
+is($server->get('/healthz')->{status}, 200, 'the program lives');
+is($server->get('/cdc/users/poll')->{status}, 200, 'and serves what it has');
+$server->pg_start;
+$server->sql(q{INSERT INTO users VALUES ('u2')});
+is($stream->event->{json}{document_id}, 'u2', 'PostgreSQL comes back: the stream goes on');
+kill('TERM', $pid);
+$server->client_result($pid);
+
+# ---- while the feed has never been connected
+$server->pg_stop;
+unlink("$server->{dir}/ring");
+$pid = program_start();
+ok(wait_for(sub { $server->get('/healthz')->{status} == 200 }, 'the program runs'), 'without PostgreSQL the program runs');
+my $unready = $server->get('/cdc/users');
+is($unready->{status}, 503, 'a stream is refused with 503');
+like($unready->{headers}{'retry-after'} // '', qr/^\d+$/, 'and Retry-After');
+is($unready->{headers}{'content-type'}, 'application/problem+json', 'and a problem document');
+$server->pg_start;
+ok($server->wait_ready, 'it connects as soon as there is a server');
+kill('TERM', $pid);
+is($server->client_result($pid), 0, 'it ends');
+
+# ---- master killed: feed and workers do not stay behind
+$pid = program_start();
+$server->wait_ready;
+@children = sub { my %parent = ChangefeedTest::process_parents(); grep { $parent{$_} == $pid } keys %parent }->();
+kill('KILL', $pid);
+ok(wait_for(sub { !grep { process_alive($_) } @children }, 'the children end', 5), 'kill -9 of the master: its processes end');
+
+done_testing();
