@@ -100,7 +100,8 @@ struct pgoutput_message {
 
 /*
  * Decodes one message. Returns NULL, or what is wrong with it as a constant text ("truncated tuple"); then
- * *ret_message is unspecified. ORIGIN and TYPE are recognised and carry nothing. Blocks never, allocates nothing.
+ * *ret_message is unspecified. ORIGIN and TYPE are recognised and carry nothing. Blocks never, allocates
+ * nothing.
  */
 const char *pgoutput_decode(struct bytes payload, struct pgoutput_scratch *scratch,
 							struct pgoutput_message *ret_message);

@@ -71,6 +71,7 @@ static bool measure(struct nested_text text, char delimiter, struct shape *ret_s
 		if (!take_element(&text, delimiter, &element))
 			return false;
 		counts[depth - 1]++;
+		/* what a brace closes is, as a whole, one element of the dimension around it */
 		for (; depth > 0 && nested_text_peek(text) == '}'; nested_text_next(&text)) {
 			uint32_t count = counts[--depth];
 			if (shape.lengths[depth] != 0 && shape.lengths[depth] != count)
@@ -122,10 +123,11 @@ bool value_pack_vector(msgpack_packer *out, const struct type *type, struct nest
 		count += *at == ' ';
 
 	msgpack_pack_array(out, count);
-	for (; count > 0; count--) {
-		const char *space = count == 1 ? text.end : memchr(text.at, ' ', (size_t)(text.end - text.at));
-		value_pack_nested(out, type->element, (struct nested_text){text.at, space, 0}, depth + 1);
-		text.at = space + 1;
+	while (count-- > 0) {
+		const char *space = memchr(text.at, ' ', (size_t)(text.end - text.at));
+		const char *end = space == NULL ? text.end : space;
+		value_pack_nested(out, type->element, (struct nested_text){text.at, end, 0}, depth + 1);
+		text.at = count > 0 ? end + 1 : end;
 	}
 	return true;
 }

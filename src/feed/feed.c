@@ -25,7 +25,7 @@ enum {
 	FEEDBACK_INTERVAL = 1 * SECOND,
 	BACK_OFF_MIN = 100 * MILLISECOND,
 	BACK_OFF_MAX = 2 * SECOND,
-	STABLE_AFTER = 5 * SECOND, /* a stream that lived that long was no flash in the pan */
+	STABLE_AFTER = 5 * SECOND, /* the time a stream has to live to count as one */
 	STOP_SYNC_MS = 300,
 	STOP_STREAM = 100 * MILLISECOND,
 };
@@ -50,8 +50,7 @@ struct feed {
 	int64_t back_off;
 	bool confirm;                 /* more is durable than the slot knows */
 	bool publication_was_missing; /* when changes were made that the slot would have to decode */
-	bool flapping;                /* the last stream broke soon after it began: say nothing twice */
-	int shown_error;              /* of the disk, in live->message */
+	bool said_streaming;          /* in the log, since the last failure in it */
 	struct failure reported;      /* the last that was logged */
 };
 
@@ -82,6 +81,7 @@ static void report(struct feed *feed, const struct failure *failure)
 	if (strcmp(feed->reported.text, failure->text) == 0)
 		return;
 	feed->reported = *failure;
+	feed->said_streaming = false;
 	log_line(LOG_LEVEL_WARNING, "%s", failure->text);
 }
 
@@ -211,8 +211,9 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 	catalog_want_refresh(&feed->catalog);
 	describe_streaming(feed, message);
 	transition(feed, FEED_STREAMING, message);
-	if (!feed->flapping)
+	if (!feed->said_streaming)
 		log_line(LOG_LEVEL_INFO, "%s, in database \"%s\"", message, feed->server.identity.database);
+	feed->said_streaming = true;
 	return true;
 }
 
@@ -308,10 +309,8 @@ static bool run_stream(struct feed *feed, struct failure *failure)
 
 static void close_stream(struct feed *feed, const struct failure *failure)
 {
-	int64_t lived = clock_monotonic_us() - feed->streaming_since;
-
-	feed->flapping = lived < STABLE_AFTER;
-	if (!feed->flapping) {
+	/* one that breaks again and again, soon after it began, is slowed down and logged once */
+	if (clock_monotonic_us() - feed->streaming_since >= STABLE_AFTER) {
 		feed->reported.text[0] = 0;
 		feed->back_off = BACK_OFF_MIN;
 	}

@@ -25,7 +25,7 @@ struct poll {
 	uint64_t deadline_ms;
 	int64_t since_ms;   /* for the next cursor */
 	bool full;          /* the batch is; only has_more is still to be found out */
-	struct cursor next; /* full: behind the last change of the batch */
+	struct cursor last; /* of the batch */
 	struct batch batch;
 	struct reader reader;
 	h2o_linklist_t worker_link; /* in ready_polls or waiting_polls */

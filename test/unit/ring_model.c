@@ -34,13 +34,13 @@ static int run_reader(const char *path, unsigned slowness)
 	struct place place;
 	struct record record;
 	struct ring *ring;
-	uint64_t seen = 0, lost = 0, bodies = 0;
+	uint64_t first, seen, lost = 0, bodies = 0;
 	bool all_exact = true;
 
 	if (ring_file_open(path, RING_ACCESS_READ, &ring) != RING_FILE_OK)
 		return 2;
 	ring_seek(ring, &earliest, &place);
-	seen = place.cursor.n > 0 ? ordinal(place.cursor) : 0;
+	first = seen = place.cursor.n > 0 ? ordinal(place.cursor) : 0;
 	while (seen < (uint64_t)TRANSACTIONS * CHANGES) {
 		enum ring_read result = ring_read(ring, place.position, &record);
 		if (result == RING_READ_OK) {
