@@ -14,12 +14,12 @@
 
 enum { RING_NAME_SIZE = 64, LIVE_WORKERS_MAX = 64, LIVE_MESSAGE_SIZE = 512 };
 
-/* What the feed is doing. Successors: each state may also go to FEED_RETRYING. */
+/* What the feed is doing. Successors: each state may also go to FEED_RETRYING, and to FEED_STOPPED. */
 enum feed_state {
 	FEED_STOPPED,    /* -> CONNECTING */
 	FEED_CONNECTING, /* -> PREPARING */
 	FEED_PREPARING,  /* slot, publication, catalog -> STREAMING */
-	FEED_STREAMING,  /* -> STOPPED */
+	FEED_STREAMING,  /* -> RETRYING */
 	FEED_RETRYING,   /* something is missing or broke, `message` says what; waits -> CONNECTING */
 };
 

@@ -107,6 +107,7 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	store(&live->history_lsn, history_lsn);
 	store(&live->history_position, state->history_position);
 	store(&live->streamed_lsn, history_lsn);
+	store(&live->durable_lsn, history_lsn);
 	store(&live->history, state->history);
 }
 

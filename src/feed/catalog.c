@@ -45,13 +45,14 @@ void catalog_close(struct catalog *catalog)
 	transition(catalog, CATALOG_CLOSED, 0);
 }
 
-/* The stream does not need this connection now, so a broken one is only a line in the log and another
- * attempt. */
+/*
+ * The stream does not need this connection now, so one that breaks is opened again; it is worth a line in the
+ * log when that fails.
+ */
 static void give_up(struct catalog *catalog, const struct failure *failure)
 {
-	if (!catalog->complained)
+	if (++catalog->failures == 2)
 		log_line(LOG_LEVEL_WARNING, "the connection to the catalog: %s", failure->text);
-	catalog->complained = true;
 	catalog->failure = *failure;
 	catalog_close(catalog);
 	catalog->deadline = clock_monotonic_us() + RECONNECT_INTERVAL;
@@ -94,7 +95,7 @@ static void go_on_connecting(struct catalog *catalog, int64_t now)
 	struct failure failure;
 	catalog->polling = PQconnectPoll(catalog->connection);
 	if (catalog->polling == PGRES_POLLING_OK) {
-		catalog->complained = false;
+		catalog->failures = 0;
 		transition(catalog, CATALOG_IDLE, now);
 	} else if (catalog->polling == PGRES_POLLING_FAILED) {
 		failure_of_connection(&failure, "cannot connect", catalog->connection);
@@ -234,7 +235,7 @@ static bool wait_and_step(struct catalog *catalog, struct failure *failure)
 
 bool catalog_settle(struct catalog *catalog, struct failure *failure)
 {
-	catalog->complained = true; /* a failure in here is the caller's to report */
+	catalog->failures = 2; /* a failure in here is the caller's to report */
 	if (catalog->state == CATALOG_IDLE && !PQconsumeInput(catalog->connection))
 		catalog_close(catalog); /* the server closed it while nobody looked */
 	if (catalog->state == CATALOG_CLOSED)
@@ -242,10 +243,12 @@ bool catalog_settle(struct catalog *catalog, struct failure *failure)
 	while (catalog->state == CATALOG_OPENING || catalog->state == CATALOG_ASKING)
 		if (!wait_and_step(catalog, failure))
 			return false;
-	catalog->complained = catalog->state != CATALOG_IDLE;
-	if (catalog->state != CATALOG_IDLE)
+	if (catalog->state != CATALOG_IDLE) {
 		*failure = catalog->failure;
-	return catalog->state == CATALOG_IDLE;
+		return false;
+	}
+	catalog->failures = 0;
+	return true;
 }
 
 PGresult *catalog_query(struct catalog *catalog, const char *what, const char *sql, int parameter_count,

@@ -35,7 +35,7 @@ struct catalog {
 								 time */
 	uint64_t answering;       /* live->refresh_asked before the refresh under way */
 	bool wanted;              /* a worker asked */
-	bool complained;          /* of the broken connection, once */
+	unsigned failures;        /* in a row */
 	struct failure failure;   /* why it was last closed */
 };
 

@@ -51,6 +51,7 @@ struct feed {
 	bool confirm;                 /* more is durable than the slot knows */
 	bool publication_was_missing; /* when changes were made that the slot would have to decode */
 	bool said_streaming;          /* in the log, since the last failure in it */
+	int shown_error;              /* of the disk, in live->message and the log */
 	struct failure reported;      /* the last that was logged */
 };
 
