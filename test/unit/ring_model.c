@@ -69,7 +69,7 @@ static int run_reader(const char *path, unsigned slowness)
 	}
 	printf("# a reader that pauses %u us read %" PRIu64 " changes and was told of %" PRIu64 " lost\n",
 		   slowness, bodies, lost);
-	return bodies + lost >= (uint64_t)TRANSACTIONS * CHANGES
+	return first + bodies + lost == (uint64_t)TRANSACTIONS * CHANGES
 			   ? 0
 			   : reader_fail("incomplete", place.cursor, bodies);
 }
