@@ -36,6 +36,10 @@ struct server {
 	size_t connections;
 	bool accepting;
 	uint64_t next_tick_ms;
+	h2o_timeout_t turn_timeout;
+	h2o_timeout_entry_t turn_entry;
+	bool more;      /* the last turn left something to do at once */
+	bool deadlines; /* polls or deferred requests wait for a moment */
 };
 
 static uint64_t clock_ms(void)
@@ -102,6 +106,7 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 
 static void close_listeners(struct server *server)
 {
+	server->accepting = false;
 	for (size_t i = 0; i < server->listener_count; i++) {
 		if (server->listeners[i] != NULL)
 			h2o_socket_close(server->listeners[i]);
@@ -177,11 +182,16 @@ static bool watch_signals(struct server *server)
 
 /*
  * ---- the loop
+ *
+ * Everything is sent from inside of libh2o's loop, from the callback of a timeout of 0 ms: after each callback the loop
+ * runs the completions of what was written at once. A write from outside would be complete while the loop still polls
+ * for it, which the library takes for a bug of its own and aborts.
  */
 
-/* One turn: what is new in the ring goes out. Returns true if there is more to do at once. */
-static bool turn(struct server *server)
+/* One turn: what is new in the ring goes out. */
+static void turn(h2o_timeout_entry_t *entry)
 {
+	struct server *server = H2O_STRUCT_FROM_MEMBER(struct server, turn_entry, entry);
 	struct worker *worker = &server->worker;
 
 	worker->now_ms = clock_ms();
@@ -190,14 +200,24 @@ static bool turn(struct server *server)
 	more = streams_pump(worker, drain) || more;
 	more = polls_pump(worker, drain) || more;
 	fanout_settle(&worker->fanout);
-	requests_settle(worker);
+	server->deadlines = requests_settle(worker);
+	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;
+	server->more = more;
+	if (worker->stopping)
+		streams_end(worker);
 	if (worker->now_ms >= server->next_tick_ms) {
 		server->next_tick_ms = worker->now_ms + TICK_MS;
 		streams_tick(worker);
 		figure_add(&worker->figures->renders_total, worker->fanout.renders);
 		worker->fanout.renders = 0;
 	}
-	return more;
+}
+
+static void run_turn(struct server *server)
+{
+	h2o_loop_t *loop = server->worker.context.loop;
+	h2o_timeout_link(loop, &server->turn_timeout, &server->turn_entry);
+	h2o_timeout_run(loop, &server->turn_timeout, h2o_now(loop));
 }
 
 /* Whether the feed has done something since the last turn looked. */
@@ -216,55 +236,48 @@ static bool has_answers(struct worker *worker)
 		   atomic_load(&worker->live->refresh_done) != worker->refresh_seen;
 }
 
-/* Goes to bed unless there is something to do; the feed wakes us through the eventfd if we are seen asleep.
- */
+/* How long to sleep; not at all if there is something to do. The feed wakes us through the eventfd if we are seen asleep. */
 static int32_t bedtime(struct server *server)
 {
 	struct worker *worker = &server->worker;
-	bool deadlines = polls_expire(worker, false) || !h2o_linklist_is_empty(&worker->deferred);
-	h2o_evloop_t *loop = worker->context.loop;
 
-	/* what was sent outside of the loop has to be looked at before it sleeps */
-	if (loop->_pending_as_server != NULL || loop->_pending_as_client != NULL ||
-		loop->_statechanged.head != NULL)
+	if (server->more)
 		return 0;
 	atomic_store(&worker->figures->sleeping, 1);
 	if (has_news(worker) || has_answers(worker)) {
 		atomic_store(&worker->figures->sleeping, 0);
 		return 0;
 	}
-	return deadlines ? WAITING_TICK_MS : TICK_MS;
+	return server->deadlines ? WAITING_TICK_MS : TICK_MS;
 }
 
 static void run_loop(struct server *server)
 {
 	struct worker *worker = &server->worker;
-	bool more = false;
 
 	while (!worker->stopping && !(worker->draining && server->connections == 0)) {
-		int32_t wait = more ? 0 : bedtime(server);
-		h2o_evloop_run(worker->context.loop, wait);
+		h2o_evloop_run(worker->context.loop, bedtime(server));
 		atomic_store(&worker->figures->sleeping, 0);
-		if (worker->draining && server->listener_count > 0 && server->listeners[0] != NULL) {
+		if (worker->draining) {
 			atomic_store_explicit(&worker->figures->draining, 1, memory_order_relaxed);
 			close_listeners(server);
 		}
-		more = turn(server);
+		run_turn(server);
 	}
 }
 
 /* Everybody gets an orderly end, as far as it can be written at once. */
 static void say_goodbye(struct server *server)
 {
-	struct worker *worker = &server->worker;
 	uint64_t deadline = clock_ms() + GOODBYE_MS;
 
+	server->worker.stopping = true;
 	close_listeners(server);
-	h2o_context_request_shutdown(&worker->context);
-	polls_expire(worker, true);
-	streams_end(worker);
-	while (server->connections > 0 && clock_ms() < deadline)
-		h2o_evloop_run(worker->context.loop, 10);
+	h2o_context_request_shutdown(&server->worker.context);
+	while (server->connections > 0 && clock_ms() < deadline) {
+		run_turn(server);
+		h2o_evloop_run(server->worker.context.loop, 10);
+	}
 }
 
 /*
@@ -331,6 +344,8 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->waiting_polls);
 	h2o_linklist_init_anchor(&worker->deferred);
 	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);
+	h2o_timeout_init(worker->context.loop, &server->turn_timeout, 0);
+	server->turn_entry.cb = turn;
 	worker->now_ms = clock_ms();
 	server->connection_limit = connection_limit(server);
 	if (!hangup_init(&worker->hangup, worker->context.loop) || !watch_signals(server) ||
