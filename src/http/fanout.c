@@ -130,8 +130,7 @@ void class_trim(struct class *class)
 static void class_free(struct class *class)
 {
 	class_trim(class);
-	subscription_free(class->subscription);
-	free(class->subscription);
+	subscription_free(&class->subscription);
 	buffer_free(&class->key);
 	free(class);
 }
@@ -187,26 +186,23 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 
 	if (class != NULL) {
 		buffer_free(&key);
-		subscription_free(subscription);
-		free(subscription);
 		class->members++;
 		return class;
 	}
 	class = calloc(1, sizeof(*class));
 	if (class == NULL || key.failed) {
 		buffer_free(&key);
-		subscription_free(subscription);
-		free(subscription);
 		free(class);
 		return NULL;
 	}
 	*class = (struct class){.fanout = fanout,
 							.members = 1,
 							.options = options,
-							.subscription = subscription,
+							.subscription = *subscription,
 							.selection = *selection,
 							.key = key};
-	class->filter = selection_filter(&class->selection, subscription);
+	subscription->text = (struct buffer){0};
+	class->filter = selection_filter(&class->selection, &class->subscription);
 	h2o_linklist_init_anchor(&class->streams);
 	h2o_linklist_init_anchor(&class->polls);
 	if (!enlist(fanout, class)) {
@@ -240,7 +236,7 @@ static void mark_changed(struct class *class)
 static void render(struct class *class, const struct document *document, const struct place *behind)
 {
 	struct fanout *fanout = class->fanout;
-	const struct subscription *subscription = class->subscription;
+	const struct subscription *subscription = &class->subscription;
 
 	if (subscription->tenant_column.size > 0 &&
 		!document_matches_tenant(document, subscription->tenant_column, subscription->tenant))

@@ -122,7 +122,7 @@ static void wait_or_answer(struct poll *poll)
 
 static void add_change(struct poll *poll, const struct document *document)
 {
-	batch_add(&poll->batch, document, &poll->class->subscription->view);
+	batch_add(&poll->batch, document, &poll->class->subscription.view);
 	poll->last = document->change->id;
 	poll->since_ms = document_timestamp_ms(document->change) + 1;
 	poll->full = poll->batch.count == poll->limit || batch_size(&poll->batch) >= POLL_SIZE_MAX;

@@ -1,7 +1,6 @@
 /* request.c: see request.h. */
 #include "http/request.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "http/poll.h"
@@ -101,11 +100,10 @@ static bool start_is_whole(struct worker *worker, const struct reader *reader, s
 	return event != READER_GAP && event != READER_FOREIGN;
 }
 
-/* Hands the request to a stream or a poll. Takes the subscription over. */
+/* Hands the request to a stream or a poll. */
 static void begin(struct worker *worker, const struct deferred *request, struct subscription *subscription,
 				  const struct selection *selection)
 {
-	struct subscription wanted = *subscription; /* its numbers only: a class may have freed the rest */
 	struct class *class = fanout_join(&worker->fanout, subscription, selection, request->options);
 	struct problem problem;
 	struct reader reader;
@@ -115,20 +113,20 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 		response_problem(request->req, &problem);
 		return;
 	}
-	reader_init(&reader, worker->ring, &class->filter, wanted.start);
-	reader.tenant_column = class->subscription->tenant_column;
-	reader.tenant = class->subscription->tenant;
-	reader.foreign = beyond_wal(worker, &wanted.start) && feed_streams(worker);
+	reader_init(&reader, worker->ring, &class->filter, subscription->start);
+	reader.tenant_column = class->subscription.tenant_column;
+	reader.tenant = class->subscription.tenant;
+	reader.foreign = beyond_wal(worker, &subscription->start) && feed_streams(worker);
 	if (request->delivery == DELIVERY_POLL) {
-		poll_begin(worker, request->req, class, &reader, &wanted, format_of(request->req));
-	} else if (wanted.on_gap == ON_GAP_FAIL && !start_is_whole(worker, &reader, &problem)) {
+		poll_begin(worker, request->req, class, &reader, subscription, format_of(request->req));
+	} else if (subscription->on_gap == ON_GAP_FAIL && !start_is_whole(worker, &reader, &problem)) {
 		class_leave(class);
 		response_problem(request->req, &problem);
 	} else if (h2o_memis(request->req->method.base, request->req->method.len, H2O_STRLIT("HEAD"))) {
 		class_leave(class);
 		response_send(request->req, 200, "text/event-stream", (struct bytes){"", 0});
 	} else {
-		stream_begin(worker, request->req, class, &reader, wanted.on_gap);
+		stream_begin(worker, request->req, class, &reader, subscription->on_gap);
 	}
 }
 
@@ -141,7 +139,8 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 		.path = request->collections,
 		.last_event_id = header_of(req, "last-event-id"),
 	};
-	struct subscription *subscription = malloc(sizeof(*subscription));
+	bool may_ask = !settled && feed_streams(worker);
+	struct subscription subscription;
 	struct selection selection;
 	struct problem problem;
 
@@ -149,26 +148,18 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 		parts.query = (struct bytes){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1};
 	if (request->options->tenant_column != NULL)
 		parts.tenant_column = bytes_of(request->options->tenant_column);
-	if (subscription == NULL) {
-		problem_set(&problem, 503, "out of memory");
-	} else if (subscription_parse(&parts, subscription, &problem)) {
-		bool may_ask = !settled && feed_streams(worker);
-		bool found = selection_resolve(subscription, worker->ring, bytes_of(worker->publication), &selection,
-									   &problem);
-		if (may_ask && (!found || beyond_wal(worker, &subscription->start))) {
-			subscription_free(subscription);
-			free(subscription);
-			return false;
-		}
-		if (found) {
-			begin(worker, request, subscription, &selection);
-			return true;
-		}
-		subscription_free(subscription);
+	if (!subscription_parse(&parts, &subscription, &problem)) {
+		response_problem(req, &problem);
+		return true;
 	}
-	free(subscription);
-	response_problem(req, &problem);
-	return true;
+	bool found = selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
+	bool ask = may_ask && (!found || beyond_wal(worker, &subscription.start));
+	if (found && !ask)
+		begin(worker, request, &subscription, &selection);
+	else if (!ask)
+		response_problem(req, &problem);
+	subscription_free(&subscription);
+	return !ask;
 }
 
 void request_changes(struct worker *worker, h2o_req_t *req, const struct changefeed_options *options,

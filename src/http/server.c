@@ -2,6 +2,7 @@
 #include "http/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@ enum {
 	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
 	ACCEPTS_PER_TURN = 64,
 	DESCRIPTORS_SPARE = 64, /* for everything that is no connection */
+	CROWD = 500,                /* connections whose memory is worth giving back */
 	GOODBYE_MS = 200,       /* for the last bytes at the end */
 };
 
@@ -34,6 +36,7 @@ struct server {
 	size_t listener_count;
 	size_t connection_limit;
 	size_t connections;
+	size_t peak; /* of connections, since memory was last given back */
 	bool accepting;
 	uint64_t next_tick_ms;
 	h2o_timeout_t turn_timeout;
@@ -188,6 +191,17 @@ static bool watch_signals(struct server *server)
  * for it, which the library takes for a bug of its own and aborts.
  */
 
+/* After a crowd has left, what it used goes back to the kernel. */
+static void give_back_memory(struct server *server)
+{
+	if (server->connections > server->peak)
+		server->peak = server->connections;
+	if (server->peak >= CROWD && server->connections < server->peak / 2) {
+		malloc_trim(0);
+		server->peak = server->connections;
+	}
+}
+
 /* One turn: what is new in the ring goes out. */
 static void turn(h2o_timeout_entry_t *entry)
 {
@@ -208,6 +222,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	if (worker->now_ms >= server->next_tick_ms) {
 		server->next_tick_ms = worker->now_ms + TICK_MS;
 		streams_tick(worker);
+		give_back_memory(server);
 		figure_add(&worker->figures->renders_total, worker->fanout.renders);
 		worker->fanout.renders = 0;
 	}

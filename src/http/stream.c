@@ -117,7 +117,7 @@ static bool render_event(struct stream *stream, uint64_t *budget)
 
 	switch (reader_next(&stream->reader, &worker->scratch, budget, &document, &lagged)) {
 	case READER_CHANGE:
-		frame_append_change(&stream->own, &document, &stream->class->subscription->view);
+		frame_append_change(&stream->own, &document, &stream->class->subscription.view);
 		figure_add(&worker->figures->renders_total, 1);
 		figure_add(&worker->figures->events_total, 1);
 		return stream->own.size < CATCH_UP_OUTPUT;
