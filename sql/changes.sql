@@ -31,7 +31,7 @@ SELECT changefeed.wait_for(pg_current_wal_insert_lsn()) AS caught_up;
 
 -- n counts over all collections of a transaction
 SELECT dense_rank() OVER (ORDER BY lsn) AS transaction, n, collection, operation, document_id, new, old
-FROM changefeed.changes('*', :'start') WITH ORDINALITY c
+FROM changefeed.changes('*', :'start') WITH ORDINALITY
 ORDER BY ordinality;
 
 -- ids are made of lsn and n, and increase

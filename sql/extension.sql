@@ -4,11 +4,11 @@ SELECT nspname FROM pg_namespace WHERE nspname = 'changefeed';
 SELECT pubname, puballtables FROM pg_publication;
 CREATE EXTENSION pg_changefeed;
 SELECT pubname, puballtables FROM pg_publication;
-\dx+ pg_changefeed
 SELECT pg_describe_object(classid, objid, 0) AS object
 FROM pg_depend
-WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_namespace'::regclass
-	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_changefeed');
+WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
+	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_changefeed')
+ORDER BY 1;
 
 SELECT proname, r.rolname, has_function_privilege(r.rolname, p.oid, 'EXECUTE') AS may_execute
 FROM pg_proc p, (VALUES ('public'), ('pg_monitor')) r (rolname)

@@ -1,14 +1,14 @@
 -- Who may read the retained changes, and what is said to whom may not.
 SELECT changefeed.wait_for(pg_current_wal_insert_lsn(), '60s') AS streaming;
-CREATE ROLE feed_reader;
-CREATE ROLE feed_stranger;
-CREATE ROLE feed_bypass BYPASSRLS;
-CREATE ROLE feed_monitor;
-GRANT pg_monitor TO feed_monitor;
+CREATE ROLE regress_reader;
+CREATE ROLE regress_stranger;
+CREATE ROLE regress_bypass BYPASSRLS;
+CREATE ROLE regress_monitor;
+GRANT pg_monitor TO regress_monitor;
 CREATE TABLE open_table (id int PRIMARY KEY);
 CREATE TABLE policed_table (id int PRIMARY KEY);
 CREATE TABLE unpublished_table (id int PRIMARY KEY);
-GRANT SELECT ON open_table, policed_table, unpublished_table TO feed_reader, feed_bypass;
+GRANT SELECT ON open_table, policed_table, unpublished_table TO regress_reader, regress_bypass;
 ALTER TABLE policed_table ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON policed_table USING (id = 1);
 ALTER PUBLICATION changefeed ADD TABLE open_table, policed_table;
@@ -16,7 +16,7 @@ INSERT INTO open_table VALUES (1);
 INSERT INTO policed_table VALUES (2);
 SELECT changefeed.wait_for(pg_current_wal_insert_lsn()) AS caught_up;
 
-SET ROLE feed_reader;
+SET ROLE regress_reader;
 SELECT document_id FROM changefeed.changes('open_table');
 SELECT document_id FROM changefeed.changes('policed_table');
 SELECT document_id FROM changefeed.changes('open_table,policed_table');
@@ -28,11 +28,11 @@ SELECT changefeed.wait_for('0/0');
 SELECT published FROM changefeed.collections WHERE name = 'open_table';
 SELECT feed_state FROM changefeed.status();
 
-SET ROLE feed_bypass;
+SET ROLE regress_bypass;
 SELECT document_id FROM changefeed.changes('policed_table');
-SET ROLE feed_stranger;
+SET ROLE regress_stranger;
 SELECT document_id FROM changefeed.changes('open_table');
-SET ROLE feed_monitor;
+SET ROLE regress_monitor;
 SELECT feed_state FROM changefeed.status();
 RESET ROLE;
 
@@ -51,9 +51,9 @@ CREATE SCHEMA decoy;
 CREATE TABLE decoy.policed_table (id int PRIMARY KEY);
 CREATE FUNCTION decoy.always(name, name) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE OPERATOR decoy.= (LEFTARG = name, RIGHTARG = name, FUNCTION = decoy.always);
-GRANT USAGE ON SCHEMA decoy TO feed_reader;
-GRANT SELECT ON decoy.policed_table TO feed_reader;
-SET ROLE feed_reader;
+GRANT USAGE ON SCHEMA decoy TO regress_reader;
+GRANT SELECT ON decoy.policed_table TO regress_reader;
+SET ROLE regress_reader;
 SET search_path = decoy, pg_catalog;
 SELECT document_id FROM changefeed.changes('policed_table');
 SELECT document_id FROM changefeed.changes('decoy.policed_table');
@@ -66,4 +66,4 @@ SELECT * FROM changefeed.changes('open_table');
 
 DROP SCHEMA decoy CASCADE;
 DROP TABLE policed_table, unpublished_table;
-DROP ROLE feed_reader, feed_stranger, feed_bypass, feed_monitor;
+DROP ROLE regress_reader, regress_stranger, regress_bypass, regress_monitor;

@@ -7,11 +7,13 @@ SELECT boot_val LIKE '%/pg_changefeed/h2o.conf' AS installed FROM pg_settings WH
 
 SET changefeed.enabled = off;
 SET changefeed.ring_size = '1MB';
-SET changefeed.no_such_setting = 1;
 
-CREATE ROLE settings_reader;
-SET ROLE settings_reader;
+CREATE ROLE regress_reader;
+SET ROLE regress_reader;
 SHOW changefeed.slot;
+\set VERBOSITY sqlstate
 SHOW changefeed.conninfo;
+SHOW changefeed.ring_file;
+\set VERBOSITY default
 RESET ROLE;
-DROP ROLE settings_reader;
+DROP ROLE regress_reader;

@@ -21,9 +21,8 @@ SELECT
 	workers, connections, streams, polls_waiting,
 	feed_deaths_total, worker_deaths_total
 FROM changefeed.status();
-SELECT count(*) FROM pg_stat_replication r JOIN changefeed.status() s ON r.pid > 0 AND s.feed_state = r.state AND r.application_name <> '';
-SELECT s.confirmed_lsn <= l.confirmed_flush_lsn OR l.active AS slot_is_ours
-FROM changefeed.status() s JOIN pg_replication_slots l ON l.slot_name = s.slot AND l.database = current_database();
+SELECT l.plugin, l.active, pg_wal_lsn_diff(s.streamed_lsn, l.confirmed_flush_lsn) >= 0 AS confirmed_is_streamed
+FROM changefeed.status() s JOIN pg_replication_slots l ON l.slot_name = s.slot AND l.database = s.database;
 
 -- in the past at once, beyond the end of the WAL not at all
 SELECT changefeed.wait_for('0/0', '0');

@@ -1,5 +1,6 @@
 -- Rows are what to_jsonb() gives, whatever the type.
 SET timezone = 'UTC';
+SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 SET bytea_output = 'hex';
 SET extra_float_digits = 1;
@@ -15,7 +16,7 @@ CREATE TABLE types (
 	c_bool bool, c_int2 int2, c_int8 int8, c_numeric numeric, c_numeric_scale numeric(10, 4), c_float4 float4, c_float8 float8,
 	c_text text, c_varchar varchar(20), c_char char(6), c_name name, c_quoted_char "char", c_bytea bytea, c_money money,
 	c_date date, c_time time, c_timetz timetz, c_timestamp timestamp, c_timestamptz timestamptz, c_interval interval,
-	c_uuid uuid, c_json json, c_jsonb jsonb, c_xml xml, c_inet inet, c_cidr cidr, c_macaddr macaddr, c_bit bit(4), c_varbit varbit,
+	c_uuid uuid, c_json json, c_jsonb jsonb, c_inet inet, c_cidr cidr, c_macaddr macaddr, c_bit bit(4), c_varbit varbit,
 	c_point point, c_box box, c_box_array box[], c_tsvector tsvector, c_int4range int4range, c_tstzrange tstzrange, c_nummultirange nummultirange,
 	c_oid oid, c_regclass regclass, c_pg_lsn pg_lsn,
 	c_enum mood, c_domain positive, c_domain_array words, c_composite point3, c_nested nested,
@@ -31,7 +32,7 @@ INSERT INTO types VALUES (
 	true, -32768, 9223372036854775807, 12345678901234567890.123456789000, 1.5, 1.1, 0.1,
 	E'a "b" \\ \t\r\n \u0001 é漢🙂', 'varchar', 'char', 'name', 'c', '\x00ff10', 12.34,
 	'2024-02-29', '12:34:56.789', '12:34:56+02', '2024-02-29 12:34:56.789', '2024-02-29 12:34:56.789+02', '1 year 2 mons -3 days 04:05:06.7',
-	'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"b": [1, 2.50, "x"], "a" : null}', '{"b": [1, 2.50, "x"], "a": null}', '<a b="c">d</a>',
+	'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"b": [1, 2.50, "x"], "a" : null}', '{"b": [1, 2.50, "x"], "a": null}',
 	'192.168.0.1/24', '10.0.0.0/8', '08:00:2b:01:02:03', B'1010', B'101',
 	'(1.5,-2)', '(3,4),(1,2)', '{(3,4),(1,2);(7,8),(5,6)}', 'a:1 fat:2', '[1,10)', '["2024-01-01 00:00:00+00",)', '{[1.5,2],(3,)}',
 	4294967295, 'pg_class', '16/B374D848',
@@ -44,7 +45,7 @@ INSERT INTO types VALUES (
 	false, 0, -9223372036854775808, 'NaN', -0.0001, 'NaN', 'Infinity',
 	'', '', '', '', '', '', -0.01,
 	'infinity', '24:00:00', '00:00:00-15:59', '-infinity', 'infinity', '-1 days +00:00:01',
-	'00000000-0000-0000-0000-000000000000', '  "a\/\u00e9" ', '"text"', '<x/>',
+	'00000000-0000-0000-0000-000000000000', '  "a\/\u00e9" ', '"text"',
 	'::1', '::/0', '00:00:00:00:00:00', B'0000', B'',
 	'(Infinity,1e300)', '(0,0),(0,0)', '{}', '', 'empty', '(,)', '{}',
 	0, '-', '0/0',
@@ -57,7 +58,7 @@ INSERT INTO types VALUES (
 	NULL, 32767, 0, 1e40, 0, 1e-30, 5e-324,
 	repeat('x', 10000), NULL, NULL, NULL, NULL, decode(repeat('ab', 5000), 'hex'), NULL,
 	'0044-03-15 BC', NULL, NULL, '0044-03-15 12:00:00 BC', '12024-01-01 00:00:00+00', NULL,
-	NULL, 'null', 'null', NULL, NULL, NULL, NULL, NULL, NULL,
+	NULL, 'null', 'null', NULL, NULL, NULL, NULL, NULL,
 	NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 	NULL, NULL, NULL,
 	NULL, NULL, NULL, NULL, NULL,

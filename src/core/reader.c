@@ -58,18 +58,25 @@ static enum reader_event seek(struct reader *reader, uint64_t *ret_lagged)
 	return READER_PAUSED;
 }
 
+static bool read_document(struct reader_scratch *scratch, struct bytes body, struct document *ret_document)
+{
+	return document_read(&scratch->documents, &scratch->change, bytes_of(scratch->collection.schema),
+						 bytes_of(scratch->collection.name), body, ret_document);
+}
+
 enum reader_load reader_load(const struct ring *ring, const struct record *record,
 							 struct reader_scratch *scratch, struct document *ret_document)
 {
 	buffer_clear(&scratch->body);
 	if (ring_read_body(ring, record, &scratch->body) != RING_READ_OK)
 		return READER_LOAD_OVERRUN;
+	if (scratch->body.failed || !ring_collection(ring, record->change.collection, &scratch->collection))
+		return READER_LOAD_FAILED;
 	scratch->change = record->change;
-	if (scratch->body.failed || !ring_collection(ring, record->change.collection, &scratch->collection) ||
-		!document_read(&scratch->documents, &scratch->change, bytes_of(scratch->collection.schema),
-					   bytes_of(scratch->collection.name), buffer_bytes(&scratch->body), ret_document))
-		return READER_LOAD_SKIP;
-	return READER_LOADED;
+	if (read_document(scratch, buffer_bytes(&scratch->body), ret_document))
+		return READER_LOADED;
+	scratch->change.flags |= CHANGE_OVERSIZE;
+	return read_document(scratch, (struct bytes){0}, ret_document) ? READER_LOADED : READER_LOAD_FAILED;
 }
 
 static bool matches_tenant(const struct reader *reader, const struct document *document)
@@ -91,15 +98,16 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 	while (*budget > 0) {
 		struct record record;
 		enum ring_read result = ring_read(reader->ring, reader->place.position, &record);
-		enum reader_load load = READER_LOAD_SKIP;
-
 		if (result == RING_READ_END) {
 			place_follow(&reader->place, streamed);
 			return READER_END;
 		}
-		if (result == RING_READ_OK && record.kind == RECORD_CHANGE &&
-			filter_matches(&reader->filter, &record.change))
-			load = reader_load(reader->ring, &record, scratch, ret_document);
+		bool wanted = result == RING_READ_OK && record.kind == RECORD_CHANGE &&
+					  filter_matches(&reader->filter, &record.change);
+		enum reader_load load =
+			wanted ? reader_load(reader->ring, &record, scratch, ret_document) : READER_LOADED;
+		if (load == READER_LOAD_FAILED)
+			return READER_FAILED;
 		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN) {
 			if (skip_gap(reader, ret_lagged))
 				return READER_GAP;
@@ -108,7 +116,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 		uint64_t walked = record.next - record.position;
 		*budget -= walked < *budget ? walked : *budget;
 		place_advance(&reader->place, &record);
-		if (load == READER_LOADED && matches_tenant(reader, ret_document)) {
+		if (wanted && matches_tenant(reader, ret_document)) {
 			reader->fresh = false;
 			return READER_CHANGE;
 		}

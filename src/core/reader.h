@@ -49,12 +49,13 @@ enum reader_event {
 	READER_PAUSED,  /* the budget is used up */
 	READER_GAP,     /* *ret_lagged changes are gone; goes on behind them */
 	READER_FOREIGN, /* the cursor is of another history; goes on with the oldest there is */
+	READER_FAILED,  /* out of memory; the reader has not moved */
 };
 
 /*
  * The next event. *budget is the number of bytes of history that may still be walked; what was walked is
- * taken off. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be read
- * (it would be damaged memory) is skipped as if it did not match.
+ * taken off. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be
+ * read (it would be damaged memory) is told as that of an oversize row: a change is never left out.
  */
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
 							  struct document *ret_document, uint64_t *ret_lagged);
@@ -62,7 +63,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 enum reader_load {
 	READER_LOADED,
 	READER_LOAD_OVERRUN, /* the ring passed it meanwhile */
-	READER_LOAD_SKIP,    /* nothing that can be read: damaged memory, or none to read it into */
+	READER_LOAD_FAILED,  /* out of memory */
 };
 
 /* Reads the document of one change, whoever wants it. *ret_document is valid until the scratch is used again.

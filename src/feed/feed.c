@@ -435,11 +435,20 @@ static void close_feed(struct feed *feed)
 	close(feed->stop_fd);
 }
 
+/* libpq sends what these say after our options, and so over them (libpq, "Environment Variables"). */
+static void forget_session_defaults(void)
+{
+	static const char *const names[] = {"PGDATESTYLE", "PGTZ", "PGGEQO", "PGAPPNAME", "PGCLIENTENCODING"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		unsetenv(names[i]);
+}
+
 int feed_run(const struct feed_options *options)
 {
 	static struct feed feed;
 
 	log_open("feed");
+	forget_session_defaults();
 	if (!open_feed(&feed, options))
 		return EXIT_FAILURE;
 	run_until_stop(&feed);

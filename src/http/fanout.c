@@ -262,7 +262,7 @@ static void render(struct class *class, const struct document *document, const s
 }
 
 /* Renders a change for the classes of one list. *loaded: the document has been read already. Returns false if
- * the ring passed it. */
+ * the ring passed it, or out of memory. */
 static bool render_list(struct fanout *fanout, const struct class_list *list, const struct record *record,
 						struct document *document, bool *loaded)
 {
@@ -272,9 +272,8 @@ static bool render_list(struct fanout *fanout, const struct class_list *list, co
 		if (!filter_matches(&list->classes[i]->filter, &record->change))
 			continue;
 		if (!*loaded) {
-			enum reader_load load = reader_load(fanout->ring, record, fanout->scratch, document);
-			if (load != READER_LOADED)
-				return load != READER_LOAD_OVERRUN;
+			if (reader_load(fanout->ring, record, fanout->scratch, document) != READER_LOADED)
+				return false;
 			*loaded = true;
 		}
 		render(list->classes[i], document, &behind);

@@ -48,7 +48,7 @@ struct class
 	h2o_linklist_t polls;        /* polls that wait for a change */
 	unsigned live_streams;       /* of `streams`: those that follow the segments */
 	const struct changefeed_options *options; /* of the path that they came by */
-	struct subscription subscription; /* names, view, tenant; the start is of no meaning here */
+	struct subscription subscription;         /* names, view, tenant; the start is of no meaning here */
 	struct selection selection;
 	struct filter filter;
 	struct buffer key;
@@ -77,8 +77,8 @@ struct fanout {
 bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_scratch *scratch);
 
 /*
- * The class of a subscription, made if there is none; then it takes over the text that the subscription owns, which stays
- * readable as long as the class. NULL out of memory. Each join is one class_leave().
+ * The class of a subscription, made if there is none; then it takes over the text that the subscription owns,
+ * which stays readable as long as the class. NULL out of memory. Each join is one class_leave().
  */
 struct class *fanout_join(struct fanout *fanout, struct subscription *subscription,
 						  const struct selection *selection, const struct changefeed_options *options);

@@ -74,6 +74,13 @@ static void leave_waiting(struct poll *poll, enum poll_state state)
 	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
 }
 
+static void answer_out_of_memory(struct poll *poll)
+{
+	struct problem problem;
+	problem_set(&problem, 503, "out of memory: ask for fewer changes with limit");
+	response_problem(poll->req, &problem);
+}
+
 static void answer(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
@@ -84,9 +91,7 @@ static void answer(struct poll *poll, bool has_more)
 	buffer_clear(&worker->output);
 	batch_end(&poll->batch, &next, has_more, &worker->output);
 	if (worker->output.failed) {
-		struct problem problem;
-		problem_set(&problem, 503, "out of memory: ask for fewer changes with limit");
-		response_problem(poll->req, &problem);
+		answer_out_of_memory(poll);
 		return;
 	}
 	figure_add(&worker->figures->events_total, poll->batch.count);
@@ -176,6 +181,10 @@ static bool step(struct poll *poll, uint64_t *budget)
 	case READER_WAITING:
 	case READER_END:
 		wait_or_answer(poll);
+		return false;
+	case READER_FAILED:
+		leave_waiting(poll, POLL_ANSWERED);
+		answer_out_of_memory(poll);
 		return false;
 	case READER_PAUSED:
 		set_state(poll, POLL_READING);

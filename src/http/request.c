@@ -152,7 +152,8 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 		response_problem(req, &problem);
 		return true;
 	}
-	bool found = selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
+	bool found =
+		selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
 	bool ask = may_ask && (!found || beyond_wal(worker, &subscription.start));
 	if (found && !ask)
 		begin(worker, request, &subscription, &selection);

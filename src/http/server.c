@@ -24,7 +24,7 @@ enum {
 	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
 	ACCEPTS_PER_TURN = 64,
 	DESCRIPTORS_SPARE = 64, /* for everything that is no connection */
-	CROWD = 500,                /* connections whose memory is worth giving back */
+	CROWD = 500,            /* connections whose memory is worth giving back */
 	GOODBYE_MS = 200,       /* for the last bytes at the end */
 };
 
@@ -186,9 +186,9 @@ static bool watch_signals(struct server *server)
 /*
  * ---- the loop
  *
- * Everything is sent from inside of libh2o's loop, from the callback of a timeout of 0 ms: after each callback the loop
- * runs the completions of what was written at once. A write from outside would be complete while the loop still polls
- * for it, which the library takes for a bug of its own and aborts.
+ * Everything is sent from inside of libh2o's loop, from the callback of a timeout of 0 ms: after each
+ * callback the loop runs the completions of what was written at once. A write from outside would be complete
+ * while the loop still polls for it, which the library takes for a bug of its own and aborts.
  */
 
 /* After a crowd has left, what it used goes back to the kernel. */
@@ -251,7 +251,8 @@ static bool has_answers(struct worker *worker)
 		   atomic_load(&worker->live->refresh_done) != worker->refresh_seen;
 }
 
-/* How long to sleep; not at all if there is something to do. The feed wakes us through the eventfd if we are seen asleep. */
+/* How long to sleep; not at all if there is something to do. The feed wakes us through the eventfd if we are
+ * seen asleep. */
 static int32_t bedtime(struct server *server)
 {
 	struct worker *worker = &server->worker;

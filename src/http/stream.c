@@ -134,6 +134,9 @@ static bool render_event(struct stream *stream, uint64_t *budget)
 	case READER_WAITING:
 		set_state(stream, STREAM_SEEKING);
 		return false;
+	case READER_FAILED:
+		stream->own.failed = true;
+		return false;
 	case READER_END:
 	case READER_PAUSED:
 		break;

@@ -170,6 +170,8 @@ static void put_changes(struct output *output, struct reader *reader, int32 max_
 					 errdetail("The oldest changes that are retained follow."),
 					 errhint("The replication slot was made anew: take a new snapshot of the table.")));
 			break;
+		case READER_FAILED:
+			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 		}
 	}
 }

@@ -33,6 +33,9 @@ use Time::HiRes qw(time);
 use ChangefeedTest::Session;
 use ChangefeedTest::Stream;
 
+# A test that hangs all the same is ended.
+use constant TEST_SECONDS => $ENV{CHANGEFEED_TEST_SECONDS} // 300;
+
 our @EXPORT = qw(wait_for free_port run_command slurp spew process_alive json_text);
 
 # How long a state is waited for before a test fails. Generous: it is only spent by tests that fail.
@@ -68,6 +71,8 @@ BEGIN
 	binmode(Test::More->builder->$_, ':encoding(UTF-8)') for qw(output failure_output todo_output);
 	$SIG{INT} = $SIG{TERM} = $SIG{HUP} = sub { exit 1 };
 	$SIG{PIPE} = 'IGNORE';
+	$SIG{ALRM} = sub { die "the test takes longer than " . TEST_SECONDS . " seconds\n" };
+	alarm(TEST_SECONDS);
 }
 
 # ---- small helpers -------------------------------------------------------------------------------------------
@@ -294,7 +299,8 @@ sub publish
 	my ($self, $table, $columns) = @_;
 	$self->sql("CREATE TABLE $table ($columns)") if defined $columns;
 	$self->sql("ALTER PUBLICATION changefeed ADD TABLE $table");
-	wait_for(sub { $self->get("/cdc/$table/poll?since_lsn=now")->{status} == 200 }, "$table can be subscribed to");
+	my $collection = $table =~ s/"//gr =~ s/ /%20/gr;
+	wait_for(sub { $self->get("/cdc/$collection/poll?since_lsn=now")->{status} == 200 }, "$table can be subscribed to");
 	return;
 }
 
