@@ -110,7 +110,13 @@ for my $line (split /\n/, $metrics->{content})
 is_deeply(\@malformed, [], 'metrics: every line is a described sample');
 ok(!(grep { !/^pg_changefeed_|^changefeed_/ } keys %described), 'metrics: names have a prefix');
 my ($delivered) = grep { /events.*total/ } keys %described;
-sub metric { my ($name) = @_; my $sum = 0; $sum += $1 while $server->get('/metrics')->{content} =~ /^\Q$name\E(?:\{[^}]*\})? ([0-9.e+]+)$/mg; return $sum; }
+sub metric
+{
+	my ($name) = @_;
+	my $sum = 0;
+	$sum += $_ for $server->get('/metrics')->{content} =~ /^\Q$name\E(?:\{[^}]*\})? ([0-9.e+]+)$/mg;
+	return $sum;
+}
 my $before = metric($delivered);
 my $counted = $server->stream('/cdc/users');
 $server->sql(q{INSERT INTO users SELECT 'm' || i FROM generate_series(1, 50) i});

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/document.h"
+#include "core/utf8.h"
 #include "core/value.h"
 
 /* Longer numbers than this are not tried as native ones: float64's longest has 24 characters. */
@@ -19,9 +20,31 @@ struct writer {
 	bool numbers_as_strings;
 };
 
+/* A str is UTF-8, but what comes from a database in SQL_ASCII need not be. */
+static void pack_repaired(struct writer *writer, struct bytes text)
+{
+	struct buffer repaired = {0};
+
+	while (text.size > 0) {
+		size_t size = utf8_sequence(text);
+		if (size > 0)
+			buffer_append(&repaired, text.data, size);
+		else
+			buffer_append_string(&repaired, "\xEF\xBF\xBD");
+		size = size == 0 ? 1 : size;
+		text = (struct bytes){text.data + size, text.size - size};
+	}
+	writer->out->failed = writer->out->failed || repaired.failed;
+	msgpack_pack_str_with_body(&writer->packer, repaired.data, repaired.size);
+	buffer_free(&repaired);
+}
+
 static void pack_text(struct writer *writer, struct bytes text)
 {
-	msgpack_pack_str_with_body(&writer->packer, text.data, text.size);
+	if (utf8_valid(text))
+		msgpack_pack_str_with_body(&writer->packer, text.data, text.size);
+	else
+		pack_repaired(writer, text);
 }
 
 static void pack_name(struct writer *writer, const char *name)
@@ -247,6 +270,9 @@ static void pack_value(struct writer *writer, const msgpack_object *value)
 			pack_value(writer, &value->via.map.ptr[i].key);
 			pack_value(writer, &value->via.map.ptr[i].val);
 		}
+		break;
+	case MSGPACK_OBJECT_STR:
+		pack_text(writer, (struct bytes){value->via.str.ptr, value->via.str.size});
 		break;
 	case MSGPACK_OBJECT_EXT:
 		pack_extension(writer, &value->via.ext);

@@ -49,6 +49,8 @@ struct live_worker {
 	_Atomic uint64_t lagged_events_total;
 	_Atomic uint64_t reaped_total; /* stalled clients that were shut down */
 	_Atomic uint64_t renders_total;
+	_Atomic uint64_t refused_total; /* connections and requests over the limits of their address */
+	_Atomic uint64_t floods_total;  /* connections that were cut off because they flooded */
 };
 
 struct ring_live {

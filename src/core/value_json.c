@@ -2,9 +2,10 @@
  * value_json.c: JSON text is checked before it is packed, because it goes into documents as it is.
  *
  * The catalog's idea of a composite can be newer than the change that is decoded, so a field that is json now
- * may hold any text. It deliberately does not normalise: members keep their order and their duplicates,
- * numbers their digits.
+ * may hold any text; and in a database of the encoding SQL_ASCII, json is not UTF-8 by itself. It
+ * deliberately does not normalise: members keep their order and their duplicates, numbers their digits.
  */
+#include "core/utf8.h"
 #include "core/value_kinds.h"
 
 /* PostgreSQL's own parser gives up between 5,000 and 10,000 levels unless max_stack_depth is raised. */
@@ -227,7 +228,8 @@ bool value_pack_json(msgpack_packer *out, struct nested_text text)
 	scan.line_break = false;
 	scan.level = 0;
 	scan.objects[0] = 0; /* the other words are set when their first level is entered */
-	if (!scan_text(&scan))
+	/* what escapes add is ASCII, so the text is UTF-8 if what is inside of them is */
+	if (!utf8_valid((struct bytes){text.at, (size_t)(text.end - text.at)}) || !scan_text(&scan))
 		return false;
 
 	size_t size = nested_text_size(text);

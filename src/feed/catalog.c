@@ -95,6 +95,10 @@ static void go_on_connecting(struct catalog *catalog, int64_t now)
 	struct failure failure;
 	catalog->polling = PQconnectPoll(catalog->connection);
 	if (catalog->polling == PGRES_POLLING_OK) {
+		if (!connection_take_bytes(catalog->connection, catalog->stop_fd, &failure)) {
+			give_up(catalog, &failure);
+			return;
+		}
 		catalog->failures = 0;
 		transition(catalog, CATALOG_IDLE, now);
 	} else if (catalog->polling == PGRES_POLLING_FAILED) {

@@ -127,7 +127,7 @@ PGconn *connection_open(const char *conninfo, enum connection_kind kind, int sto
 			break;
 		}
 	}
-	if (status == PGRES_POLLING_OK)
+	if (status == PGRES_POLLING_OK && connection_take_bytes(connection, stop_fd, failure))
 		return connection;
 	PQfinish(connection);
 	return NULL;
@@ -180,6 +180,17 @@ PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, 
 	failure_of_result(failure, what, result);
 	PQclear(result);
 	return NULL;
+}
+
+bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure)
+{
+	const char *encoding = PQparameterStatus(connection, "server_encoding");
+	if (encoding == NULL || strcmp(encoding, "SQL_ASCII") != 0)
+		return true;
+	PGresult *result = connection_query(connection, stop_fd, CONNECTION_TIMEOUT, "cannot set the encoding",
+										"SET client_encoding = 'SQL_ASCII'", 0, NULL, failure);
+	PQclear(result);
+	return result != NULL;
 }
 
 bool stop_asked(int stop_fd)

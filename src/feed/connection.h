@@ -44,6 +44,13 @@ PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, 
 						   const char *sql, int parameter_count, const char *const *parameters,
 						   struct failure *failure);
 
+/*
+ * For a connection that was just made: a database in SQL_ASCII holds any bytes, and its server would refuse
+ * to send those that are not UTF-8, so there the encoding is not pinned. Waits for the server's answer, and
+ * only there. Returns false if there is none; then the connection is of no more use.
+ */
+bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure);
+
 /* True if the process was asked to end. */
 bool stop_asked(int stop_fd);
 

@@ -51,9 +51,10 @@ static bool wait_until_visible(struct catalog *catalog, uint32_t xid, bool *ret_
  *
  * A row of the answer is a type, for a composite one type and one attribute:
  *   kind 'a' array of `child`, 'd' domain over `child`, 'c' composite with the attribute `field` of type
- * `child`, 'h' contrib's hstore, 'j' a type with a cast to json of its own, 't' anything else (enum, range,
- * base type). to_jsonb() calls the function behind the cast of a 'j' (json_categorize_type in PostgreSQL's
- * json.c); it runs only in the server, on a value, so such a value is text here.
+ * `child`, 'h' contrib's hstore, 't' anything else (enum, range, base type). Of the last, to_jsonb() calls
+ * the function behind a cast to json if there is one (json_categorize_type in PostgreSQL's json.c). Here they
+ * are text: the function is whatever a user of the database wrote, and the feed, often a superuser, calls no
+ * such thing.
  */
 static const char types_query[] =
 	"WITH RECURSIVE needed (oid) AS ("
@@ -74,9 +75,6 @@ static const char types_query[] =
 	"                 WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid"
 	"                 AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e') "
 	"THEN 'h'"
-	"            WHEN EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castsource = t.oid"
-	"                 AND c.casttarget = 'pg_catalog.json'::pg_catalog.regtype AND c.castmethod = 'f') THEN "
-	"'j'"
 	"            ELSE 't' END,"
 	"       COALESCE(a.atttypid, NULLIF(t.typbasetype, 0), t.typelem),"
 	"       element.typdelim, a.attname, pg_catalog.format_type(t.oid, NULL)"

@@ -83,7 +83,7 @@ size_t address_resolve(const char *host, uint16_t port, struct address ret_addre
 bool address_of_path(const char *path, struct address *ret_address)
 {
 	size_t size = strlen(path);
-	if (path[0] != '/' || size > ADDRESS_MAX_PATH)
+	if (path[0] == '\0' || size > ADDRESS_MAX_PATH)
 		return false;
 	*ret_address = (struct address){.size = sizeof(struct sockaddr_un)};
 	ret_address->path.sun_family = AF_UNIX;

@@ -30,7 +30,7 @@ struct address {
  */
 size_t address_resolve(const char *host, uint16_t port, struct address ret_addresses[2]);
 
-/* False, *ret_address untouched, if the path is not absolute or too long. */
+/* False, *ret_address untouched, if the path is empty or too long. */
 bool address_of_path(const char *path, struct address *ret_address);
 
 /* Whether only this machine can reach it. */

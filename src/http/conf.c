@@ -330,6 +330,7 @@ static void directives_define(struct load *load)
 	h2o_configurator_define_command(own, "max-connections", H2O_CONFIGURATOR_FLAG_GLOBAL, on_outline);
 	h2o_configurator_define_command(own, "max-connections-per-address", H2O_CONFIGURATOR_FLAG_GLOBAL,
 									on_outline);
+	h2o_configurator_define_command(own, "max-requests-per-second", H2O_CONFIGURATOR_FLAG_GLOBAL, on_outline);
 	h2o_configurator_define_command(own, "changefeed", H2O_CONFIGURATOR_FLAG_PATH, on_changefeed);
 	for (size_t i = 0; i < sizeof(unsupported) / sizeof(*unsupported); i++) {
 		if (h2o_configurator_get_command(global, unsupported[i].name) != NULL)

@@ -7,9 +7,9 @@
  *
  * Directives of libh2o that work: hosts and paths, access-log, compress, error-doc, expires, file.*,
  * header.*, redirect, status, throttle-response, http1-*, http2-*, limit-request-body (64 KB unless set),
- * setenv. Ours: listen, num-threads, max-connections, max-connections-per-address, changefeed. What the
- * standalone h2o server knows besides is refused by name, never ignored; so is what would make libh2o crash
- * or fork (see conf.c).
+ * setenv. Ours: listen, num-threads, max-connections, max-connections-per-address, max-requests-per-second,
+ * changefeed. What the standalone h2o server knows besides is refused by name, never ignored; so is what
+ * would make libh2o crash or fork (see conf.c).
  *
  * Every host also serves the pages of enum conf_page, unless its `paths` map them. They are added to the tree
  * as libh2o reads it, so they are ordered among the file's paths and inherit its filters and logs.

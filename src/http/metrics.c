@@ -52,6 +52,9 @@ static const struct metric worker_metrics[] = {
 	{"gaps_total", COUNTER, WORKER(gaps_total), "Gaps that streams and polls were told of."},
 	{"lagged_events_total", COUNTER, WORKER(lagged_events_total), "Changes that were gone in these gaps."},
 	{"reaped_total", COUNTER, WORKER(reaped_total), "Stalled clients that were cut off."},
+	{"refused_total", COUNTER, WORKER(refused_total),
+	 "Connections and requests over the limits for their address."},
+	{"floods_total", COUNTER, WORKER(floods_total), "Connections that were cut off because they flooded."},
 };
 
 static uint64_t load_at(const void *base, size_t offset)

@@ -218,7 +218,7 @@ static bool listen_unix(struct outline *outline, const struct yaml_node *node, s
 	unsigned mode = 0;
 	if (path == NULL || path->type != YAML_SCALAR || !address_of_path(path->scalar, &address)) {
 		yaml_error(path == NULL ? node : path, error,
-				   "with type: unix, port has to be an absolute path of at most %d bytes", ADDRESS_MAX_PATH);
+				   "with type: unix, port has to be a path of 1 to %d bytes", ADDRESS_MAX_PATH);
 		return false;
 	}
 	if (permission != NULL && !permission_read(permission, &mode, error))
@@ -292,6 +292,9 @@ static bool directive_read(struct outline *outline, const struct yaml_pair *pair
 	if (key_is(pair, "max-connections-per-address"))
 		return yaml_read_number(pair->value, "max-connections-per-address", 0, 1000000,
 								&outline->max_connections_per_address, error);
+	if (key_is(pair, "max-requests-per-second"))
+		return yaml_read_number(pair->value, "max-requests-per-second", 0, 1000000,
+								&outline->max_requests_per_second, error);
 	return true;
 }
 

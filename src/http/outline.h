@@ -48,6 +48,7 @@ struct outline {
 	unsigned worker_count;                /* num-threads, or the number of processors online */
 	unsigned max_connections;             /* of all workers together, before the limit of open files */
 	unsigned max_connections_per_address; /* 0: no limit */
+	unsigned max_requests_per_second;     /* of each address; 0: no limit */
 };
 
 /* Reads the outline from a tree. False: *ret_outline is untouched and *ret_error has one line. */

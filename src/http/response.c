@@ -27,7 +27,7 @@ void response_problem(h2o_req_t *req, const struct problem *problem)
 	figure_add(&worker->figures->errors_total, 1);
 	if (problem->status == 405)
 		add_header(req, "allow", H2O_STRLIT(ALLOWED_METHODS));
-	if (problem->status == 503)
+	if (problem->status == 429 || problem->status == 503)
 		add_header(req, "retry-after", H2O_STRLIT("1"));
 	buffer_clear(&worker->output);
 	problem_append_json(&worker->output, problem);

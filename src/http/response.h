@@ -14,7 +14,7 @@
 void response_send(h2o_req_t *req, int status, const char *type, struct bytes body);
 
 /* Sends a problem document, counts it, and adds what its status asks for: Allow with 405, Retry-After with
- * 503. */
+ * 429 and 503. */
 void response_problem(h2o_req_t *req, const struct problem *problem);
 
 /*

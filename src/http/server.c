@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/ring_file.h"
+#include "http/h2_guard.h"
 #include "http/poll.h"
 #include "http/request.h"
 #include "http/routes.h"
@@ -101,9 +102,10 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 		server->connections++;
 		figure_add(&worker->figures->connections, 1);
 		figure_add(&worker->figures->connections_total, 1);
-		socket->on_close.cb = on_connection_closed;
-		socket->on_close.data = server;
-		h2o_accept(context, socket);
+		if (limits_connect(&worker->limits, socket))
+			h2o_accept(context, socket);
+		else
+			h2o_socket_close(socket);
 	}
 }
 
@@ -214,6 +216,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	more = streams_pump(worker, drain) || more;
 	more = polls_pump(worker, drain) || more;
 	fanout_settle(&worker->fanout);
+	limits_look(&worker->limits, worker->now_ms);
 	server->deadlines = requests_settle(worker);
 	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;
 	server->more = more;
@@ -348,6 +351,23 @@ static bool open_listeners(struct server *server)
 	return true;
 }
 
+/* Before the context exists: it has to know the handlers that limits put on every path. */
+static void set_up_limits(struct server *server)
+{
+	struct worker *worker = &server->worker;
+
+	if (!h2_guard_init())
+		log_line(LOG_LEVEL_WARNING, "HTTP/2 clients may abort this version of libh2o");
+	worker->limits = (struct limits){.quota = server->options->quota,
+									 .worker = server->options->slot,
+									 .refused = &worker->figures->refused_total,
+									 .floods = &worker->figures->floods_total,
+									 .closed = on_connection_closed,
+									 .closed_data = server};
+	limits_init(&worker->limits, &worker->conf->outline);
+	limits_watch_paths(&worker->conf->global);
+}
+
 static bool set_up(struct server *server)
 {
 	struct worker *worker = &server->worker;
@@ -359,6 +379,7 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->ready_polls);
 	h2o_linklist_init_anchor(&worker->waiting_polls);
 	h2o_linklist_init_anchor(&worker->deferred);
+	set_up_limits(server);
 	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);
 	h2o_timeout_init(worker->context.loop, &server->turn_timeout, 0);
 	server->turn_entry.cb = turn;

@@ -6,6 +6,7 @@
 #define CHANGEFEED_HTTP_SERVER_H
 
 #include "http/conf.h"
+#include "http/quota.h"
 
 struct server_options {
 	unsigned slot;                    /* its number in live->workers */
@@ -13,6 +14,7 @@ struct server_options {
 	const struct tls_ticket_keys *ticket_keys;
 	const int *listeners;  /* listening sockets, one for each listener of the outline */
 	unsigned worker_count; /* max-connections is shared among so many */
+	struct quota *quota;   /* shared by all workers */
 	const char *ring_file;
 	const char *publication;
 	int wake_fd;    /* its own eventfd: the feed has something */

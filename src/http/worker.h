@@ -11,6 +11,7 @@
 #include "http/conf.h"
 #include "http/fanout.h"
 #include "http/hangup.h"
+#include "http/limits.h"
 
 struct worker {
 	/* set once at the start */
@@ -28,6 +29,7 @@ struct worker {
 	struct buffer output; /* for what is rendered and sent at once */
 	struct fanout fanout;
 	struct hangup hangup;
+	struct limits limits;
 	h2o_linklist_t ready_streams;   /* may be sent to in this turn */
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;

@@ -32,6 +32,7 @@ struct master {
 	struct conf_source candidate; /* what the checker looks at */
 	struct outline outline;
 	struct tls_ticket_keys ticket_keys;
+	struct quota *quota; /* shared by all workers, also over a reload */
 	struct listeners listeners;
 	struct ring *ring;
 	struct ring_live *live;
@@ -82,6 +83,7 @@ static int run_worker(struct master *master, const struct process *process)
 									 .ticket_keys = &master->ticket_keys,
 									 .listeners = sockets,
 									 .worker_count = master->outline.worker_count,
+									 .quota = master->quota,
 									 .ring_file = master->options->ring_file,
 									 .publication = master->options->publication,
 									 .wake_fd = master->wake_fds[process->slot],
@@ -207,6 +209,7 @@ static void forget_worker(struct master *master, unsigned slot)
 	atomic_store_explicit(&figures->connections, 0, memory_order_relaxed);
 	atomic_store_explicit(&figures->streams, 0, memory_order_relaxed);
 	atomic_store_explicit(&figures->polls_waiting, 0, memory_order_relaxed);
+	quota_forget_worker(master->quota, slot);
 }
 
 static void start_workers(struct master *master)
@@ -541,6 +544,11 @@ int master_run(const struct options *options)
 	master->options = options;
 	if (!open_descriptors(master) || !tls_ticket_keys_generate(&master->ticket_keys))
 		return 1;
+	master->quota = quota_create();
+	if (master->quota == NULL) {
+		log_line(LOG_LEVEL_ERROR, "cannot get memory that workers share: %s", strerror(errno));
+		return 1;
+	}
 	if (!read_configuration(master) || !first_check(master)) {
 		listeners_close(&master->listeners, true);
 		return EX_CONFIG;

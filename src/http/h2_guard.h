@@ -1,0 +1,26 @@
+/*
+ * h2_guard.h: keeps a remote client from aborting a worker through libh2o 2.2.5.
+ *
+ * A stream whose last bytes have been handed to TCP, but not taken by it, waits in a list. When the
+ * flow-control window of such a stream opens (WINDOW_UPDATE, or SETTINGS_INITIAL_WINDOW_SIZE) after it had
+ * been used up, update_stream_output_window() in lib/http2/connection.c asserts that it is not in that list,
+ * and aborts. (Later versions of h2o look instead.)
+ *
+ * The functions that end a stream are exported, and the library calls them through the dynamic linker, which
+ * prefers the program's. Ours call the library's and give the ended stream, which has nothing more to send, a
+ * window that cannot be used up. RFC 9113, section 6.9.1, then makes a WINDOW_UPDATE for it a flow-control
+ * error of that stream: it is answered with RST_STREAM behind the stream's END_STREAM, where clients ignore
+ * it.
+ *
+ * With a library that binds its own symbols (-Bsymbolic) this does nothing; the worker then aborts and is
+ * replaced.
+ */
+#ifndef CHANGEFEED_HTTP_H2_GUARD_H
+#define CHANGEFEED_HTTP_H2_GUARD_H
+
+#include <stdbool.h>
+
+/* To be called before the first connection. Returns false if the library has no such functions. */
+bool h2_guard_init(void);
+
+#endif

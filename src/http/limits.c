@@ -1,0 +1,228 @@
+/* limits.c: see limits.h. */
+#include "http/limits.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "http/response.h"
+#include "http/worker.h"
+
+enum {
+	ANSWERED_OVER_LIMIT = 16, /* connections of an address beyond its limit that are told why */
+	REFUSED_MS = 2000,        /* for such a connection to ask and be told */
+	LOOK_MS = 100,            /* a connection is looked at no more often */
+	LOOKS_PER_TURN = 16,
+	FLOOD_BYTES = 1 << 20, /* received in a second beyond what answered requests explain */
+	REQUEST_BYTES = 128,   /* that an answered request explains besides its path and headers */
+	CANCELLED_MAX = 500,   /* HTTP/2 requests in a second that end before a byte of the body was sent */
+};
+
+struct connection {
+	h2o_linklist_t link; /* in limits->connections */
+	struct limits *limits;
+	h2o_socket_t *socket;
+	uint64_t key; /* of its address; 0: not counted */
+	bool refused; /* over max-connections-per-address */
+	bool cut;
+	uint64_t opened_ms, looked_ms;
+	uint64_t received;    /* when last looked at, in bytes */
+	uint64_t explained;   /* bytes of requests that were answered since then */
+	uint64_t unexplained; /* bytes, less FLOOD_BYTES for each second that passed */
+	uint64_t cancelled_ms;
+	unsigned cancelled; /* requests in the second from then */
+};
+
+static uint64_t clock_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* ---- connections */
+
+static void cut_off(struct connection *connection)
+{
+	connection->cut = true;
+	shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
+}
+
+static void cut_off_flood(struct connection *connection)
+{
+	if (connection->cut)
+		return;
+	figure_add(connection->limits->floods, 1);
+	cut_off(connection);
+}
+
+static void on_close(void *data)
+{
+	struct connection *connection = data;
+	struct limits *limits = connection->limits;
+
+	h2o_linklist_unlink(&connection->link);
+	if (connection->key != 0)
+		quota_disconnect(limits->quota, limits->worker, connection->key);
+	free(connection);
+	limits->closed(limits->closed_data);
+}
+
+void limits_init(struct limits *limits, const struct outline *outline)
+{
+	limits->connections_per_address = outline->max_connections_per_address;
+	limits->requests_per_second = outline->max_requests_per_second;
+	h2o_linklist_init_anchor(&limits->connections);
+}
+
+bool limits_connect(struct limits *limits, h2o_socket_t *socket)
+{
+	struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+	struct connection *connection = h2o_mem_alloc(sizeof(*connection));
+	unsigned count = 0;
+
+	*connection = (struct connection){.limits = limits, .socket = socket, .opened_ms = clock_us() / 1000};
+	connection->looked_ms = connection->opened_ms;
+	h2o_linklist_insert(&limits->connections, &connection->link);
+	socket->on_close.cb = on_close;
+	socket->on_close.data = connection;
+
+	h2o_socket_getpeername(socket, (struct sockaddr *)&address);
+	connection->key = quota_key(limits->quota, (struct sockaddr *)&address);
+	if (connection->key != 0 && (count = quota_connect(limits->quota, limits->worker, connection->key)) == 0)
+		connection->key = 0;
+	connection->refused = limits->connections_per_address != 0 && count > limits->connections_per_address;
+	if (connection->refused)
+		figure_add(limits->refused, 1);
+	return !connection->refused || count <= limits->connections_per_address + ANSWERED_OVER_LIMIT;
+}
+
+/* Bytes that the kernel has received, 0 if it does not tell: a Unix socket. */
+static uint64_t received_bytes(const struct connection *connection)
+{
+	struct tcp_info info = {0};
+	socklen_t size = sizeof(info);
+
+	if (getsockopt(h2o_socket_get_fd(connection->socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return 0;
+	return info.tcpi_bytes_received;
+}
+
+static void look_at(struct connection *connection, uint64_t now_ms)
+{
+	uint64_t received = received_bytes(connection);
+	uint64_t allowed = connection->explained + FLOOD_BYTES * (now_ms - connection->looked_ms) / 1000;
+	uint64_t unexplained = connection->unexplained + received - connection->received;
+
+	connection->unexplained = unexplained > allowed ? unexplained - allowed : 0;
+	if (connection->unexplained > FLOOD_BYTES)
+		cut_off_flood(connection);
+	if (connection->refused && !connection->cut && now_ms - connection->opened_ms >= REFUSED_MS)
+		cut_off(connection);
+	connection->received = received;
+	connection->explained = 0;
+	connection->looked_ms = now_ms;
+}
+
+void limits_look(struct limits *limits, uint64_t now_ms)
+{
+	for (int i = 0; i < LOOKS_PER_TURN && !h2o_linklist_is_empty(&limits->connections); i++) {
+		struct connection *connection =
+			H2O_STRUCT_FROM_MEMBER(struct connection, link, limits->connections.next);
+		if (now_ms < connection->looked_ms + LOOK_MS)
+			return;
+		look_at(connection, now_ms);
+		h2o_linklist_unlink(&connection->link);
+		h2o_linklist_insert(&limits->connections, &connection->link);
+	}
+}
+
+/* ---- requests */
+
+/* NULL while a connection changes from HTTP/1.1 to HTTP/2. */
+static struct connection *connection_of(h2o_req_t *req)
+{
+	h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+	return socket == NULL ? NULL : socket->on_close.data;
+}
+
+static int refuse(h2o_req_t *req, const char *what, unsigned limit)
+{
+	struct problem problem;
+
+	problem_set(&problem, 429, "your address has %s than the %u allowed: wait, then try again", what, limit);
+	response_problem(req, &problem);
+	return 0;
+}
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+	struct limits *limits = &worker_of(req)->limits;
+	struct connection *connection = connection_of(req);
+	(void)handler;
+
+	/* what a filter makes of an answer, such as an error's page, is no request of the client's */
+	if (connection == NULL || req->num_reprocessed + req->num_delegated > 0)
+		return -1;
+	if (connection->refused) {
+		req->http1_is_persistent = 0;
+		return refuse(req, "more connections", limits->connections_per_address);
+	}
+	if (limits->requests_per_second == 0 || connection->key == 0 ||
+		quota_request(limits->quota, connection->key, limits->requests_per_second, clock_us()))
+		return -1;
+	figure_add(limits->refused, 1);
+	return refuse(req, "sent more requests in a second", limits->requests_per_second);
+}
+
+/* At least the bytes that the request took, unless its client made it larger than it had to be. */
+static size_t request_size(const h2o_req_t *req)
+{
+	size_t size = REQUEST_BYTES + req->path.len + req->entity.len;
+	for (size_t i = 0; i < req->headers.size; i++)
+		size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 4;
+	return size;
+}
+
+static void on_request_end(h2o_logger_t *logger, h2o_req_t *req)
+{
+	struct connection *connection = connection_of(req);
+	uint64_t now_ms = worker_of(req)->now_ms;
+	(void)logger;
+
+	if (connection == NULL || req->res.status == 429)
+		return;
+	if (req->version < 0x200 || req->bytes_sent > 0) {
+		connection->explained += request_size(req);
+		return;
+	}
+	if (now_ms >= connection->cancelled_ms + 1000) {
+		connection->cancelled_ms = now_ms;
+		connection->cancelled = 0;
+	}
+	if (++connection->cancelled > CANCELLED_MAX)
+		cut_off_flood(connection);
+}
+
+/* The first handler of a path is asked first. */
+static void watch_path(h2o_pathconf_t *path)
+{
+	h2o_handler_t *handler = h2o_create_handler(path, sizeof(*handler));
+	h2o_logger_t *logger = h2o_create_logger(path, sizeof(*logger));
+
+	handler->on_req = on_request;
+	logger->log_access = on_request_end;
+	memmove(path->handlers.entries + 1, path->handlers.entries,
+			(path->handlers.size - 1) * sizeof(*path->handlers.entries));
+	path->handlers.entries[0] = handler;
+}
+
+void limits_watch_paths(h2o_globalconf_t *config)
+{
+	for (h2o_hostconf_t **host = config->hosts; *host != NULL; host++) {
+		for (size_t i = 0; i < (*host)->paths.size; i++)
+			watch_path(&(*host)->paths.entries[i]);
+		watch_path(&(*host)->fallback_path);
+	}
+}

