@@ -20,12 +20,13 @@ GRANT USAGE ON SCHEMA changefeed TO PUBLIC;
 /*
  * The publication comes before the slot, which the program makes: a slot that is older than its publication cannot
  * read the WAL in between (up to PostgreSQL 17 it fails for good). It is empty: UPDATE and DELETE fail on a published
- * table without a primary key or another replica identity, so nothing is published that nobody asked for. The program
- * may make it in the same moment.
+ * table without a primary key or another replica identity, so nothing is published that nobody asked for. A partitioned
+ * table is one collection, whatever its partitions are.
  */
 DO $$
 BEGIN
-	EXECUTE format('CREATE PUBLICATION %I', coalesce(current_setting('changefeed.publication', true), 'changefeed'));
+	EXECUTE format('CREATE PUBLICATION %I WITH (publish_via_partition_root)',
+		coalesce(current_setting('changefeed.publication', true), 'changefeed'));
 EXCEPTION
 	WHEN duplicate_object OR unique_violation THEN NULL;
 END

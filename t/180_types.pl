@@ -251,6 +251,7 @@ $server->sql(q{SET client_encoding = 'UTF8';
 	INSERT INTO "Größe" VALUES (1, 'é÷ÿ', '{"ä,ö"}', '{"ü": "ß\u00fe"}')});
 $server->wait_for_feed;
 is(scalar differences('"Größe"', pages('Gr%C3%B6%C3%9Fe')), '', 'LATIN1: rows and names');
+is($server->sql(q{SET client_encoding = 'UTF8'; SELECT new = to_jsonb(t) FROM changefeed.changes('Größe') c, "Größe" t}), 't', 'also in SQL');
 
 in_encoding('SQL_ASCII');
 $server->sql(q{CREATE TABLE bytes (row_id int PRIMARY KEY, utf8 text, other text, list text[], document json, "col} . "\xff" . q{" int);

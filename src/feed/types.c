@@ -77,14 +77,14 @@ static const char types_query[] =
 	"THEN 'h'"
 	"            ELSE 't' END,"
 	"       COALESCE(a.atttypid, NULLIF(t.typbasetype, 0), t.typelem),"
-	"       element.typdelim, a.attname, pg_catalog.format_type(t.oid, NULL)"
+	"       element.typdelim, a.attname"
 	"  FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid"
 	"  LEFT JOIN pg_catalog.pg_type element ON element.oid = t.typelem"
 	"  LEFT JOIN pg_catalog.pg_attribute a ON t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0"
 	"       AND NOT a.attisdropped"
 	" ORDER BY t.oid, a.attnum";
 
-enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD, COLUMN_NAME };
+enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD };
 
 static const struct type text_type = {.kind = TYPE_TEXT};
 static const struct type hstore_type = {.kind = TYPE_HSTORE};

@@ -244,7 +244,7 @@ static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 	}
 }
 
-bool polls_pump(struct worker *worker, enum fanout_drain drain)
+void polls_pump(struct worker *worker, enum fanout_drain drain)
 {
 	h2o_linklist_t turn;
 	uint64_t walked = 0;
@@ -260,7 +260,6 @@ bool polls_pump(struct worker *worker, enum fanout_drain drain)
 	}
 	h2o_linklist_insert_list(&turn, &worker->ready_polls);
 	h2o_linklist_insert_list(&worker->ready_polls, &turn);
-	return !h2o_linklist_is_empty(&worker->ready_polls);
 }
 
 bool polls_expire(struct worker *worker, bool all)

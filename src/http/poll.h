@@ -16,8 +16,8 @@
 void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format);
 
-/* Goes on with what can go on. `drain` as in streams_pump(). Returns true if there is more to do at once. */
-bool polls_pump(struct worker *worker, enum fanout_drain drain);
+/* Goes on with what can go on. `drain` as in streams_pump(). What is left over is in worker->ready_polls. */
+void polls_pump(struct worker *worker, enum fanout_drain drain);
 
 /* Answers those whose time is over, or all of them. Returns whether any still wait. */
 bool polls_expire(struct worker *worker, bool all);

@@ -37,17 +37,55 @@ static struct bytes header_of(const h2o_req_t *req, const char *name)
 	return (struct bytes){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
 }
 
-static bool contains(struct bytes text, const char *word)
+/* The weight of one element of Accept, in thousandths: 1000 unless it has a `q` (RFC 9110, section 12.4.2).
+ */
+static unsigned weight_of(struct bytes element)
 {
-	return text.size > 0 && memmem(text.data, text.size, word, strlen(word)) != NULL;
+	const char *q = memmem(element.data, element.size, ";q=", 3);
+	unsigned weight = 0, scale = 1000;
+
+	if (q == NULL)
+		return 1000;
+	for (q += 3; q < element.data + element.size && scale > 0 && (*q == '.' || (*q >= '0' && *q <= '9'));
+		 q++) {
+		if (*q == '.')
+			continue;
+		weight += (unsigned)(*q - '0') * scale;
+		scale /= 10;
+	}
+	return weight;
 }
 
-/* Of the types that a client lists (RFC 9110, section 12.5.1) only these two are not JSON. */
+static bool begins_with(struct bytes text, const char *prefix)
+{
+	return text.size >= strlen(prefix) && strncasecmp(text.data, prefix, strlen(prefix)) == 0;
+}
+
+/* Of the types that a client lists (RFC 9110, section 12.5.1) the heaviest; JSON unless MessagePack is named
+ * and not lighter. */
 static enum batch_format format_of(const h2o_req_t *req)
 {
 	struct bytes accept = header_of(req, "accept");
-	bool msgpack = contains(accept, "application/msgpack") || contains(accept, "application/vnd.msgpack");
-	return msgpack ? BATCH_MSGPACK : BATCH_JSON;
+	unsigned json = 0, msgpack = 0;
+
+	while (accept.size > 0) {
+		const char *comma = memchr(accept.data, ',', accept.size);
+		struct bytes element = {accept.data, comma == NULL ? accept.size : (size_t)(comma - accept.data)};
+		size_t taken = element.size + (comma != NULL);
+
+		while (element.size > 0 && element.data[0] == ' ') {
+			element.data++;
+			element.size--;
+		}
+		unsigned weight = weight_of(element);
+		if (begins_with(element, "application/msgpack") || begins_with(element, "application/vnd.msgpack"))
+			msgpack = weight > msgpack ? weight : msgpack;
+		else if (begins_with(element, "application/json"))
+			json = weight > json ? weight : json;
+		accept.data += taken;
+		accept.size -= taken;
+	}
+	return msgpack > 0 && msgpack >= json ? BATCH_MSGPACK : BATCH_JSON;
 }
 
 static void on_dispose_deferred(void *pointer)

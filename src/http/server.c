@@ -42,7 +42,7 @@ struct server {
 	uint64_t next_tick_ms;
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
-	bool more;      /* the last turn left something to do at once */
+	bool more;      /* the last turn did not come to the ring's head */
 	bool deadlines; /* polls or deferred requests wait for a moment */
 };
 
@@ -212,14 +212,13 @@ static void turn(h2o_timeout_entry_t *entry)
 
 	worker->now_ms = clock_ms();
 	enum fanout_drain drain = fanout_drain(&worker->fanout, DRAIN_BUDGET);
-	bool more = drain == FANOUT_MORE;
-	more = streams_pump(worker, drain) || more;
-	more = polls_pump(worker, drain) || more;
+	server->more = drain == FANOUT_MORE;
+	streams_pump(worker, drain);
+	polls_pump(worker, drain);
 	fanout_settle(&worker->fanout);
 	limits_look(&worker->limits, worker->now_ms);
 	server->deadlines = requests_settle(worker);
 	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;
-	server->more = more;
 	if (worker->stopping)
 		streams_end(worker);
 	if (worker->now_ms >= server->next_tick_ms) {
@@ -260,7 +259,9 @@ static int32_t bedtime(struct server *server)
 {
 	struct worker *worker = &server->worker;
 
-	if (server->more)
+	/* streams may have become ready after the turn: what it wrote was complete at once */
+	if (server->more || !h2o_linklist_is_empty(&worker->ready_streams) ||
+		!h2o_linklist_is_empty(&worker->ready_polls))
 		return 0;
 	atomic_store(&worker->figures->sleeping, 1);
 	if (has_news(worker) || has_answers(worker)) {

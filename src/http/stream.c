@@ -335,7 +335,7 @@ static void restart_all(struct worker *worker, bool new_history)
 	}
 }
 
-bool streams_pump(struct worker *worker, enum fanout_drain drain)
+void streams_pump(struct worker *worker, enum fanout_drain drain)
 {
 	if (drain == FANOUT_BROKEN)
 		restart_all(worker, worker->fanout.new_history);
@@ -347,7 +347,6 @@ bool streams_pump(struct worker *worker, enum fanout_drain drain)
 	}
 	pump_changed(worker);
 	pump_ready(worker);
-	return !h2o_linklist_is_empty(&worker->ready_streams);
 }
 
 /* Returns false when neither this stream nor any after it in its class is due. */

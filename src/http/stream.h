@@ -21,7 +21,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 
 /* Sends what is new. `drain` is what the turn's fanout_drain() said. Returns true if there is more to do at
  * once. */
-bool streams_pump(struct worker *worker, enum fanout_drain drain);
+void streams_pump(struct worker *worker, enum fanout_drain drain);
 
 /* Keep-alives for the silent, the end for the stalled. To be called about once a second. */
 void streams_tick(struct worker *worker);

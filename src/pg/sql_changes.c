@@ -65,6 +65,12 @@ static struct core_memory *make_core_memory(void)
 	return core;
 }
 
+/* A name of the catalog as the ring has it: in UTF-8, or as it is where nobody knows the encoding. */
+static const char *ring_name(const char *name)
+{
+	return GetDatabaseEncoding() == PG_SQL_ASCII ? name : pg_server_to_any(name, (int)strlen(name), PG_UTF8);
+}
+
 /* The collections of these tables. A table that the ring does not know has no changes in it yet. */
 static struct filter filter_of(const struct ring *ring, List *tables)
 {
@@ -79,7 +85,8 @@ static struct filter filter_of(const struct ring *ring, List *tables)
 			continue;
 		foreach (cell, tables) {
 			const struct published_table *table = lfirst(cell);
-			if (strcmp(table->name, collection.name) == 0 && strcmp(table->schema, collection.schema) == 0) {
+			if (strcmp(ring_name(table->name), collection.name) == 0 &&
+				strcmp(ring_name(table->schema), collection.schema) == 0) {
 				numbers[count++] = number;
 				break;
 			}

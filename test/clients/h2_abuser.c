@@ -14,6 +14,7 @@
  *     requests        requests that are answered, as many as possible
  *     late-windows    answers that use their window up to the last byte, and then WINDOW_UPDATE for them
  *                     while they are stuck in TCP (aborts libh2o 2.2.5)
+ *     nothing         one request, and then silence; with --window 0 its answer cannot even begin
  *   --path PATH       of the requests (/healthz)      --window N     SETTINGS_INITIAL_WINDOW_SIZE
  *   --connections N   how many (1)                    --address A    where they come from (127.0.0.1)
  *   --seconds N       for how long (2)                --deaf         read nothing
@@ -191,10 +192,12 @@ static void late_windows(struct connection *to)
 static const struct attack {
 	const char *name;
 	void (*round)(struct connection *to);
+	bool once;
 } attacks[] = {
-	{"resets", resets},   {"pings", pings},           {"settings", settings},
-	{"windows", windows}, {"priorities", priorities}, {"continuations", continuations},
-	{"bodies", bodies},   {"requests", requests},     {"late-windows", late_windows},
+	{"resets", resets, false},   {"pings", pings, false},           {"settings", settings, false},
+	{"windows", windows, false}, {"priorities", priorities, false}, {"continuations", continuations, false},
+	{"bodies", bodies, false},   {"requests", requests, false},     {"late-windows", late_windows, false},
+	{"nothing", requests, true},
 };
 
 static const struct attack *find_attack(const char *name)
@@ -231,15 +234,25 @@ static void connection_open(struct connection *connection)
 		put_head(connection, 0, SETTINGS, 0, 0);
 }
 
+static bool has_output(const struct connection *connection, const struct attack *attack)
+{
+	return connection->sent < connection->size || !attack->once || connection->round == 0;
+}
+
+static void prepare_output(struct connection *connection, const struct attack *attack)
+{
+	connection->sent = connection->size = 0;
+	do {
+		attack->round(connection);
+		connection->round++;
+	} while (!attack->once && connection->size < OUTPUT_SIZE - 1024);
+}
+
 /* Returns the bytes that were taken. */
 static uint64_t connection_write(struct connection *connection, const struct attack *attack)
 {
-	if (connection->sent == connection->size) {
-		size_t space = OUTPUT_SIZE - 1024;
-		connection->sent = connection->size = 0;
-		for (; connection->size < space; connection->round++)
-			attack->round(connection);
-	}
+	if (connection->sent == connection->size)
+		prepare_output(connection, attack);
 	ssize_t taken =
 		write(connection->fd, connection->output + connection->sent, connection->size - connection->sent);
 	if (taken < 0 && errno != EAGAIN) {
@@ -269,7 +282,9 @@ static uint64_t run(struct connection *connections, const struct attack *attack)
 	while (open > 0 && now() < end) {
 		open = 0;
 		for (int i = 0; i < options.connection_count; i++) {
-			fds[i] = (struct pollfd){connections[i].fd, POLLOUT | (options.deaf ? 0 : POLLIN), 0};
+			bool writes = has_output(&connections[i], attack);
+			fds[i].fd = connections[i].fd;
+			fds[i].events = (short)((writes ? POLLOUT : 0) | (options.deaf ? 0 : POLLIN));
 			open += connections[i].fd >= 0;
 		}
 		poll(fds, (nfds_t)options.connection_count, 100);

@@ -261,7 +261,7 @@ sub log { return slurp($_[0]{log}); }
 sub log_tail
 {
 	my @lines = split /\n/, $_[0]->log;
-	splice(@lines, 0, @lines - 40) if @lines > 40;
+	splice(@lines, 0, @lines - 80) if @lines > 80;
 	return join("\n", @lines);
 }
 

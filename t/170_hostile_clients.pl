@@ -1,0 +1,221 @@
+# Hostile clients: floods, too many connections, too many requests, clients that trickle. Each is bounded, and those
+# who behave go on. Clients differ by their loopback addresses.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use IO::Select;
+use IO::Socket::INET;
+use JSON::PP;
+use Socket qw(SOL_SOCKET SO_LINGER);
+use Test::More;
+use Time::HiRes qw(time);
+
+use constant {PER_ADDRESS => 20, TOLD_WHY => 16};
+
+my $server = ChangefeedTest->new(
+	extension => 0,
+	changefeed => {heartbeat => 1, 'stall-timeout' => 2},
+	h2o => {'max-connections-per-address' => PER_ADDRESS, 'http1-request-timeout' => 2},
+);
+$server->pg_start;
+$server->sql('CREATE TABLE users (id int PRIMARY KEY); CREATE PUBLICATION changefeed FOR TABLE users');
+
+my $master = fork // die "fork: $!";
+if ($master == 0)
+{
+	open(STDIN, '<', '/dev/null');
+	open(STDERR, '>>', "$server->{dir}/program.log");
+	exec("$server->{bindir}/pg_changefeed", '--dbname', 'postgres', '--host', $server->{dir}, '--username', 'postgres',
+		'--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB') or POSIX::_exit(127);
+}
+push @{$server->{clients}}, $master;
+$server->wait_ready or diag(slurp("$server->{dir}/program.log"));
+
+# ---- clients with an address of their own
+
+sub connect_from
+{
+	my ($address) = @_;
+	return IO::Socket::INET->new(LocalAddr => $address, PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) // die "connect: $!";
+}
+
+# Whatever comes until the connection ends, or $is_enough->($bytes); undef after the deadline.
+sub read_until
+{
+	my ($socket, $is_enough) = @_;
+	my $select = IO::Select->new($socket);
+	my ($bytes, $deadline) = ('', time + ChangefeedTest::DEADLINE);
+	until ($is_enough->($bytes))
+	{
+		return if !$select->can_read($deadline - time);
+		sysread($socket, $bytes, 65536, length $bytes) or last;
+	}
+	return $bytes;
+}
+
+# The next response of a connection that stays: {status, headers, json}; {} if it ends without one.
+sub ask
+{
+	my ($socket, $path) = @_;
+	syswrite($socket, "GET $path HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	my $bytes = read_until($socket, sub { $_[0] =~ /^content-length: (\d+)\r\n.*?\r\n\r\n(.*)/msi && length $2 >= $1 }) // '';
+	my ($head, $body) = split /\r\n\r\n/, $bytes, 2;
+	return {} if !defined $head || $head !~ m{^HTTP/1\.1 (\d+)};
+	return {status => $1, headers => {map { /^([^:]+): (.*)$/ ? (lc $1 => $2) : () } split(/\r\n/, $head)}, json => eval { decode_json($body) }};
+}
+
+sub stream_from { return ChangefeedTest::Stream->new(socket => connect_from($_[0]), port => $server->{http_port}, path => '/cdc/users', deadline => ChangefeedTest::DEADLINE); }
+
+sub metric { return $server->get('/metrics')->{content} =~ /^pg_changefeed_$_[0] (\d+)$/m ? $1 : -1; }
+
+# The master's children that hold a socket which listens on our port.
+sub workers
+{
+	my $port = sprintf('%04X', $server->{http_port});
+	my %listens = map { "socket:[" . (split)[9] . "]" => 1 } grep { /:$port 00000000:0000 0A/ } split(/\n/, slurp('/proc/net/tcp'));
+	my %parent = ChangefeedTest::process_parents();
+	return sort { $a <=> $b } grep { my $pid = $_; $parent{$pid} == $master && grep { $listens{readlink($_) // ''} } glob("/proc/$pid/fd/*") } keys %parent;
+}
+
+sub abuse
+{
+	my ($attack, @arguments) = @_;
+	return $server->client_start('h2_abuser', '--port', $server->{http_port}, '--attack', $attack, '--address', '127.0.0.2', @arguments);
+}
+
+# ---- floods over HTTP/2: cut off, and others do not feel them
+my @workers = workers();
+is(scalar @workers, 2, 'two workers');
+my $honest = $server->stream('/cdc/users');
+for my $attack (qw(resets pings settings windows priorities continuations bodies requests))
+{
+	my $floods = metric('floods_total');
+	my $pid = abuse($attack, '--connections', 4, '--seconds', 20);
+	my $witness = connect_from('127.0.0.1');
+	my @latencies;
+	while (waitpid($pid, POSIX::WNOHANG()) == 0)
+	{
+		my $start = time;
+		is(ask($witness, '/healthz')->{status}, 200, 'a witness is answered') if @latencies == 0;
+		ask($witness, '/healthz');
+		push @latencies, time - $start;
+	}
+	@latencies = sort { $a <=> $b } @latencies;
+	like($server->client_output('h2_abuser'), qr/cut=4$/, "$attack: every connection is cut off");
+	cmp_ok($latencies[@latencies / 2], '<', 0.1, sprintf('%s: others wait %.1f ms, at most %.1f', $attack, 1000 * $latencies[@latencies / 2], 1000 * $latencies[-1]));
+	is(metric('floods_total'), $floods + 4, "$attack: counted");
+}
+
+# Answers that use up their window, stuck in TCP, and then WINDOW_UPDATE: an assertion of libh2o 2.2.5.
+my $pid = abuse('late-windows', '--connections', 4, '--window', length("alive\n"), '--deaf', '--seconds', 20);
+$server->client_result($pid);
+is_deeply([workers()], \@workers, 'WINDOW_UPDATE for streams that have ended aborts no worker');
+$server->sql('INSERT INTO users VALUES (1)');
+is($honest->event->{json}{document_id}, '1', 'and the stream of before is still there');
+
+# A stream whose window stays shut is reaped, and its connection with it.
+my $reaped = metric('reaped_total');
+$pid = abuse('nothing', '--path', '/cdc/users', '--window', 0, '--seconds', 20);
+$server->client_result($pid);
+like($server->client_output('h2_abuser'), qr/cut=1$/, 'a stream that takes nothing is cut off after stall-timeout');
+is(metric('reaped_total'), $reaped + 1, 'and counted');
+
+# ---- HTTP/1.1: heads that never end
+my $trickle = connect_from('127.0.0.1');
+my $select = IO::Select->new($trickle);
+syswrite($trickle, "GET /healthz HTTP/1.1\r\nX: ");
+ok(wait_for(sub { $select->can_read(0) ? !sysread($trickle, my $byte, 1) : !syswrite($trickle, 'x') }, 'the end of a connection that trickles'), 'a byte now and then does not keep a connection open');
+my $long = connect_from('127.0.0.1');
+syswrite($long, "GET /healthz HTTP/1.1\r\nX: " . 'x' x 100_000);
+unlike(read_until($long, sub { 0 }) // 'open', qr/^HTTP\S* 2|^open/, 'a head of 100 kB is refused');
+my $many = connect_from('127.0.0.1');
+syswrite($many, "GET /healthz HTTP/1.1\r\n" . join('', map { "X-$_: x\r\n" } 1 .. 200) . "\r\n");
+like(read_until($many, sub { 0 }) // 'open', qr/^HTTP\S* 400/, 'so are 200 headers');
+
+# ---- connections that come and go
+my ($first_worker) = @workers;
+my $reset_on_close = pack('ii', 1, 0);
+my $descriptors = sub { my $count = 0; opendir(my $dir, "/proc/$_/fd") and $count += () = readdir($dir) for @workers; return $count };
+my $connections = metric('connections');
+my ($descriptors_before, $kb_before) = ($descriptors->(), ChangefeedTest::anonymous_kb($first_worker));
+for my $i (1 .. 5000)
+{
+	my $socket = connect_from('127.0.0.6');
+	setsockopt($socket, SOL_SOCKET, SO_LINGER, $reset_on_close) if $i % 2;
+	syswrite($socket, "GET /cdc/users HTTP/1.1\r\nHost: x\r\n\r\n") if $i % 3 == 0;
+}
+ok(wait_for(sub { metric('connections') == $connections }, 'as many connections as before'), '5,000 connections leave none behind');
+ok(wait_for(sub { $descriptors->() <= $descriptors_before }, 'as many descriptors as before'), 'nor descriptors');
+my $grown_kb = ChangefeedTest::anonymous_kb($first_worker) - $kb_before;
+cmp_ok($grown_kb, '<', 4096, "nor memory: a worker holds $grown_kb kB more");
+
+# ---- max-connections-per-address, counted over both workers
+my @held = map { stream_from('127.0.0.3') } 1 .. PER_ADDRESS;
+is(scalar(grep { $_->{status} == 200 } @held), PER_ADDRESS, PER_ADDRESS . ' connections of an address');
+my $refused = metric('refused_total');
+my $answer = ask(connect_from('127.0.0.3'), '/healthz');
+is($answer->{status}, 429, 'one more is refused');
+is($answer->{headers}{connection}, 'close', 'with Connection: close');
+like($answer->{headers}{'retry-after'}, qr/^\d+$/, 'and Retry-After');
+is($answer->{headers}{'content-type'}, 'application/problem+json', 'and a problem document');
+like($answer->{json}{detail}, qr/more connections than the 20 allowed/, 'that says why');
+is(metric('refused_total'), $refused + 1, 'and is counted');
+is(ask(connect_from('127.0.0.4'), '/healthz')->{status}, 200, 'another address is not concerned');
+my @idle = map { connect_from('127.0.0.3') } 1 .. TOLD_WHY;
+is(read_until($_, sub { 0 }), '', 'one that asks nothing is closed') for $idle[0];
+@idle = map { connect_from('127.0.0.3') } 1 .. 2 * TOLD_WHY;
+is_deeply(ask($idle[-1], '/healthz'), {}, 'far over the limit there is not even an answer');
+@idle = ();
+(shift @held)->close;
+ok(wait_for(sub { ask(connect_from('127.0.0.3'), '/healthz')->{status} == 200 }, 'room for another one'), 'a connection that is closed makes room');
+
+# ---- a worker that is killed leaves nothing behind, and takes nobody else along
+kill('KILL', $first_worker);
+my $killed = time;
+ok(wait_for(sub { grep({ $_->{ended} || !$_->block(0.01) && $_->{ended} } @held) && workers() == 2 }, 'another worker'), 'a killed worker is replaced');
+my $took = time - $killed;
+cmp_ok($took, '<', 5, sprintf('after %.2f s', $took));
+my @alive = grep { !$_->{ended} } @held;
+cmp_ok(scalar @alive, '>', 0, 'streams of the other worker are still open');
+$server->sql('INSERT INTO users VALUES (2)');
+is(scalar(grep { ($_->event // {json => {}})->{json}{document_id} // '' eq '2' } @alive), scalar @alive, 'and go on');
+my @again = map { ask(connect_from('127.0.0.3'), '/healthz') } 1 .. 3;
+push @alive, map { stream_from('127.0.0.3') } scalar(@alive) + 1 .. PER_ADDRESS;
+is(scalar(grep { $_->{status} == 200 } @alive), PER_ADDRESS, 'what it held is not counted any more');
+is(ask(connect_from('127.0.0.3'), '/healthz')->{status}, 429, 'and what others hold is');
+$_->close for @alive;
+
+# ---- after a reload: max-requests-per-second, and max-connections
+my $path = $server->{h2o}{hosts}{default}{paths}{'/cdc'};
+$path->{'header.set'} = 'X-Generation: 2';
+@{$server->{h2o}}{qw(num-threads max-connections max-requests-per-second)} = (1, 8, 10);
+$server->write_h2o_conf;
+kill('HUP', $master);
+ok(wait_for(sub { (ask(connect_from('127.0.0.7'), '/cdc')->{headers}{'x-generation'} // '') eq '2' }, 'the new h2o.conf is in force'), 'reload');
+my $eager = connect_from('127.0.0.5');
+my $begin = time;
+my @statuses = map { ask($eager, '/healthz')->{status} } 1 .. 60;
+my $allowed = 10 + 10 * (time - $begin);
+my $passed = grep { $_ == 200 } @statuses;
+ok($passed >= 10 && $passed <= $allowed + 1, sprintf('of 60 requests %d pass, %.1f may', $passed, $allowed));
+is(scalar(grep { $_ == 429 } @statuses), 60 - $passed, 'the others are answered with 429');
+is(ask(connect_from('127.0.0.8'), '/healthz')->{status}, 200, 'another address is not concerned');
+$answer = undef;
+ok(wait_for(sub { ($answer = ask($eager, '/healthz'))->{status} == 200 }, 'another token'), 'and the connection can go on later');
+$eager->close;
+
+# Streams of before have ended with their workers or are open: only the new worker counts here.
+my @full = map { stream_from('127.0.0.9') } 1 .. 8;
+my $late = connect_from('127.0.0.10');
+syswrite($late, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+ok(!IO::Select->new($late)->can_read(0.5), 'over max-connections a connection waits');
+(pop @full)->close;
+like(read_until($late, sub { $_[0] =~ /alive/ }) // '', qr/^HTTP\S* 200/, 'until another one is closed');
+
+kill('TERM', $master);
+is($server->client_result($master), 0, 'it ends');
+
+done_testing();
