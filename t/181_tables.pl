@@ -154,8 +154,6 @@ SKIP:
 	publish(q{CREATE TABLE partly (secret text, id int PRIMARY KEY, v int); CREATE TABLE filtered (id int PRIMARY KEY, v int);
 		ALTER PUBLICATION changefeed ADD TABLE partly (v, id), filtered WHERE (id > 10)}, 'filtered');
 	is_deeply([map { $_->{new} } changes_of(q{INSERT INTO partly VALUES ('x', 1, 2); UPDATE partly SET secret = 'y'})], [({id => 1, v => 2}) x 2], 'a column list: no other columns');
-	is_deeply(brief(changes_of(q{INSERT INTO filtered VALUES (1), (11), (12), (2); UPDATE filtered SET id = id + 10 WHERE id = 2; UPDATE filtered SET id = 3 WHERE id = 12; DELETE FROM filtered WHERE id = 3})),
-		['INSERT filtered 11', 'INSERT filtered 12', 'DELETE filtered 12'], 'a row filter: what enters is an INSERT, what leaves a DELETE') if 0;
 	is_deeply(brief(changes_of(q{INSERT INTO filtered VALUES (1), (11), (12); UPDATE filtered SET id = 21 WHERE id = 1; UPDATE filtered SET id = 2 WHERE id = 12; DELETE FROM filtered WHERE id = 2})),
 		['INSERT filtered 11', 'INSERT filtered 12', 'INSERT filtered 21', 'DELETE filtered 12'], 'a row filter: what enters is an INSERT, what leaves a DELETE');
 
@@ -170,7 +168,6 @@ my @names = ('Mixed Case', 'dot.ted', 'com,ma', 'sla/sh', 'quo"te', "apo'strophe
 	'Größe', '表', '🙂', ' space ', '.', '..', '.dot', 'poll', '*', '**', 'x' x 63, 'ä' x 31, '<b>', '$1', '{}', '__proto__', 'SELECT', 'users/poll');
 sub quoted { return '"' . ($_[0] =~ s/"/""/gr) . '"'; }
 sub encoded { return encode_utf8($_[0]) =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/egr; }
-my $nothing = $server->poll('/cdc/*/poll?since_lsn=now')->{changes};
 publish(join(';', map { sprintf 'CREATE TABLE %1$s (%1$s int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE %1$s', quoted($_) } @names), encoded($names[-1]));
 $cursor = $server->now_lsn;
 @changes = changes_of(join ';', map { sprintf 'INSERT INTO %s VALUES (%d)', quoted($names[$_]), $_ } 0 .. $#names);
@@ -179,7 +176,8 @@ is_deeply([map { keys %{$_->{new}} } @changes], \@names, 'names of columns, too'
 for my $number (0 .. $#names)
 {
 	my $name = $names[$number];
-	for my $path ('public.' . encoded($name), $name eq '*' ? () : encoded($name))
+	# by itself, * means all, and .. is a step upwards (RFC 3986, section 6.2.2)
+	for my $path ('public.' . encoded($name), $name eq '*' || $name eq '..' ? () : encoded($name))
 	{
 		my $answer = $server->get("/cdc/$path/poll?limit=10");
 		is($answer->{status} == 200 ? $answer->{json}{changes}[0]{document_id} : $answer->{content}, $number, "/cdc/$path/poll");

@@ -98,6 +98,8 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 	while (*budget > 0) {
 		struct record record;
 		enum ring_read result = ring_read(reader->ring, reader->place.position, &record);
+		if (result != RING_READ_OVERRUN)
+			reader->fresh = false;
 		if (result == RING_READ_END) {
 			place_follow(&reader->place, streamed);
 			return READER_END;
@@ -116,10 +118,8 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 		uint64_t walked = record.next - record.position;
 		*budget -= walked < *budget ? walked : *budget;
 		place_advance(&reader->place, &record);
-		if (wanted && matches_tenant(reader, ret_document)) {
-			reader->fresh = false;
+		if (wanted && matches_tenant(reader, ret_document))
 			return READER_CHANGE;
-		}
 	}
 	return READER_PAUSED;
 }

@@ -29,7 +29,8 @@ struct relation_column {
 
 struct relation {
 	uint32_t oid;
-	uint32_t collection; /* set by the stream, the cache does not use it */
+	bool ready; /* described, and its collection known; both set by the stream at its first change */
+	uint32_t collection;
 	struct bytes schema;
 	struct bytes name;
 	char replica_identity;

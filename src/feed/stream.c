@@ -153,18 +153,35 @@ static enum outcome commit_transaction(struct stream *stream, const struct pgout
 	return OUTCOME_DONE;
 }
 
+/* Only its first change makes a relation a collection: of a partition that is published as its root, there is
+ * none. */
 static enum outcome remember_relation(struct stream *stream, const struct pgoutput_message *message,
 									  struct failure *failure)
 {
-	struct relation *relation = relation_cache_put(stream->relations, message);
-	if (relation == NULL) {
-		failure_set(failure, "out of memory");
-		return OUTCOME_FAILED;
+	if (relation_cache_put(stream->relations, message) != NULL)
+		return OUTCOME_DONE;
+	failure_set(failure, "out of memory");
+	return OUTCOME_FAILED;
+}
+
+/* The relation of a change, with all that is to be known of it. NULL on failure. */
+static struct relation *relation_of(struct stream *stream, uint32_t oid, struct failure *failure)
+{
+	struct relation *relation = relation_cache_get(stream->relations, oid);
+	if (relation == NULL || !stream->transaction.open) {
+		fail(failure, "a change of a table that was not described");
+		return NULL;
 	}
+	bool unsettled = relation->unsettled_xid != 0 && relation->unsettled_xid != stream->transaction.xid;
+	if (relation->ready && !unsettled)
+		return relation;
+	if (relation->ready)
+		relation_reopen(relation);
 	if (!relation_describe(relation, stream->catalog, stream->transaction.xid, failure))
-		return OUTCOME_FAILED;
+		return NULL;
 	relation->collection = published_mark(&stream->catalog->published, relation->schema, relation->name);
-	return OUTCOME_DONE;
+	relation->ready = true;
+	return relation;
 }
 
 /* The next change of the transaction. Its body is packed already, or `row` says what to pack. */
@@ -198,14 +215,9 @@ static enum outcome append_change(struct stream *stream, const struct relation *
 static enum outcome append_row(struct stream *stream, enum operation operation,
 							   const struct pgoutput_message *message, struct failure *failure)
 {
-	struct relation *relation = relation_cache_get(stream->relations, message->row.oid);
-	if (relation == NULL || !stream->transaction.open)
-		return fail(failure, "a row of a table that was not described");
-	if (relation->unsettled_xid != 0 && relation->unsettled_xid != stream->transaction.xid) {
-		relation_reopen(relation);
-		if (!relation_describe(relation, stream->catalog, stream->transaction.xid, failure))
-			return OUTCOME_FAILED;
-	}
+	const struct relation *relation = relation_of(stream, message->row.oid, failure);
+	if (relation == NULL)
+		return OUTCOME_FAILED;
 	return append_change(stream, relation, operation, message, failure);
 }
 
@@ -213,10 +225,9 @@ static enum outcome append_truncate(struct stream *stream, const struct pgoutput
 									struct failure *failure)
 {
 	for (unsigned i = 0; i < message->truncate.relation_count; i++) {
-		const struct relation *relation =
-			relation_cache_get(stream->relations, pgoutput_truncated(message, i));
-		if (relation == NULL || !stream->transaction.open)
-			return fail(failure, "TRUNCATE of a table that was not described");
+		const struct relation *relation = relation_of(stream, pgoutput_truncated(message, i), failure);
+		if (relation == NULL)
+			return OUTCOME_FAILED;
 		enum outcome outcome = append_change(stream, relation, OPERATION_TRUNCATE, message, failure);
 		if (outcome != OUTCOME_DONE)
 			return outcome;

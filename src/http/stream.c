@@ -181,6 +181,7 @@ static uint64_t catch_up(struct stream *stream)
 		return CATCH_UP_BUDGET;
 	}
 	if (stands_at_drain(stream)) {
+		stream->reader.fresh = false;
 		set_state(stream, STREAM_LIVE);
 		stream->offset = stream->class->end;
 		stream->events = stream->class->events;

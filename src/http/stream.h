@@ -19,8 +19,8 @@
 void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				  enum on_gap on_gap);
 
-/* Sends what is new. `drain` is what the turn's fanout_drain() said. Returns true if there is more to do at
- * once. */
+/* Sends what is new. `drain` is what the turn's fanout_drain() said. What is left over is in
+ * worker->ready_streams. */
 void streams_pump(struct worker *worker, enum fanout_drain drain);
 
 /* Keep-alives for the silent, the end for the stalled. To be called about once a second. */
