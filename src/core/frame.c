@@ -70,6 +70,16 @@ void frame_append_reset(struct buffer *out, struct bytes reason, struct cursor o
 	buffer_append_string(out, "\"}\n\n");
 }
 
+void frame_append_unpublished(struct buffer *out, struct bytes schema, struct bytes name)
+{
+	append_event(out, "unpublished");
+	buffer_append_string(out, "{\"collection\":");
+	json_append_string(out, name);
+	buffer_append_string(out, ",\"schema\":");
+	json_append_string(out, schema);
+	buffer_append_string(out, "}\n\n");
+}
+
 /* The bit of a line's field, or 0 if it is none that a frame may have. */
 static unsigned field_of(struct bytes line)
 {

@@ -8,6 +8,7 @@
  *   keep-alive  id: 23990000
  *   warning     id: 23987096-1 / event: warning / data: lagged 12 events
  *   reset       id: 23987096 / event: reset / data: {"reason":"...","oldest":"23987096"}
+ *   unpublished event: unpublished / data: {"collection":"users","schema":"public"}
  *
  * A frame without data fires no event, but still moves EventSource's last event id: 'dispatch the event'
  * (9.2.6) sets it before it looks whether the data buffer is empty. The id of a warning or a reset is the
@@ -33,6 +34,9 @@ void frame_append_warning(struct buffer *out, uint64_t lagged, struct cursor fro
 /* The client's cursor belongs to another history; the stream goes on with the oldest there is. `reason` is
  * for people. */
 void frame_append_reset(struct buffer *out, struct bytes reason, struct cursor oldest);
+
+/* A collection that the stream named has left the publication; the client's last event id stays as it is. */
+void frame_append_unpublished(struct buffer *out, struct bytes schema, struct bytes name);
 
 /*
  * Whether these bytes are one or more whole frames of the fields id, event, data and retry, each at most once

@@ -117,8 +117,7 @@ static void begin_refresh(struct catalog *catalog, int64_t now)
 	catalog->answering = atomic_load_explicit(&catalog->published.live->refresh_asked, memory_order_acquire);
 	catalog->wanted = false;
 	catalog->asked_at = now;
-	if (!PQsendQueryParams(catalog->connection, published_query, 1, NULL, parameters, NULL, NULL, 0)) {
-		failure_of_connection(&failure, "cannot ask", catalog->connection);
+	if (!connection_send(catalog->connection, "cannot ask", published_query, 1, parameters, &failure)) {
 		give_up(catalog, &failure);
 		return;
 	}

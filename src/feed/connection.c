@@ -70,7 +70,7 @@ bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **
 							  "dbname",
 							  "options",
 							  "client_encoding",
-							  kind == CONNECTION_REPLICATION ? "replication" : NULL,
+							  "replication",
 							  NULL};
 	const char *values[] = {"10",     "10",         "3",    "30000",    "pg_changefeed",
 							conninfo, options.data, "UTF8", "database", NULL};
@@ -159,18 +159,48 @@ static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, 
 	}
 }
 
+/* Writes the command with its parameters in place. Returns false out of memory, or if a parameter is not
+ * valid text. */
+static bool put_parameters(PGconn *connection, const char *sql, int parameter_count,
+						   const char *const *parameters, struct buffer *out)
+{
+	for (; *sql != '\0'; sql++) {
+		int parameter = sql[0] == '$' ? sql[1] - '1' : -1;
+		if (parameter < 0 || parameter >= parameter_count) {
+			buffer_append_char(out, *sql);
+			continue;
+		}
+		char *literal = PQescapeLiteral(connection, parameters[parameter], strlen(parameters[parameter]));
+		if (literal == NULL)
+			return false;
+		buffer_append_string(out, literal);
+		PQfreemem(literal);
+		sql++;
+	}
+	buffer_append_char(out, '\0');
+	return !out->failed;
+}
+
+bool connection_send(PGconn *connection, const char *what, const char *sql, int parameter_count,
+					 const char *const *parameters, struct failure *failure)
+{
+	struct buffer command = {0};
+	bool sent = put_parameters(connection, sql, parameter_count, parameters, &command) &&
+				PQsendQuery(connection, command.data);
+
+	buffer_free(&command);
+	if (!sent)
+		failure_of_connection(failure, what, connection);
+	return sent;
+}
+
 PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, const char *what,
 						   const char *sql, int parameter_count, const char *const *parameters,
 						   struct failure *failure)
 {
 	int64_t deadline = timeout_us < 0 ? INT64_MAX : clock_monotonic_us() + timeout_us;
-	int sent = parameter_count == 0
-				   ? PQsendQuery(connection, sql)
-				   : PQsendQueryParams(connection, sql, parameter_count, NULL, parameters, NULL, NULL, 0);
-	if (!sent) {
-		failure_of_connection(failure, what, connection);
+	if (!connection_send(connection, what, sql, parameter_count, parameters, failure))
 		return NULL;
-	}
 	PGresult *result = take_result(connection, stop_fd, deadline, failure);
 	if (result == NULL)
 		return NULL;

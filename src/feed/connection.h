@@ -15,9 +15,14 @@
 #include "feed/failure.h"
 
 enum connection_kind {
-	CONNECTION_SQL,         /* ordinary, with a statement timeout */
-	CONNECTION_REPLICATION, /* a walsender bound to the database */
+	CONNECTION_SQL,         /* for queries, with a statement timeout */
+	CONNECTION_REPLICATION, /* for the stream, without one */
 };
+
+/*
+ * Both kinds are walsenders bound to the database, because a smart shutdown of the server waits for every
+ * ordinary session to end by itself, and ours never would.
+ */
 
 /* How long to wait for a connection, and for an answer to a query, in microseconds. */
 enum { CONNECTION_TIMEOUT = 10 * 1000 * 1000 };
@@ -35,7 +40,14 @@ PGconn *connection_open(const char *conninfo, enum connection_kind kind, int sto
 						struct failure *failure);
 
 /*
- * Runs one command; `parameters` may be NULL if there are none (a replication connection knows no others).
+ * Sends a command, where $1 to $9 are replaced by the parameters as literals: a walsender does not know the
+ * protocol's own parameters. Returns false on failure.
+ */
+bool connection_send(PGconn *connection, const char *what, const char *sql, int parameter_count,
+					 const char *const *parameters, struct failure *failure);
+
+/*
+ * Runs one command, sent as connection_send() does; `parameters` may be NULL if there are none.
  * Returns a result that is the caller's, with the status PGRES_COMMAND_OK, PGRES_TUPLES_OK or
  * PGRES_COPY_BOTH; NULL on failure, after `timeout_us` (negative: none), or when it is to stop. After a NULL
  * for another reason than the server's error the connection is of no more use.

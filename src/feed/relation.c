@@ -37,7 +37,7 @@ static struct bytes pack_key(struct relation *relation)
 	msgpack_pack_array(&packer, relation->key_count);
 	for (unsigned i = 0; i < relation->key_count; i++)
 		buffer_append_bytes(&buffer, relation->columns[relation->key[i]].packed_name);
-	struct bytes packed = arena_copy(&relation->arena, buffer_bytes(&buffer));
+	struct bytes packed = arena_copy(&relation->looked_up, buffer_bytes(&buffer));
 	buffer_free(&buffer);
 	return packed;
 }
@@ -51,6 +51,7 @@ static struct relation *relation_new(const struct pgoutput_message *message)
 	relation->schema = arena_copy(&arena, message->relation.schema);
 	relation->name = arena_copy(&arena, message->relation.name);
 	relation->replica_identity = message->relation.replica_identity;
+	relation->types_as_of = INT64_MAX;
 	relation->column_count = message->relation.column_count;
 	relation->columns = arena_alloc(&arena, relation->column_count * sizeof(*relation->columns));
 	relation->key = arena_alloc(&arena, relation->column_count * sizeof(*relation->key));
@@ -71,6 +72,7 @@ static struct relation *relation_new(const struct pgoutput_message *message)
 static void relation_free(struct relation *relation)
 {
 	struct arena arena = relation->arena; /* which owns the relation, too */
+	arena_free(&relation->looked_up);
 	arena_free(&arena);
 }
 
@@ -133,10 +135,18 @@ void relation_complete(struct relation *relation, const struct bytes *primary_ke
 	}
 }
 
+bool relation_is_stale(const struct relation *relation, uint32_t xid, int64_t commit_us)
+{
+	return (relation->unsettled_xid != 0 && relation->unsettled_xid != xid) ||
+		   commit_us > relation->types_as_of;
+}
+
 void relation_reopen(struct relation *relation)
 {
 	relation->key_count = 0;
 	relation->unsettled_xid = 0;
+	relation->types_as_of = INT64_MAX;
+	arena_free(&relation->looked_up);
 	for (unsigned i = 0; i < relation->column_count; i++)
 		relation->columns[i].type = type_builtin(relation->columns[i].type_oid);
 }

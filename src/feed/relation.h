@@ -8,8 +8,8 @@
  *   relation_lacks()      what is to be asked of the catalog
  *   relation_complete()   with the answer; from then on the relation can be used
  *
- * A version is replaced as a whole when its Relation message comes again, so nothing in it is ever stale by
- * itself. It deliberately does not talk to the server.
+ * A version is replaced as a whole when its Relation message comes again. What came from the catalog can be
+ * stale before: see relation_is_stale(). It deliberately does not talk to the server.
  */
 #ifndef CHANGEFEED_RELATION_H
 #define CHANGEFEED_RELATION_H
@@ -36,12 +36,15 @@ struct relation {
 	char replica_identity;
 	uint32_t unsettled_xid; /* the catalog was asked before this transaction was visible: ask again in
 							   another; else 0 */
+	int64_t types_as_of;    /* microseconds since 1970: when the catalog was asked for composite types, which
+							   ALTER TYPE changes without a word in the stream; INT64_MAX: there are none */
 	unsigned column_count;
 	struct relation_column *columns;
 	unsigned key_count;
 	unsigned *key;           /* indexes of columns, in the key's order */
 	struct bytes packed_key; /* MessagePack array of their names */
-	struct arena arena;      /* owns all of the above, and types from the catalog */
+	struct arena arena;      /* owns all of the above */
+	struct arena looked_up;  /* but packed_key and types from the catalog, which may be asked again */
 };
 
 struct relation_lacks {
@@ -59,6 +62,9 @@ struct relation_lacks relation_lacks(const struct relation *relation);
  * are still NULL become text.
  */
 void relation_complete(struct relation *relation, const struct bytes *primary_key, unsigned count);
+
+/* Whether a transaction that committed then may have seen other types than the catalog gave. */
+bool relation_is_stale(const struct relation *relation, uint32_t xid, int64_t commit_us);
 
 /* Forgets what came from the catalog, to ask it again. */
 void relation_reopen(struct relation *relation);

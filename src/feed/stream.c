@@ -172,12 +172,12 @@ static struct relation *relation_of(struct stream *stream, uint32_t oid, struct 
 		fail(failure, "a change of a table that was not described");
 		return NULL;
 	}
-	bool unsettled = relation->unsettled_xid != 0 && relation->unsettled_xid != stream->transaction.xid;
-	if (relation->ready && !unsettled)
+	const struct transaction *transaction = &stream->transaction;
+	if (relation->ready && !relation_is_stale(relation, transaction->xid, transaction->commit_us))
 		return relation;
 	if (relation->ready)
 		relation_reopen(relation);
-	if (!relation_describe(relation, stream->catalog, stream->transaction.xid, failure))
+	if (!relation_describe(relation, stream->catalog, transaction->xid, transaction->commit_us, failure))
 		return NULL;
 	relation->collection = published_mark(&stream->catalog->published, relation->schema, relation->name);
 	relation->ready = true;

@@ -77,14 +77,15 @@ static const char types_query[] =
 	"THEN 'h'"
 	"            ELSE 't' END,"
 	"       COALESCE(a.atttypid, NULLIF(t.typbasetype, 0), t.typelem),"
-	"       element.typdelim, a.attname"
+	"       element.typdelim, a.attname,"
+	"       pg_catalog.trunc(EXTRACT(epoch FROM pg_catalog.statement_timestamp()) * 1000000)"
 	"  FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid"
 	"  LEFT JOIN pg_catalog.pg_type element ON element.oid = t.typelem"
 	"  LEFT JOIN pg_catalog.pg_attribute a ON t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0"
 	"       AND NOT a.attisdropped"
 	" ORDER BY t.oid, a.attnum";
 
-enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD };
+enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD, COLUMN_NOW };
 
 static const struct type text_type = {.kind = TYPE_TEXT};
 static const struct type hstore_type = {.kind = TYPE_HSTORE};
@@ -95,6 +96,7 @@ struct type_builder {
 	struct arena *arena;
 	const struct type **built; /* one for each row, set in the first row of a type */
 	bool incomplete;           /* a type was not found */
+	bool composite;            /* a type is, or contains, a composite */
 };
 
 static uint32_t oid_at(const PGresult *rows, int row, int column)
@@ -140,6 +142,7 @@ static void build_composite(struct type_builder *builder, int row, struct type *
 		fields[i].name = arena_copy(builder->arena, name).data;
 		fields[i].type = build_type(builder, oid_at(rows, row + (int)i, COLUMN_CHILD));
 	}
+	builder->composite = true;
 	type->kind = TYPE_COMPOSITE;
 	type->field_count = count;
 	type->fields = fields;
@@ -186,7 +189,8 @@ static void list_missing(const struct relation *relation, struct buffer *out)
 	buffer_append(out, "}", 2);
 }
 
-static bool look_up_types(struct relation *relation, struct catalog *catalog, struct failure *failure)
+static bool look_up_types(struct relation *relation, struct catalog *catalog, int64_t commit_us,
+						  struct failure *failure)
 {
 	struct buffer oids = {0};
 	struct arena scratch = {0};
@@ -201,11 +205,16 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, st
 	buffer_free(&oids);
 	if (rows == NULL)
 		return false;
-	struct type_builder builder = {.rows = rows, .arena = &relation->arena};
+	struct type_builder builder = {.rows = rows, .arena = &relation->looked_up};
 	builder.built = arena_alloc(&scratch, (size_t)PQntuples(rows) * sizeof(*builder.built));
 	for (unsigned i = 0; i < relation->column_count; i++)
 		if (relation->columns[i].type == NULL)
 			relation->columns[i].type = build_type(&builder, relation->columns[i].type_oid);
+	if (builder.composite) {
+		/* an origin's clock may be ahead of this server's */
+		int64_t now = strtoll(PQgetvalue(rows, 0, COLUMN_NOW), NULL, 10);
+		relation->types_as_of = now > commit_us ? now : commit_us;
+	}
 	arena_free(&scratch);
 	PQclear(rows);
 	if (builder.incomplete && relation->unsettled_xid != 0)
@@ -246,7 +255,7 @@ static bool look_up_key(struct relation *relation, struct catalog *catalog, stru
 	return true;
 }
 
-bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid,
+bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
 					   struct failure *failure)
 {
 	struct relation_lacks lacks = relation_lacks(relation);
@@ -257,7 +266,7 @@ bool relation_describe(struct relation *relation, struct catalog *catalog, uint3
 			return false;
 		relation->unsettled_xid = visible ? 0 : xid;
 	}
-	if (lacks.types && !look_up_types(relation, catalog, failure))
+	if (lacks.types && !look_up_types(relation, catalog, commit_us, failure))
 		return false;
 	if (lacks.primary_key)
 		return look_up_key(relation, catalog, failure);

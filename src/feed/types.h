@@ -18,10 +18,10 @@
 
 /*
  * Asks for what relation_lacks() names and calls relation_complete(). `xid` is the transaction that the
- * stream is in. Blocks for the queries, mostly well below a millisecond each. Returns false if the catalog is
- * out of reach: then the relation must not be used.
+ * stream is in, `commit_us` when it was committed. Blocks for the queries, mostly well below a millisecond
+ * each. Returns false if the catalog is out of reach: then the relation must not be used.
  */
-bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid,
+bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
 					   struct failure *failure);
 
 #endif

@@ -329,6 +329,51 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 	return FANOUT_MORE;
 }
 
+/*
+ * ---- what leaves the publication
+ */
+static bool class_find_losses(struct class *class)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < class->selection.count; i++) {
+		struct collection collection;
+		if (ring_collection(class->fanout->ring, class->selection.collections[i], &collection) &&
+			collection.published) {
+			class->lost_at[i] = 0;
+		} else if (class->lost_at[i] == 0) {
+			class->lost_at[i] = class->losses + 1;
+			found = true;
+		}
+	}
+	class->losses += found;
+	return found;
+}
+
+bool fanout_find_losses(struct fanout *fanout)
+{
+	const struct ring_live *live = ring_live(fanout->ring);
+	uint64_t generation = atomic_load_explicit(&live->catalog_generation, memory_order_acquire);
+	bool found = false;
+
+	if (generation == fanout->catalog_generation)
+		return false;
+	fanout->catalog_generation = generation;
+	for (h2o_linklist_t *node = fanout->classes.next; node != &fanout->classes; node = node->next)
+		found = class_find_losses(H2O_STRUCT_FROM_MEMBER(struct class, link, node)) || found;
+	return found;
+}
+
+void class_append_losses(const struct class *class, uint64_t seen, struct buffer *out)
+{
+	for (unsigned i = 0; i < class->selection.count; i++) {
+		struct collection collection;
+		if (class->lost_at[i] > seen &&
+			ring_collection(class->fanout->ring, class->selection.collections[i], &collection))
+			frame_append_unpublished(out, bytes_of(collection.schema), bytes_of(collection.name));
+	}
+}
+
 void fanout_settle(struct fanout *fanout)
 {
 	while (!h2o_linklist_is_empty(&fanout->changed))

@@ -56,6 +56,9 @@ struct class
 	unsigned segment_count;
 	uint64_t end;    /* the offset behind the last byte rendered */
 	uint64_t events; /* frames rendered */
+	uint64_t losses; /* how often collections that it names have left the publication */
+	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX]; /* of each in the selection: `losses` when it left, 0 while it
+												 is published */
 };
 
 struct fanout {
@@ -63,8 +66,9 @@ struct fanout {
 	struct reader_scratch *scratch; /* shared with the worker's readers */
 	struct place place;             /* everything before it was rendered */
 	uint64_t history;
-	bool new_history; /* why the last drain was FANOUT_BROKEN */
-	uint64_t renders; /* frames rendered since it was last set to 0 */
+	uint64_t catalog_generation; /* of live, when what is published was last looked at */
+	bool new_history;            /* why the last drain was FANOUT_BROKEN */
+	uint64_t renders;            /* frames rendered since it was last set to 0 */
 	h2o_linklist_t classes;
 	h2o_linklist_t changed;
 	struct class_list *by_collection; /* which classes want a collection */
@@ -94,6 +98,13 @@ enum fanout_drain {
 /* Renders what is new, at most `budget` bytes of history. Classes with something new are then in
  * fanout->changed. */
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget);
+
+/* Brings the losses of all classes up to date. Returns true if there are new ones. */
+bool fanout_find_losses(struct fanout *fanout);
+
+/* Appends an event for each collection of the class that was lost behind the first `seen` losses, and is
+ * still. */
+void class_append_losses(const struct class *class, uint64_t seen, struct buffer *out);
 
 /* Empties fanout->changed. */
 void fanout_settle(struct fanout *fanout);

@@ -7,12 +7,17 @@ enum {
 	POLL_BUDGET = 1024 * 1024, /* bytes of history that one poll walks in one turn */
 	POLL_TURN_BUDGET = 4 * 1024 * 1024,
 	POLL_SIZE_MAX = 8 * 1024 * 1024, /* a batch ends when it is this large, whatever its limit */
+	/* clients that do not take their answers: while those hold so much, batches are small, then refused */
+	POLL_CROWDED = 64 * 1024 * 1024,
+	POLL_SIZE_CROWDED = 64 * 1024,
+	POLL_OVERCROWDED = 256 * 1024 * 1024,
+	POLL_TAKE_BYTES_PER_S = 16 * 1024, /* at least so fast a client has to take its answer */
 };
 
 enum poll_state {
-	POLL_READING, /* -> WAITING, ANSWERED */
-	POLL_WAITING, /* for a change, or for its start to come -> READING, ANSWERED */
-	POLL_ANSWERED,
+	POLL_READING,  /* -> WAITING, ANSWERED */
+	POLL_WAITING,  /* for a change, or for its start to come -> READING, ANSWERED */
+	POLL_ANSWERED, /* and being sent */
 };
 
 struct poll {
@@ -22,13 +27,14 @@ struct poll {
 	enum poll_state state;
 	enum on_gap on_gap;
 	unsigned limit;
-	uint64_t deadline_ms;
-	int64_t since_ms;   /* for the next cursor */
-	bool full;          /* the batch is; only has_more is still to be found out */
-	struct cursor last; /* of the batch */
+	uint64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
+	int64_t since_ms;     /* for the next cursor */
+	bool full;            /* the batch is; only has_more is still to be found out */
+	struct cursor last;   /* of the batch */
 	struct batch batch;
+	size_t held; /* bytes of worker->poll_bytes */
 	struct reader reader;
-	h2o_linklist_t worker_link; /* in ready_polls or waiting_polls */
+	h2o_linklist_t worker_link; /* in ready_polls, waiting_polls or answered_polls */
 	h2o_linklist_t class_link;  /* in class->polls while it waits */
 	struct hangup_watch hangup;
 };
@@ -54,6 +60,13 @@ static void set_state(struct poll *poll, enum poll_state state)
 	}
 }
 
+/* The batch, then the answer, until it has been sent. */
+static void hold(struct poll *poll, size_t bytes)
+{
+	poll->worker->poll_bytes += bytes - poll->held;
+	poll->held = bytes;
+}
+
 static void on_dispose(void *pointer)
 {
 	struct poll *poll = pointer;
@@ -63,6 +76,7 @@ static void on_dispose(void *pointer)
 	unlink_poll(poll);
 	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
 	batch_free(&poll->batch);
+	hold(poll, 0);
 	class_leave(poll->class);
 }
 
@@ -96,6 +110,11 @@ static void answer(struct poll *poll, bool has_more)
 	}
 	figure_add(&worker->figures->events_total, poll->batch.count);
 	figure_add(&worker->figures->sent_bytes_total, worker->output.size);
+	hold(poll, worker->output.size);
+	batch_free(&poll->batch);
+	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * UINT64_C(1000) +
+						worker->output.size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
+	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	response_send(poll->req, 200, batch_content_type(poll->batch.format), buffer_bytes(&worker->output));
 	if (worker->output.capacity > POLL_SIZE_MAX / 4)
 		buffer_free(&worker->output);
@@ -130,7 +149,9 @@ static void add_change(struct poll *poll, const struct document *document)
 	batch_add(&poll->batch, document, &poll->class->subscription.view);
 	poll->last = document->change->id;
 	poll->since_ms = document_timestamp_ms(document->change) + 1;
-	poll->full = poll->batch.count == poll->limit || batch_size(&poll->batch) >= POLL_SIZE_MAX;
+	hold(poll, batch_size(&poll->batch));
+	size_t size_max = poll->worker->poll_bytes < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
+	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
 }
 
 static void meet_gap(struct poll *poll, uint64_t lagged)
@@ -212,6 +233,13 @@ static void on_gone(struct hangup_watch *watch)
 void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format)
 {
+	if (worker->poll_bytes >= POLL_OVERCROWDED) {
+		struct problem problem;
+		class_leave(class);
+		problem_set(&problem, 503, "too many answers are waiting for their clients to take them: try again");
+		response_problem(req, &problem);
+		return;
+	}
 	struct poll *poll = h2o_mem_alloc_shared(&req->pool, sizeof(*poll), on_dispose);
 
 	*poll = (struct poll){.worker = worker,
@@ -272,4 +300,18 @@ bool polls_expire(struct worker *worker, bool all)
 			answer(poll, false);
 	}
 	return !h2o_linklist_is_empty(&worker->waiting_polls);
+}
+
+void polls_tick(struct worker *worker)
+{
+	for (h2o_linklist_t *node = worker->answered_polls.next, *next; node != &worker->answered_polls;
+		 node = next) {
+		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, node);
+		next = node->next;
+		if (worker->now_ms < poll->deadline_ms)
+			continue;
+		h2o_linklist_unlink(&poll->worker_link);
+		figure_add(&worker->figures->reaped_total, 1);
+		hangup_shutdown(poll->req);
+	}
 }

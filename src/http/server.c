@@ -224,6 +224,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	if (worker->now_ms >= server->next_tick_ms) {
 		server->next_tick_ms = worker->now_ms + TICK_MS;
 		streams_tick(worker);
+		polls_tick(worker);
 		give_back_memory(server);
 		figure_add(&worker->figures->renders_total, worker->fanout.renders);
 		worker->fanout.renders = 0;
@@ -379,6 +380,7 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->seeking_streams);
 	h2o_linklist_init_anchor(&worker->ready_polls);
 	h2o_linklist_init_anchor(&worker->waiting_polls);
+	h2o_linklist_init_anchor(&worker->answered_polls);
 	h2o_linklist_init_anchor(&worker->deferred);
 	set_up_limits(server);
 	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);

@@ -36,6 +36,7 @@ struct stream {
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	uint64_t sent_ms;        /* when the last send began */
+	uint64_t losses;         /* of the class's, how many it was told of */
 };
 
 static void enqueue(h2o_linklist_t *list, struct stream *stream)
@@ -158,6 +159,25 @@ static void render_reset(struct stream *stream)
 			stream->reader.place.cursor);
 }
 
+/* Whether it is to be told that a collection is no longer published; that comes behind the changes there
+ * were. */
+static bool owes_losses(const struct stream *stream)
+{
+	return stream->state == STREAM_LIVE && stream->offset == stream->class->end &&
+		   stream->losses != stream->class->losses;
+}
+
+static void send_losses(struct stream *stream)
+{
+	buffer_clear(&stream->own);
+	class_append_losses(stream->class, stream->losses, &stream->own);
+	stream->losses = stream->class->losses;
+	if (stream->own.failed)
+		abandon_stream(stream);
+	else if (stream->own.size > 0)
+		send_bytes(stream, buffer_bytes(&stream->own));
+}
+
 static bool stands_at_drain(const struct stream *stream)
 {
 	return !stream->reader.seeking && !stream->reset &&
@@ -190,7 +210,7 @@ static uint64_t catch_up(struct stream *stream)
 		send_bytes(stream, buffer_bytes(&stream->own));
 	else if (stream->ending)
 		end_stream(stream);
-	else if (stream->state == STREAM_CATCHING_UP)
+	else if (stream->state == STREAM_CATCHING_UP || owes_losses(stream))
 		enqueue(&stream->worker->ready_streams, stream);
 	return CATCH_UP_BUDGET - budget;
 }
@@ -206,7 +226,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 	stream->segment = NULL;
 	if (stream->own.capacity > 0)
 		buffer_free(&stream->own);
-	if (stream->state == STREAM_CATCHING_UP || stream->ending ||
+	if (stream->state == STREAM_CATCHING_UP || stream->ending || owes_losses(stream) ||
 		(stream->state == STREAM_LIVE && stream->offset != stream->class->end))
 		enqueue(&stream->worker->ready_streams, stream);
 }
@@ -255,7 +275,8 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 							  .state = STREAM_CATCHING_UP,
 							  .on_gap = on_gap,
 							  .hangup = {on_gone, -1},
-							  .reader = *reader};
+							  .reader = *reader,
+							  .losses = class->losses};
 	h2o_linklist_insert(&class->streams, &stream->class_link);
 	figure_add(&worker->figures->streams, 1);
 	figure_add(&worker->figures->streams_total, 1);
@@ -315,6 +336,8 @@ static void pump_ready(struct worker *worker)
 			walked += catch_up(stream);
 		else if (stream->state == STREAM_LIVE && stream->offset != stream->class->end)
 			send_live(stream);
+		else if (owes_losses(stream))
+			send_losses(stream);
 	}
 	/* the rest was first in line and stays so */
 	h2o_linklist_insert_list(&turn, &worker->ready_streams);
@@ -336,6 +359,21 @@ static void restart_all(struct worker *worker, bool new_history)
 	}
 }
 
+/* Those that wait for something to come have to look; the others look when they are done with what they do.
+ */
+static void announce_losses(struct worker *worker)
+{
+	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
+		 node = node->next) {
+		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
+		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
+			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+			if (owes_losses(stream) && !stream->sending)
+				enqueue(&worker->ready_streams, stream);
+		}
+	}
+}
+
 void streams_pump(struct worker *worker, enum fanout_drain drain)
 {
 	if (drain == FANOUT_BROKEN)
@@ -346,6 +384,8 @@ void streams_pump(struct worker *worker, enum fanout_drain drain)
 			set_state(H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, node), STREAM_CATCHING_UP);
 		}
 	}
+	if (fanout_find_losses(&worker->fanout))
+		announce_losses(worker);
 	pump_changed(worker);
 	pump_ready(worker);
 }

@@ -33,10 +33,12 @@ struct worker {
 	h2o_linklist_t ready_streams;   /* may be sent to in this turn */
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
-	h2o_linklist_t waiting_polls; /* all that wait, the class's lists are parts of it */
-	h2o_linklist_t deferred;      /* requests that wait for the feed to look at the catalog and the WAL */
-	uint64_t refresh_seen;        /* live->refresh_done when deferred requests were last looked at */
-	bool draining;                /* no new connections; ends with the last one */
+	h2o_linklist_t waiting_polls;  /* all that wait, the class's lists are parts of it */
+	h2o_linklist_t answered_polls; /* that are being sent */
+	size_t poll_bytes;             /* in batches and in answers that have not been sent */
+	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
+	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
+	bool draining;                 /* no new connections; ends with the last one */
 	bool stopping;
 };
 
