@@ -3,9 +3,18 @@
 
 #include <msgpack.h>
 
+#include "core/format.h"
+
 const char *batch_content_type(enum batch_format format)
 {
-	return format == BATCH_MSGPACK ? "application/msgpack" : "application/json";
+	switch (format) {
+	case BATCH_MSGPACK:
+		return "application/msgpack";
+	case BATCH_CLOUDEVENTS:
+		return "application/cloudevents-batch+json";
+	default:
+		return "application/json";
+	}
 }
 
 void batch_begin(struct batch *batch, enum batch_format format)
@@ -24,7 +33,7 @@ void batch_add(struct batch *batch, const struct document *document, const struc
 	} else {
 		if (batch->count > 0)
 			buffer_append_char(&batch->changes, ',');
-		document_append_json(&batch->changes, document, view, DOCUMENT_ITEM);
+		format_append(&batch->changes, document, view, DOCUMENT_ITEM);
 	}
 	batch->count++;
 }
@@ -54,6 +63,14 @@ static void end_json(const struct batch *batch, const struct batch_cursor *next,
 	if (batch->reset)
 		buffer_append_string(out, ",\"reset\":true");
 	buffer_append_char(out, '}');
+}
+
+/* CloudEvents, JSON Event Format, "JSON Batch Format": an array, and nothing beside it. */
+static void end_cloudevents(const struct batch *batch, struct buffer *out)
+{
+	buffer_append_char(out, '[');
+	buffer_append_bytes(out, buffer_bytes(&batch->changes));
+	buffer_append_char(out, ']');
 }
 
 static void pack_cursor(msgpack_packer *packer, struct cursor cursor)
@@ -106,6 +123,8 @@ void batch_end(const struct batch *batch, const struct batch_cursor *next, bool 
 {
 	if (batch->format == BATCH_MSGPACK)
 		end_msgpack(batch, next, has_more, out);
+	else if (batch->format == BATCH_CLOUDEVENTS)
+		end_cloudevents(batch, out);
 	else
 		end_json(batch, next, has_more, out);
 	if (batch->changes.failed)

@@ -3,7 +3,10 @@
  *
  *   {"changes":[{...},...],"next_cursor":{"since_ms":124,"since_lsn":"42-1"},"has_more":false,"count":1}
  *
- * A gap that the client wants to be told of, and not to fail at, adds `"lagged":12`; a cursor of another history `"reset":true`.
+ * A gap that the client wants to be told of, and not to fail at, adds `"lagged":12`; a cursor of another
+ * history `"reset":true`.
+ *
+ * As CloudEvents it is an array of events and has no room for a cursor, which the answer's headers carry.
  *
  * Call order: batch_begin -> batch_add* -> batch_end, and again from batch_begin; batch_free at the end.
  * Changes are collected in a buffer of their own and wrapped in batch_end(), because MessagePack writes an
@@ -16,7 +19,7 @@
 #include "core/cursor.h"
 #include "core/document.h"
 
-enum batch_format { BATCH_JSON, BATCH_MSGPACK };
+enum batch_format { BATCH_JSON, BATCH_MSGPACK, BATCH_CLOUDEVENTS };
 
 /* All zero: an empty batch of JSON. */
 struct batch {

@@ -183,9 +183,9 @@ bool document_shows(const struct document *document, const struct view *view, co
 {
 	struct bytes name = str_bytes(column);
 
-	if (view->column_count == 0)
+	if (view->column_count == 0 && !view->key_only)
 		return true;
-	for (unsigned i = 0; i < view->column_count; i++) {
+	for (unsigned i = 0; i < view->column_count && !view->key_only; i++) {
 		if (bytes_equal(name, view->columns[i]))
 			return true;
 	}

@@ -33,8 +33,15 @@
 
 enum { VIEW_COLUMNS_MAX = 64 };
 
-/* What of a change a client wants to see. All zero: everything. */
+/* The envelopes of format.h. */
+enum format { FORMAT_JSON, FORMAT_DEBEZIUM, FORMAT_CLOUDEVENTS };
+
+struct ring_identity;
+
+/* What of a change a client wants to see, and in which form. All zero: everything, in JSON. */
 struct view {
+	enum format format;
+	const struct ring_identity *origin;     /* for the formats that name it. Borrowed */
 	bool key_only;                          /* leaves out new, old and unchanged */
 	bool numbers_as_strings;                /* int8 and numeric of rows; `lsn` stays a number */
 	unsigned column_count;                  /* 0: all columns */
@@ -88,7 +95,8 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 /* The commit time in milliseconds since 1970, rounded down. */
 int64_t document_timestamp_ms(const struct change *change);
 
-/* Whether a column (a str of the body) is among those that the view shows. */
+/* Whether a column (a str of the body) is among those that the view shows; with key_only, only the key's are.
+ */
 bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column);
 
 void document_append_json(struct buffer *out, const struct document *document, const struct view *view,

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "core/format.h"
 #include "core/json.h"
 
 static void append_id(struct buffer *out, struct cursor id)
@@ -39,7 +40,7 @@ void frame_append_change(struct buffer *out, const struct document *document, co
 	append_id(out, document->change->id);
 	append_event(out, operation_event(document->change->operation));
 	size_t from = out->size;
-	document_append_json(out, document, view, DOCUMENT_EVENT);
+	format_append(out, document, view, DOCUMENT_EVENT);
 	assert(out->failed || is_one_line(out, from));
 	buffer_append_string(out, "\n\n");
 }

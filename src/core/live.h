@@ -88,6 +88,8 @@ struct ring_live {
 	_Atomic uint64_t
 		refresh_done;            /* the value of refresh_asked that catalog and server_lsn answer; release */
 	struct live_message message; /* what the feed is doing or waiting for, one line */
+	struct live_message origin;  /* "system_identifier slot database" of the history, stored before it; empty
+									before the first connection: then the ring's own identity holds */
 
 	/* ---- written by many ---- */
 	_Alignas(64) _Atomic uint64_t

@@ -161,6 +161,7 @@ void selection_class_key(const struct selection *selection, const struct subscri
 		append_text(out, subscription->tenant_column);
 		append_text(out, subscription->tenant);
 	}
+	append_number(out, subscription->view.format);
 	append_number(out, subscription->view.key_only);
 	if (!subscription->view.key_only) {
 		append_number(out, subscription->view.numbers_as_strings);

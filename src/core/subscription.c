@@ -245,7 +245,16 @@ static bool parse_numbers(struct parser *parser, struct bytes value)
 
 static bool parse_format(struct parser *parser, struct bytes value)
 {
-	return bytes_equal(value, BYTES("json")) || refuse(parser, "format", value, "json");
+	static const char *const names[] = {
+		[FORMAT_JSON] = "json", [FORMAT_DEBEZIUM] = "debezium", [FORMAT_CLOUDEVENTS] = "cloudevents"};
+
+	for (unsigned format = 0; format < sizeof(names) / sizeof(names[0]); format++) {
+		if (bytes_equal(value, bytes_of(names[format]))) {
+			parser->result->view.format = (enum format)format;
+			return true;
+		}
+	}
+	return refuse(parser, "format", value, "json, debezium or cloudevents");
 }
 
 static bool parse_on_gap(struct parser *parser, struct bytes value)

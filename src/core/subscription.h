@@ -19,7 +19,7 @@
  *                                URLSearchParams encodes commas too, so a name cannot hold one
  *   payload                      full, key; full
  *   numbers                      number, string; number
- *   format                       json
+ *   format                       json, debezium, cloudevents (format.h); json
  *   on_gap                       warn, fail; SSE warn, poll fail
  *   tenant_id                    at most 256 bytes; 1
  *   limit  (poll)                1 or more; 100; above 10000 is 10000

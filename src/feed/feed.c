@@ -146,6 +146,17 @@ static bool begin_history(struct feed *feed, const struct failure *reason, struc
 	return true;
 }
 
+/* For formats that name it; the ring's identity is in its checkpoints, which workers do not follow. */
+static void tell_origin(struct feed *feed)
+{
+	const struct ring_identity *identity = &feed->server.identity;
+	char text[LIVE_MESSAGE_SIZE];
+
+	snprintf(text, sizeof(text), "%" PRIu64 " %s %s", identity->system_identifier, identity->slot,
+			 identity->database);
+	live_message_set(&feed->live->origin, text);
+}
+
 /* With the replication connection open: everything up to the first byte of the stream. */
 static bool start_stream(struct feed *feed, PGconn *connection, struct failure *failure)
 {
@@ -160,6 +171,7 @@ static bool start_stream(struct feed *feed, PGconn *connection, struct failure *
 	if (!slot_ensure(server, connection, feed->stop_fd, failure))
 		return false;
 	feed->publication_was_missing = false;
+	tell_origin(feed);
 	if (history_misfit(server, feed->writer, &reason) && !begin_history(feed, &reason, failure))
 		return false;
 	uint64_t from = ring_writer_streamed_lsn(feed->writer);

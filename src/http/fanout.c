@@ -1,6 +1,7 @@
 /* fanout.c: see fanout.h. */
 #include "http/fanout.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/frame.h"
@@ -50,6 +51,23 @@ static struct class_list *list_of(struct fanout *fanout, uint32_t collection)
 	return &fanout->by_collection[collection];
 }
 
+/* Whose history it is: what the feed said last, or what the ring said when it was opened. */
+static void learn_origin(struct fanout *fanout)
+{
+	char text[LIVE_MESSAGE_SIZE], *slot, *database;
+	struct ring_identity *origin = &fanout->origin;
+
+	*origin = ring_identity(fanout->ring);
+	live_message_get(&ring_live(fanout->ring)->origin, text);
+	uint64_t system_identifier = strtoull(text, &slot, 10);
+	if (*slot != ' ' || (database = strchr(++slot, ' ')) == NULL)
+		return;
+	*database++ = '\0';
+	origin->system_identifier = system_identifier;
+	snprintf(origin->slot, sizeof(origin->slot), "%s", slot);
+	snprintf(origin->database, sizeof(origin->database), "%s", database);
+}
+
 bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_scratch *scratch)
 {
 	struct start now = {.kind = CURSOR_NOW};
@@ -58,6 +76,7 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 	h2o_linklist_init_anchor(&fanout->classes);
 	h2o_linklist_init_anchor(&fanout->changed);
 	fanout->history = atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire);
+	learn_origin(fanout);
 	ring_seek(ring, &now, &fanout->place);
 	return fanout->all != NULL;
 }
@@ -202,6 +221,7 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 							.selection = *selection,
 							.key = key};
 	subscription->text = (struct buffer){0};
+	class->subscription.view.origin = &fanout->origin;
 	class->filter = selection_filter(&class->selection, &class->subscription);
 	h2o_linklist_init_anchor(&class->streams);
 	h2o_linklist_init_anchor(&class->polls);
@@ -312,6 +332,7 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 	fanout->new_history = history != fanout->history;
 	if (fanout->new_history) {
 		fanout->history = history;
+		learn_origin(fanout);
 		return start_over(fanout);
 	}
 	while (fanout->place.position - before.position < budget) {

@@ -66,6 +66,7 @@ struct fanout {
 	struct reader_scratch *scratch; /* shared with the worker's readers */
 	struct place place;             /* everything before it was rendered */
 	uint64_t history;
+	struct ring_identity origin; /* of the history, for the views of all classes */
 	uint64_t catalog_generation; /* of live, when what is published was last looked at */
 	bool new_history;            /* why the last drain was FANOUT_BROKEN */
 	uint64_t renders;            /* frames rendered since it was last set to 0 */

@@ -95,6 +95,36 @@ static void answer_out_of_memory(struct poll *poll)
 	response_problem(poll->req, &problem);
 }
 
+static void add_header(struct poll *poll, const char *name, const struct buffer *value)
+{
+	h2o_iovec_t copy = h2o_strdup(&poll->req->pool, value->data, value->size);
+	h2o_set_header_by_str(&poll->req->pool, &poll->req->res.headers, name, strlen(name), 0, copy.base,
+						  copy.len, 1);
+}
+
+/* What is said beside the changes, where the format has no room for it. */
+static void add_headers(struct poll *poll, struct cursor next, bool has_more)
+{
+	char memory[CURSOR_TEXT_MAX];
+	struct buffer text = {.data = memory, .capacity = sizeof(memory)};
+
+	cursor_append(&text, next);
+	add_header(poll, "changefeed-next-cursor", &text);
+	buffer_clear(&text);
+	buffer_append_string(&text, has_more ? "true" : "false");
+	add_header(poll, "changefeed-has-more", &text);
+	if (poll->batch.lagged > 0) {
+		buffer_clear(&text);
+		buffer_append_u64(&text, poll->batch.lagged);
+		add_header(poll, "changefeed-lagged", &text);
+	}
+	if (poll->batch.reset) {
+		buffer_clear(&text);
+		buffer_append_string(&text, "true");
+		add_header(poll, "changefeed-reset", &text);
+	}
+}
+
 static void answer(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
@@ -115,6 +145,8 @@ static void answer(struct poll *poll, bool has_more)
 	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * UINT64_C(1000) +
 						worker->output.size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
+	if (poll->batch.format == BATCH_CLOUDEVENTS)
+		add_headers(poll, next.since, has_more);
 	response_send(poll->req, 200, batch_content_type(poll->batch.format), buffer_bytes(&worker->output));
 	if (worker->output.capacity > POLL_SIZE_MAX / 4)
 		buffer_free(&worker->output);

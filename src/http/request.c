@@ -62,12 +62,14 @@ static bool begins_with(struct bytes text, const char *prefix)
 }
 
 /* Of the types that a client lists (RFC 9110, section 12.5.1) the heaviest; JSON unless MessagePack is named
- * and not lighter. */
-static enum batch_format format_of(const h2o_req_t *req)
+ * and not lighter. An envelope is always JSON. */
+static enum batch_format format_of(const h2o_req_t *req, enum format envelope)
 {
 	struct bytes accept = header_of(req, "accept");
 	unsigned json = 0, msgpack = 0;
 
+	if (envelope != FORMAT_JSON)
+		return envelope == FORMAT_CLOUDEVENTS ? BATCH_CLOUDEVENTS : BATCH_JSON;
 	while (accept.size > 0) {
 		const char *comma = memchr(accept.data, ',', accept.size);
 		struct bytes element = {accept.data, comma == NULL ? accept.size : (size_t)(comma - accept.data)};
@@ -156,7 +158,8 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 	reader.tenant = class->subscription.tenant;
 	reader.foreign = beyond_wal(worker, &subscription->start) && feed_streams(worker);
 	if (request->delivery == DELIVERY_POLL) {
-		poll_begin(worker, request->req, class, &reader, subscription, format_of(request->req));
+		poll_begin(worker, request->req, class, &reader, subscription,
+				   format_of(request->req, subscription->view.format));
 	} else if (subscription->on_gap == ON_GAP_FAIL && !start_is_whole(worker, &reader, &problem)) {
 		class_leave(class);
 		response_problem(request->req, &problem);

@@ -55,7 +55,9 @@ static bool add_cors(h2o_req_t *req, const struct changefeed_options *options)
 	if (options->cors_any)
 		origin = BYTES("*");
 	add_header(req, "access-control-allow-origin", origin.data, origin.size);
-	add_header(req, "access-control-expose-headers", H2O_STRLIT("retry-after"));
+	add_header(req, "access-control-expose-headers",
+			   H2O_STRLIT("retry-after, changefeed-next-cursor, changefeed-has-more, "
+						  "changefeed-lagged, changefeed-reset"));
 	return true;
 }
 
