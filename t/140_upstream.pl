@@ -44,7 +44,7 @@ for my $round (1 .. 3)
 
 # ---- a table leaves the publication, comes back, is dropped
 $server->sql('ALTER PUBLICATION changefeed DROP TABLE users');
-ok(wait_for(sub { $server->get('/cdc/users')->{status} == 404 }, 'users is not published'), 'a table that leaves the publication: 404');
+ok(wait_for(sub { $server->get('/cdc/users/poll')->{status} == 404 }, 'users is not published'), 'a table that leaves the publication: 404');
 $server->sql(q{INSERT INTO users VALUES ('unpublished')});
 $server->publish('users');
 $server->sql(q{INSERT INTO users VALUES ('published')});
@@ -53,7 +53,7 @@ my @events = $back->events_until(sub { ($_[0]{json}{document_id} // '') eq 'publ
 is($events[-1]{json}{document_id}, 'published', 'it comes back');
 ok(!(grep { $_->{json}{document_id} eq 'unpublished' } @events), 'what was written meanwhile is not delivered');
 $server->sql('DROP TABLE users');
-ok(wait_for(sub { $server->get('/cdc/users')->{status} == 404 }, 'users is dropped'), 'a dropped table: 404');
+ok(wait_for(sub { $server->get('/cdc/users/poll')->{status} == 404 }, 'users is dropped'), 'a dropped table: 404');
 $server->publish('users', 'id int PRIMARY KEY, other text');
 $server->sql('INSERT INTO users VALUES (7)');
 $back = $server->stream('/cdc/users?since_lsn=earliest');
@@ -63,9 +63,9 @@ is_deeply($events[-1]{json}{new}, {id => 7, other => undef}, 'a table of the sam
 # ---- the publication is dropped: it is said, nothing is skipped, and a new one is enough
 $server->sql('DROP PUBLICATION changefeed');
 $server->sql('INSERT INTO users VALUES (8)');
-ok(wait_for(sub { status('feed_state') ne 'streaming' || $server->get('/cdc/users')->{status} == 404 }, 'the feed notices'), 'a dropped publication is noticed');
+ok(wait_for(sub { status('feed_state') ne 'streaming' || $server->get('/cdc/users/poll')->{status} == 404 }, 'the feed notices'), 'a dropped publication is noticed');
 $server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
-ok(wait_for(sub { $server->get('/cdc/users')->{status} == 200 && $server->get('/readyz')->{status} == 200 }, 'the feed streams again', 60), 'a new publication is enough');
+ok(wait_for(sub { $server->get('/cdc/users/poll')->{status} == 200 && $server->get('/readyz')->{status} == 200 }, 'the feed streams again', 60), 'a new publication is enough');
 my $after = $server->stream('/cdc/users');
 wait_for(sub { $server->get('/readyz')->{status} == 200 }, 'ready');
 $server->sql('INSERT INTO users VALUES (9)');

@@ -211,6 +211,15 @@ static bool check_name(const char *what, const char *name)
 	return false;
 }
 
+/* Ports are numbers, several with commas for several hosts; libpq would say so only when it connects. */
+static bool check_port(const char *port)
+{
+	if (port == NULL || (port[0] != '\0' && strspn(port, "0123456789,") == strlen(port)))
+		return true;
+	fprintf(stderr, "pg_changefeed: --port is a number, not \"%s\"\n", port);
+	return false;
+}
+
 enum options_result options_read(int argc, char **argv, struct options *ret_options)
 {
 	struct options options = {.slot = "changefeed",
@@ -233,7 +242,7 @@ enum options_result options_read(int argc, char **argv, struct options *ret_opti
 		return OPTIONS_WRONG;
 	}
 	if (!check_name("slot", options.slot) || !check_name("publication", options.publication) ||
-		!make_conninfo(&connection, &options.conninfo))
+		!check_port(connection.port) || !make_conninfo(&connection, &options.conninfo))
 		return OPTIONS_WRONG;
 	*ret_options = options;
 	return OPTIONS_RUN;

@@ -1,0 +1,72 @@
+/* format_cloudevents.c: a CloudEvent in JSON; see format.h. */
+#include <time.h>
+
+#include "core/format.h"
+#include "core/json.h"
+#include "core/ring.h"
+
+/* A segment of a URI's path (RFC 3986): what is not unreserved is percent-encoded. */
+static void append_segment(struct buffer *out, const char *text)
+{
+	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
+	buffer_append_char(out, '/');
+	for (; *text != '\0'; text++) {
+		if (strchr(unreserved, *text) != NULL)
+			buffer_append_char(out, *text);
+		else
+			buffer_printf(out, "%%%02X", (unsigned char)*text);
+	}
+}
+
+void format_append_origin(struct buffer *out, const struct ring_identity *origin)
+{
+	buffer_printf(out, "/postgresql/%llu", (unsigned long long)origin->system_identifier);
+	append_segment(out, origin->database);
+	append_segment(out, origin->slot);
+}
+
+/* RFC 3339, which knows years of four digits only: nothing for others. */
+static void append_time(struct buffer *out, int64_t commit_us)
+{
+	int64_t us = commit_us % 1000000;
+	time_t seconds = (time_t)(commit_us / 1000000 - (us < 0));
+	struct tm utc;
+	char text[sizeof("2009-02-13T23:31:30")];
+
+	if (gmtime_r(&seconds, &utc) == NULL || utc.tm_year < -1900 || utc.tm_year > 9999 - 1900 ||
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc) != sizeof(text) - 1)
+		return;
+	buffer_printf(out, ",\"time\":\"%s.%06dZ\"", text, (int)(us < 0 ? us + 1000000 : us));
+}
+
+/* schema.table */
+static void append_subject(struct buffer *out, const struct document *document)
+{
+	struct buffer subject = {0};
+
+	buffer_append_bytes(&subject, document->schema);
+	buffer_append_char(&subject, '.');
+	buffer_append_bytes(&subject, document->name);
+	out->failed = out->failed || subject.failed;
+	json_append_string(out, buffer_bytes(&subject));
+	buffer_free(&subject);
+}
+
+void format_append_cloudevent(struct buffer *out, const struct document *document, const struct view *view)
+{
+	const struct change *change = document->change;
+
+	buffer_append_string(out, "{\"specversion\":\"1.0\",\"id\":\"");
+	cursor_append(out, change->id);
+	buffer_append_string(out, "\",\"source\":\"");
+	format_append_origin(out, view->origin);
+	buffer_append_string(out, "\",\"type\":\"pg_changefeed.");
+	buffer_append_string(out, operation_event(change->operation));
+	buffer_append_string(out, "\",\"subject\":");
+	append_subject(out, document);
+	append_time(out, change->commit_us);
+	buffer_append_string(out, ",\"datacontenttype\":\"application/json\",\"data\":");
+	document_append_json(out, document, view, DOCUMENT_EVENT);
+	buffer_append_char(out, '}');
+}
