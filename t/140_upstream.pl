@@ -94,16 +94,20 @@ is($told->event->{event}, 'reset', 'clients from before get a reset');
 is($told->event->{json}{document_id}, '10', 'and go on');
 
 # ---- a server that is not set up: PostgreSQL works, and the feed says what is missing
+# (Not even PostgreSQL starts so while there is a logical slot: this is also how to be rid of ours.)
+$server->configure('changefeed.enabled' => 'off');
+$server->reload;
+ok(wait_for(sub { $server->sql(q{SELECT active FROM pg_replication_slots WHERE slot_name = 'changefeed'}) eq 'f' }, 'the slot is free'), 'changefeed.enabled = off: the slot is let go');
+$server->sql(q{SELECT pg_drop_replication_slot('changefeed')});
 $server->pg_stop;
-$server->configure(wal_level => 'replica');
-$server->configure('changefeed.slot' => 'other');
+$server->configure(wal_level => 'replica', 'changefeed.enabled' => 'on');
 $server->pg_start;
 is($server->sql('SELECT 1'), 1, 'wal_level = replica: PostgreSQL works');
 ok(wait_for(sub { $server->log =~ /wal_level/ }, 'the log says wal_level'), 'wal_level = replica: the log says so');
 ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'wal_level = replica: /readyz says 503');
 is($server->get('/healthz')->{status}, 200, 'wal_level = replica: /healthz says 200');
 $server->pg_stop;
-$server->configure(wal_level => 'logical', 'changefeed.slot' => 'changefeed', 'changefeed.database' => 'nosuch');
+$server->configure(wal_level => 'logical', 'changefeed.database' => 'nosuch');
 $server->pg_start;
 ok(wait_for(sub { $server->log =~ /"nosuch"/ }, 'the log names the database'), 'a database that is not there: the log names it');
 is($server->get('/readyz')->{status}, 503, 'a database that is not there: /readyz says 503');
