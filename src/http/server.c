@@ -42,7 +42,7 @@ struct server {
 	uint64_t next_tick_ms;
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
-	bool more;      /* the last turn did not come to the ring's head */
+	bool more;      /* the last turn left something for the next one */
 	bool deadlines; /* polls or deferred requests wait for a moment */
 };
 
@@ -221,9 +221,10 @@ static void turn(h2o_timeout_entry_t *entry)
 	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;
 	if (worker->stopping)
 		streams_end(worker);
-	if (worker->now_ms >= server->next_tick_ms) {
+	if (worker->now_ms >= server->next_tick_ms && !streams_tick(worker)) {
+		server->more = true;
+	} else if (worker->now_ms >= server->next_tick_ms) {
 		server->next_tick_ms = worker->now_ms + TICK_MS;
-		streams_tick(worker);
 		polls_tick(worker);
 		give_back_memory(server);
 		figure_add(&worker->figures->renders_total, worker->fanout.renders);

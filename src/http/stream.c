@@ -8,6 +8,7 @@ enum {
 	CATCH_UP_OUTPUT = 64 * 1024,
 	CATCH_UP_BUDGET = 512 * 1024,
 	TURN_BUDGET = 4 * 1024 * 1024,
+	TICK_BUDGET = 500, /* keep-alives: those who came together do not get them together */
 };
 
 enum stream_state {
@@ -417,28 +418,36 @@ static bool tick_stream(struct stream *stream, uint64_t now_ms)
 	return true;
 }
 
-static void tick_class(struct class *class, uint64_t now_ms)
+/* Returns false when the budget is used up. */
+static bool tick_class(struct class *class, uint64_t now_ms, unsigned *budget)
 {
 	h2o_linklist_t *last = class->streams.prev;
 
-	for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams; link = next) {
+	for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams && *budget > 0;
+		 link = next) {
 		bool at_last = link == last;
 		next = link->next;
 		if (!tick_stream(H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link), now_ms) || at_last)
-			break;
+			return true;
+		--*budget;
 	}
+	return *budget > 0;
 }
 
-void streams_tick(struct worker *worker)
+bool streams_tick(struct worker *worker)
 {
-	for (h2o_linklist_t *node = worker->fanout.classes.next, *next; node != &worker->fanout.classes;
+	unsigned budget = TICK_BUDGET;
+	bool done = true;
+
+	for (h2o_linklist_t *node = worker->fanout.classes.next, *next; done && node != &worker->fanout.classes;
 		 node = next) {
 		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
 		next = node->next;
 		class->members++; /* its last stream may end in here */
-		tick_class(class, worker->now_ms);
+		done = tick_class(class, worker->now_ms, &budget);
 		class_leave(class);
 	}
+	return done;
 }
 
 void streams_end(struct worker *worker)

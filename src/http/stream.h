@@ -23,8 +23,9 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
  * worker->ready_streams. */
 void streams_pump(struct worker *worker, enum fanout_drain drain);
 
-/* Keep-alives for the silent, the end for the stalled. To be called about once a second. */
-void streams_tick(struct worker *worker);
+/* Keep-alives for the silent, the end for the stalled. To be called about once a second, and again in the
+ * next turn if false. */
+bool streams_tick(struct worker *worker);
 
 /* Ends every stream in an orderly way, as far as clients take it. */
 void streams_end(struct worker *worker);
