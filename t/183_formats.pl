@@ -1,4 +1,4 @@
-# ?format=: Debezium's change events and CloudEvents, in streams and in batches; and MessagePack against JSON.
+# The parameter format: Debezium's change events and CloudEvents, in streams and in batches; and MessagePack against JSON.
 
 use strict;
 use warnings;

@@ -170,13 +170,12 @@ sub transaction
 {
 	my ($writer, $number, @tables) = @_;
 	my @statements = map { statement(one_of(@tables)) } 1 .. one_of(1, 1, 2, 5, 20);
-	my $table = one_of(@tables);
-	my @altered = chance(0.05) ? alter($table) : ();
 	if (chance(0.3))
 	{
 		my $at = int rand @statements;
 		splice(@statements, $at, 0, 'SAVEPOINT s', (map { statement(one_of(@tables)) } 1 .. 3), one_of('ROLLBACK TO s', 'RELEASE s', 'ROLLBACK TO s; RELEASE s'));
 	}
+	my @altered = chance(0.05) ? alter(one_of(@tables)) : ();    # the last: what is made after it knows the new columns
 	my $name = "'w${writer}_$number'";
 	my $end = @altered || chance(0.7) ? 'COMMIT' : one_of('ROLLBACK', "PREPARE TRANSACTION $name; COMMIT PREPARED $name", "PREPARE TRANSACTION $name; ROLLBACK PREPARED $name");
 	return join(";\n", 'BEGIN', @statements, @altered, $end) . ";\n";

@@ -37,7 +37,10 @@ static void append_time(struct buffer *out, int64_t commit_us)
 	if (gmtime_r(&seconds, &utc) == NULL || utc.tm_year < -1900 || utc.tm_year > 9999 - 1900 ||
 		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc) != sizeof(text) - 1)
 		return;
-	buffer_printf(out, ",\"time\":\"%s.%06dZ\"", text, (int)(us < 0 ? us + 1000000 : us));
+	buffer_append_string(out, ",\"time\":\"");
+	buffer_append_string(out, text);
+	buffer_printf(out, ".%06dZ", (int)(us < 0 ? us + 1000000 : us));
+	buffer_append_char(out, '"');
 }
 
 /* schema.table */

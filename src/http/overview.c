@@ -66,7 +66,9 @@ static void append_collections(struct buffer *out, const struct ring *ring, stru
 
 static void append_cursor_member(struct buffer *out, const char *name, struct cursor cursor)
 {
-	buffer_printf(out, ",\"%s\":\"", name);
+	buffer_append_string(out, ",\"");
+	buffer_append_string(out, name);
+	buffer_append_string(out, "\":\"");
 	cursor_append(out, cursor);
 	buffer_append_char(out, '"');
 }

@@ -3,6 +3,10 @@
  * one line that begins with the file's name, and libh2o neither aborts nor reads out of bounds.
  *
  * Files that name an access-log are passed over: libh2o would create it.
+ *
+ * links: src/http/conf.c src/http/outline.c src/http/address.c src/http/changefeed_options.c
+ * links: src/http/yaml.c src/http/yaml_value.c src/http/tls.c src/http/stderr_capture.c
+ * links: -Isrc/http/h2o_compat -lh2o-evloop -lssl -lcrypto -lyaml -lz
  */
 #include "http/conf.h"
 

@@ -315,7 +315,8 @@ static void test_listen_mistakes(void)
 				   "h2o.conf:2:10: listen has no option \"prot\"; there are host, port, type, permission, "
 				   "ssl, proxy-protocol");
 	refuses_listen("{type: udp, port: 1}", "h2o.conf:2:16: type has to be tcp or unix");
-	refuses_listen("{type: unix, port: \"\"}", "h2o.conf:2:28: with type: unix, port has to be a path of 1 to 107 bytes");
+	refuses_listen("{type: unix, port: \"\"}",
+				   "h2o.conf:2:28: with type: unix, port has to be a path of 1 to 107 bytes");
 	refuses_listen("{type: unix, port: /x, permission: 888}",
 				   "h2o.conf:2:44: permission has to be an octal number such as 660");
 	refuses_listen("{host: 127.0.0.1, port: 1, proxy-protocol: ON}",
