@@ -78,8 +78,7 @@ int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
-/* Makes a file's data and its name in the directory durable. */
-static bool rename_durably(const char *from, const char *to)
+bool ring_file_rename(const char *from, const char *to)
 {
 	char directory[4096];
 	snprintf(directory, sizeof(directory), "%s", to);
@@ -126,7 +125,7 @@ enum ring_file_error ring_file_create(const char *path, uint64_t capacity)
 		return RING_FILE_SYSTEM;
 	enum ring_file_error error = fill_new_file(fd, &sections);
 	close(fd);
-	if (error == RING_FILE_OK && !rename_durably(temporary, path))
+	if (error == RING_FILE_OK && !ring_file_rename(temporary, path))
 		error = RING_FILE_SYSTEM;
 	if (error != RING_FILE_OK) {
 		int saved = errno;

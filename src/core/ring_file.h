@@ -42,6 +42,9 @@ enum ring_access {
 enum ring_file_error ring_file_open(const char *path, enum ring_access access, struct ring **ret_ring);
 void ring_file_close(struct ring *ring);
 
+/* Renames a file and makes the name durable. False: errno says why. */
+bool ring_file_rename(const char *from, const char *to);
+
 /* The capacity that ring_file_create() makes of a wish: at least RING_MIN_CAPACITY, whole pages. */
 uint64_t ring_file_capacity(uint64_t wanted);
 

@@ -201,6 +201,47 @@ enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_l
 	return RING_WRITE_OK;
 }
 
+void ring_writer_take_runs(struct ring_writer *writer, const struct ring *from)
+{
+	uint64_t floor = from->checkpoint.run_floor, head = from->checkpoint.run_head;
+	uint64_t capacity =
+		writer->ring->sections.run_capacity - writer->ring->sections.run_capacity / RUNS_DIVISOR;
+	uint64_t first = head - floor > capacity ? head - capacity : floor;
+	uint64_t begin = first > 0; /* a log that begins at 0 says that nothing is missing from it */
+
+	for (uint64_t i = first; i < head; i++)
+		writer->ring->runs[(begin + i - first) % writer->ring->sections.run_capacity] =
+			from->runs[i % from->sections.run_capacity];
+	writer->state.run_floor = begin;
+	writer->state.run_head = begin + head - first;
+	store(&writer->ring->live->run_floor, writer->state.run_floor);
+	store(&writer->ring->live->run_head, writer->state.run_head);
+}
+
+enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position,
+								 uint32_t *ret_size)
+{
+	const char *at = ring_at(from, position);
+	struct ring_record_header header;
+	memcpy(&header, at, sizeof(header));
+	struct bytes body = {at + sizeof(header), header.body_size};
+	struct change change = {.id = {header.commit_lsn, header.n},
+							.commit_us = header.commit_us,
+							.xid = header.xid,
+							.collection = header.collection,
+							.operation = (enum operation)header.operation,
+							.flags = header.flags};
+
+	*ret_size = header.size;
+	if (header.kind == RECORD_CHANGE)
+		return ring_writer_change(writer, &change, body);
+	if (!has_room(writer, header.size))
+		return RING_WRITE_BLOCKED;
+	put_record(writer, &header, body);
+	memcpy(&writer->state.streamed_lsn, body.data, sizeof(writer->state.streamed_lsn));
+	return RING_WRITE_OK;
+}
+
 void ring_writer_progress(struct ring_writer *writer, uint64_t lsn)
 {
 	if (lsn > writer->state.streamed_lsn)

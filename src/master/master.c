@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/ring_file.h"
+#include "core/ring_resize.h"
 #include "feed/feed.h"
 #include "http/routes.h"
 #include "http/server.h"
@@ -360,33 +361,40 @@ static void reap(struct master *master)
  * ---- setting up
  */
 
+/* Gives the ring the wanted size, with what it retains. */
+static void resize_ring(const char *path, uint64_t size)
+{
+	enum ring_file_error error = ring_resize(path, size);
+
+	if (error == RING_FILE_OK)
+		log_line(LOG_LEVEL_INFO, "the ring \"%s\" has its new size; it retains what fits", path);
+	else
+		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" stays as large as it is: %s", path,
+				 ring_file_error_text(error));
+}
+
 /* Makes the ring if there is none that can be used. A new one begins a new history, and clients are told. */
 static bool prepare_ring(struct master *master)
 {
 	const char *path = master->options->ring_file;
-	enum ring_file_error error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
-	bool missing = error == RING_FILE_SYSTEM && errno == ENOENT;
 	uint64_t size = master->options->ring_size;
+	enum ring_file_error error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
 
 	if (error == RING_FILE_OK && ring_capacity(master->ring) != ring_file_capacity(size)) {
-		log_line(LOG_LEVEL_WARNING,
-				 "the ring \"%s\" is made anew with its new size: what it retained is gone", path);
 		ring_file_close(master->ring);
-		missing = true;
-	} else if (error == RING_FILE_OK) {
-		return true;
+		resize_ring(path, size);
+		error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
+	} else if (error != RING_FILE_OK && (error != RING_FILE_SYSTEM || errno == ENOENT)) {
+		if (error != RING_FILE_SYSTEM)
+			log_line(LOG_LEVEL_WARNING, "the ring \"%s\" is made anew: %s", path,
+					 ring_file_error_text(error));
+		error = ring_file_create(path, size);
+		if (error == RING_FILE_OK)
+			error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
 	}
-	if (error == RING_FILE_FORMAT || error == RING_FILE_DAMAGED)
-		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" is made anew: %s", path, ring_file_error_text(error));
-	else if (!missing)
-		goto failed;
-	if ((error = ring_file_create(path, size)) != RING_FILE_OK ||
-		(error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring)) != RING_FILE_OK)
-		goto failed;
-	return true;
-failed:
-	log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
-	return false;
+	if (error != RING_FILE_OK)
+		log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
+	return error == RING_FILE_OK;
 }
 
 static bool open_descriptors(struct master *master)

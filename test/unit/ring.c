@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include "core/ring_resize.h"
 #include "ring_fixture.h"
 
 static const struct filter everything = {.all_collections = true, .operations = OPERATIONS_ALL};
@@ -223,8 +224,49 @@ static void test_collections(void)
 	fixture_remove(&fixture);
 }
 
+/* The same questions before and after; `lost` is what the smaller ring cannot keep. */
+static void test_resize(uint64_t capacity, bool shrinks)
+{
+	uint64_t commits[4000], retained = 0, lost = 0, found = 0;
+	bool exact = true, all_right = true;
+
+	fixture_make(&fixture, 2 * RING_MIN_CAPACITY);
+	for (int i = 0; i < 4000; i++)
+		commits[i] = fixture_transaction(&fixture, 3);
+	ring_writer_progress(fixture.writer, commits[3999] + 5000);
+	fixture_checkpoint(&fixture);
+	struct place before = ring_oldest(fixture.ring);
+	fixture_close(&fixture);
+	ok(ring_resize(fixture.path, capacity) == RING_FILE_OK, "a ring of %" PRIu64 " bytes", capacity);
+	fixture_open(&fixture);
+	is_u64(ring_capacity(fixture.ring), capacity, "has that size");
+	is_u64(ring_writer_streamed_lsn(fixture.writer), commits[3999] + 5000, "is streamed as far");
+	is_u64(ring_writer_identity(fixture.writer).system_identifier, 7, "belongs to the same");
+	int order = cursor_compare(ring_oldest(fixture.ring).cursor, before.cursor);
+	ok(shrinks ? order > 0 : order == 0, "retains %s", shrinks ? "less" : "the same");
+	for (int i = 0; i < 4000; i += 13) {
+		struct place place;
+		struct start at = event(commits[i], 3);
+		ring_seek(fixture.ring, &at, &place);
+		lost = ring_skip_evicted(fixture.ring, &everything, &place, &exact);
+		retained = 0;
+		struct record record;
+		for (place.position = ring_oldest(fixture.ring).position;
+			 ring_read(fixture.ring, place.position, &record) == RING_READ_OK; place.position = record.next)
+			retained += record.kind == RECORD_CHANGE && cursor_compare(record.change.id, at.at) > 0;
+		all_right = all_right && exact && lost + retained == (uint64_t)(3999 - i) * 3;
+		found++;
+	}
+	ok(all_right && found > 0, "what is lost and what is retained after each cursor is all there was");
+	fixture_transaction(&fixture, 1);
+	is_u64((uint64_t)fixture_checkpoint(&fixture), 0, "and it goes on");
+	fixture_remove(&fixture);
+}
+
 int main(void)
 {
+	test_resize(4 * RING_MIN_CAPACITY, false);
+	test_resize(RING_MIN_CAPACITY, true);
 	test_seek();
 	test_gaps();
 	test_overrun();
