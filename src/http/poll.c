@@ -165,7 +165,8 @@ static void wait_or_answer(struct poll *poll)
 {
 	struct worker *worker = poll->worker;
 
-	if (poll->batch.count > 0 || worker->now_ms >= poll->deadline_ms) {
+	bool has_news = poll->batch.count > 0 || poll->batch.lagged > 0 || poll->batch.reset;
+	if (has_news || worker->now_ms >= poll->deadline_ms) {
 		answer(poll, false);
 		return;
 	}
