@@ -249,8 +249,10 @@ static void break_classes(struct fanout *fanout)
 
 static void mark_changed(struct class *class)
 {
-	if (!h2o_linklist_is_linked(&class->changed_link))
-		h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
+	if (h2o_linklist_is_linked(&class->changed_link))
+		return;
+	class->drain_began = class->end;
+	h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
 }
 
 static void render(struct class *class, const struct document *document, const struct place *behind)
@@ -279,6 +281,7 @@ static void render(struct class *class, const struct document *document, const s
 	segment->events = ++class->events;
 	class->end += fanout->frame.size;
 	fanout->renders++;
+	fanout->full = fanout->full || class->end - class->drain_began >= SEGMENT_SIZE;
 }
 
 /* Renders a change for the classes of one list. *loaded: the document has been read already. Returns false if
@@ -335,7 +338,8 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 		learn_origin(fanout);
 		return start_over(fanout);
 	}
-	while (fanout->place.position - before.position < budget) {
+	fanout->full = false;
+	while (!fanout->full && fanout->place.position - before.position < budget) {
 		struct record record;
 		enum ring_read result = ring_read(fanout->ring, fanout->place.position, &record);
 		if (result == RING_READ_END) {

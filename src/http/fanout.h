@@ -22,7 +22,7 @@
 #include "core/subscription.h"
 #include "http/changefeed_options.h"
 
-enum { CLASS_SEGMENTS_MAX = 8, SEGMENT_SIZE = 64 * 1024, SEGMENT_SIZE_SMALL = 4 * 1024 };
+enum { CLASS_SEGMENTS_MAX = 16, SEGMENT_SIZE = 64 * 1024, SEGMENT_SIZE_SMALL = 4 * 1024 };
 
 /* Whole frames in one piece of memory. Held by its class while it is kept, and by each send that is under
  * way. */
@@ -54,9 +54,10 @@ struct class
 	struct buffer key;
 	struct segment *segments[CLASS_SEGMENTS_MAX]; /* oldest first */
 	unsigned segment_count;
-	uint64_t end;    /* the offset behind the last byte rendered */
-	uint64_t events; /* frames rendered */
-	uint64_t losses; /* how often collections that it names have left the publication */
+	uint64_t end;         /* the offset behind the last byte rendered */
+	uint64_t events;      /* frames rendered */
+	uint64_t drain_began; /* `end` when it was entered in fanout->changed */
+	uint64_t losses;      /* how often collections that it names have left the publication */
 	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX]; /* of each in the selection: `losses` when it left, 0 while it
 												 is published */
 };
@@ -69,7 +70,8 @@ struct fanout {
 	struct ring_identity origin; /* of the history, for the views of all classes */
 	uint64_t catalog_generation; /* of live, when what is published was last looked at */
 	bool new_history;            /* why the last drain was FANOUT_BROKEN */
-	uint64_t renders;            /* frames rendered since it was last set to 0 */
+	bool full;        /* the drain under way has rendered as much for a class as goes out at once */
+	uint64_t renders; /* frames rendered since it was last set to 0 */
 	h2o_linklist_t classes;
 	h2o_linklist_t changed;
 	struct class_list *by_collection; /* which classes want a collection */
@@ -96,8 +98,11 @@ enum fanout_drain {
 	FANOUT_BROKEN, /* the ring lapped the drain or began a new history: every stream has to read for itself */
 };
 
-/* Renders what is new, at most `budget` bytes of history. Classes with something new are then in
- * fanout->changed. */
+/*
+ * Renders what is new: at most `budget` bytes of history, and about a segment for each class, which is what
+ * goes out at once. The ring is the queue: what is rendered ahead of the streams would be dropped before they
+ * come to it. Classes with something new are then in fanout->changed.
+ */
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget);
 
 /* Brings the losses of all classes up to date. Returns true if there are new ones. */

@@ -21,6 +21,9 @@
 
 enum {
 	DRAIN_BUDGET = 1024 * 1024, /* bytes of history rendered in one turn of the loop */
+	PACE_FACTOR = 2,            /* microseconds to pay for each one spent */
+	PACE_CREDIT_US = 5000,
+	PACE_DELAY_MAX_US = 10000,
 	TICK_MS = 1000,
 	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
 	ACCEPTS_PER_TURN = 64,
@@ -40,17 +43,24 @@ struct server {
 	size_t peak; /* of connections, since memory was last given back */
 	bool accepting;
 	uint64_t next_tick_ms;
+	uint64_t drained_us; /* when new changes were looked at last */
+	uint64_t paid_us;    /* when what they cost is paid */
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
 	bool more;      /* the last turn left something for the next one */
 	bool deadlines; /* polls or deferred requests wait for a moment */
 };
 
-static uint64_t clock_ms(void)
+static uint64_t clock_us(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t clock_ms(void)
+{
+	return clock_us() / 1000;
 }
 
 /*
@@ -204,18 +214,53 @@ static void give_back_memory(struct server *server)
 	}
 }
 
+/*
+ * The pace. A write to a client costs about the same for one event as for a hundred, so under load it pays to
+ * let events gather, for PACE_DELAY_MAX_US at most:
+ *   - What new changes cost is entered as a debt that time pays off. The next ones are looked at when it is
+ * paid, and so streams take half of the processor at most. Below that nothing is delayed.
+ *   - While most of the live streams have not taken yet what they were sent, rendering more would only leave
+ * them behind what is kept for them. The slow ones are left behind after some time, and do not count then.
+ */
+static uint64_t pace_us(const struct server *server, uint64_t now_us)
+{
+	const struct worker *worker = &server->worker;
+	bool crowded = 2 * worker->live_sending > worker->live_streams;
+	uint64_t open_us = server->paid_us;
+
+	if (crowded && server->drained_us + PACE_DELAY_MAX_US > open_us)
+		open_us = server->drained_us + PACE_DELAY_MAX_US;
+	return open_us > now_us ? open_us - now_us : 0;
+}
+
+static void pay_for(struct server *server, uint64_t began_us)
+{
+	uint64_t now_us = clock_us();
+	uint64_t oldest = began_us - PACE_CREDIT_US;
+
+	server->drained_us = began_us;
+	server->paid_us =
+		(server->paid_us > oldest ? server->paid_us : oldest) + PACE_FACTOR * (now_us - began_us);
+	if (server->paid_us > now_us + PACE_DELAY_MAX_US)
+		server->paid_us = now_us + PACE_DELAY_MAX_US;
+}
+
 /* One turn: what is new in the ring goes out. */
 static void turn(h2o_timeout_entry_t *entry)
 {
 	struct server *server = H2O_STRUCT_FROM_MEMBER(struct server, turn_entry, entry);
 	struct worker *worker = &server->worker;
 
-	worker->now_ms = clock_ms();
-	enum fanout_drain drain = fanout_drain(&worker->fanout, DRAIN_BUDGET);
-	server->more = drain == FANOUT_MORE;
+	uint64_t began_us = clock_us();
+	bool open = pace_us(server, began_us) == 0;
+	worker->now_ms = began_us / 1000;
+	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
+	server->more = drain == FANOUT_MORE || (!open && server->more);
 	streams_pump(worker, drain);
 	polls_pump(worker, drain);
 	fanout_settle(&worker->fanout);
+	if (drain != FANOUT_IDLE)
+		pay_for(server, began_us);
 	limits_look(&worker->limits, worker->now_ms);
 	server->deadlines = requests_settle(worker);
 	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;
@@ -262,9 +307,11 @@ static int32_t bedtime(struct server *server)
 	struct worker *worker = &server->worker;
 
 	/* streams may have become ready after the turn: what it wrote was complete at once */
-	if (server->more || !h2o_linklist_is_empty(&worker->ready_streams) ||
-		!h2o_linklist_is_empty(&worker->ready_polls))
+	if (!h2o_linklist_is_empty(&worker->ready_streams) || !h2o_linklist_is_empty(&worker->ready_polls))
 		return 0;
+	uint64_t wait_us = pace_us(server, clock_us());
+	if (server->more || (wait_us > 0 && has_news(worker)))
+		return (int32_t)((wait_us + 999) / 1000);
 	atomic_store(&worker->figures->sleeping, 1);
 	if (has_news(worker) || has_answers(worker)) {
 		atomic_store(&worker->figures->sleeping, 0);

@@ -1,6 +1,8 @@
 /* stream.c: see stream.h. */
 #include "http/stream.h"
 
+#include <limits.h>
+
 #include "core/frame.h"
 
 /* How much one stream, and all together, may read of the ring in one turn, so that live ones do not wait. */
@@ -47,15 +49,32 @@ static void enqueue(h2o_linklist_t *list, struct stream *stream)
 	h2o_linklist_insert(list, &stream->worker_link);
 }
 
+/* A stream begins or ceases to follow its class. */
+static void count_live(struct stream *stream, int change)
+{
+	stream->class->live_streams += (unsigned)change;
+	stream->worker->live_streams += (unsigned)change;
+	if (stream->sending)
+		stream->worker->live_sending += (unsigned)change;
+}
+
+static void set_sending(struct stream *stream, bool sending)
+{
+	assert(stream->sending != sending);
+	stream->sending = sending;
+	if (stream->state == STREAM_LIVE)
+		stream->worker->live_sending += sending ? 1 : UINT_MAX;
+}
+
 static void set_state(struct stream *stream, enum stream_state state)
 {
 	assert(stream->state != STREAM_ENDED);
 	assert(state != STREAM_LIVE || stream->state == STREAM_CATCHING_UP);
 	if (stream->state == STREAM_LIVE)
-		stream->class->live_streams--;
+		count_live(stream, -1);
 	stream->state = state;
 	if (state == STREAM_LIVE)
-		stream->class->live_streams++;
+		count_live(stream, 1);
 	if (state == STREAM_CATCHING_UP)
 		enqueue(&stream->worker->ready_streams, stream);
 	if (state == STREAM_SEEKING)
@@ -68,8 +87,7 @@ static void send_bytes(struct stream *stream, struct bytes bytes)
 {
 	h2o_iovec_t vector = h2o_iovec_init(bytes.data, bytes.size);
 
-	assert(!stream->sending);
-	stream->sending = true;
+	set_sending(stream, true);
 	stream->sent_ms = stream->worker->now_ms;
 	h2o_linklist_unlink(&stream->class_link);
 	h2o_linklist_insert(&stream->class->streams, &stream->class_link);
@@ -221,7 +239,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
 	(void)req;
 
-	stream->sending = false;
+	set_sending(stream, false);
 	if (stream->segment != NULL)
 		segment_release(stream->segment);
 	stream->segment = NULL;

@@ -30,6 +30,8 @@ struct worker {
 	struct fanout fanout;
 	struct hangup hangup;
 	struct limits limits;
+	unsigned live_streams;          /* streams that follow their class */
+	unsigned live_sending;          /* those of them with a send under way */
 	h2o_linklist_t ready_streams;   /* may be sent to in this turn */
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
