@@ -182,56 +182,22 @@ sub transaction
 }
 
 # ---- the run
-my $server = ChangefeedTest->start(postgresql => {'changefeed.ring_size' => $transactions > 1000 ? '1GB' : '64MB', logical_decoding_work_mem => '64kB'});
-$server->sql(q{CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]); CREATE DOMAIN positive AS int CHECK (VALUE > 0)});
-my @writers = map { my $writer = $_; [map { make_table($writer) } 1 .. 5] } 0 .. 1;
-$server->sql(join '', map { $_->{sql} } map { @$_ } @writers);
-my $start = $server->now_lsn;
-my $stream = $server->stream('/cdc/*');
+my $server = ChangefeedTest->start(postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
+$server->sql(q{
+	CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+	CREATE SCHEMA replay;
+	CREATE TABLE replay.page (number serial, body jsonb);
+	CREATE TABLE replay.keys (name text, key text[]);
+	CREATE TABLE replay.copy (name text, fields jsonb);
 
-my @scripts = map { my $writer = $_; join '', map { transaction($writer, $_, @{$writers[$writer]}) } 1 .. $transactions / 2 } 0 .. 1;
-my @pids;
-for my $writer (0 .. 1)
-{
-	my $file = spew("$server->{dir}/writer$writer.sql", $scripts[$writer]);
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		open(STDOUT, '>', "$server->{dir}/writer$writer.log");
-		open(STDERR, '>&', \*STDOUT);
-		exec $server->psql_command, '-f', $file or POSIX::_exit(127);
-	}
-	push @pids, $pid;
-}
-for my $writer (0 .. 1)
-{
-	waitpid($pids[$writer], 0);
-	is($?, 0, "writer $writer") or diag(slurp("$server->{dir}/writer$writer.log"));
-}
-$server->wait_for_feed;
-
-# ---- the replay
-$server->sql('CREATE SCHEMA replay; CREATE TABLE replay.page (number int, body jsonb); CREATE TABLE replay.keys (name text, key text[]); CREATE TABLE replay.copy (name text, fields jsonb)');
-$server->sql(join '', map { 'INSERT INTO replay.keys VALUES (' . quoted($_->{name}) . ", '{" . join(',', @{$_->{key}}) . "}');\n" } map { @$_ } @writers);
-my ($cursor, $pages, $more, @ids) = ($start, 0, 'true');
-while ($more eq 'true')
-{
-	my $body = $server->get("/cdc/*/poll?since_lsn=$cursor&limit=" . one_of(1, 7, 100, 1000))->{content};
-	($cursor, $more) = $body =~ /"since_lsn":"([\d-]+)"\},"has_more":(true|false)/ or die "no cursor in $body";
-	push @ids, $body =~ /"collection":"(?:[^"\\]|\\.)*","id":"(\d+-\d+)","schema"/g;
-	$server->sql("INSERT INTO replay.page VALUES ($pages, \$json\$$body\$json\$)");
-	$pages++;
-}
-my @streamed = map { $_->{id} } $stream->events(scalar @ids);
-is_deeply(\@streamed, \@ids, 'a stream and polls give the same changes: ' . @ids);
-is($server->sql(q{
-	DO $$
+	-- Applies the pages; returns how many UPDATEs and DELETEs did not find their row.
+	CREATE FUNCTION replay.apply() RETURNS int LANGUAGE plpgsql AS $$
 	DECLARE
 		change jsonb;
 		key_columns text[];
 		before jsonb;
 		previous jsonb;
-		wrong int := 0;
+		lost int := 0;
 	BEGIN
 		FOR change IN SELECT c FROM replay.page, jsonb_array_elements(body -> 'changes') WITH ORDINALITY e (c, place) ORDER BY number, place LOOP
 			IF change ->> 'operation' = 'TRUNCATE' THEN
@@ -248,23 +214,83 @@ is($server->sql(q{
 							ELSE (SELECT bool_and(fields -> k = before -> k) FROM unnest(key_columns) k) END
 					LIMIT 1)
 					RETURNING fields INTO previous;
-				wrong := wrong + (previous IS NULL)::int;
+				lost := lost + (previous IS NULL)::int;
 			END IF;
 			IF change ->> 'operation' <> 'DELETE' THEN
 				INSERT INTO replay.copy VALUES (change ->> 'collection', change -> 'new' || coalesce(
 					(SELECT jsonb_object_agg(column_name, previous -> column_name) FROM jsonb_array_elements_text(change -> 'unchanged') column_name), '{}'));
 			END IF;
 		END LOOP;
-		CREATE TABLE replay.wrong AS SELECT wrong;
-	END $$;
-	SELECT wrong FROM replay.wrong}), 0, 'every UPDATE and DELETE finds its row');
-for my $table (map { @$_ } @writers)
+		TRUNCATE replay.page;
+		RETURN lost;
+	END $$});
+my @writers = map { my $writer = $_; [map { make_table($writer) } 1 .. 5] } 0 .. 1;
+$server->sql(join '', map { $_->{sql} } map { @$_ } @writers);
+$server->sql(join '', map { 'INSERT INTO replay.keys VALUES (' . quoted($_->{name}) . ", '{" . join(',', @{$_->{key}}) . "}');\n" } map { @$_ } @writers);
+my $cursor = $server->now_lsn;
+my $stream = $server->stream('/cdc/*');
+my $number = 0;
+
+# Both writers work, at the same time, until they have made so many transactions together.
+sub write_transactions
 {
+	my ($count) = @_;
+	my @pids;
+	for my $writer (0 .. 1)
+	{
+		my $file = spew("$server->{dir}/writer$writer.sql", join '', map { transaction($writer, $number++, @{$writers[$writer]}) } 1 .. $count / 2);
+		my $pid = fork // die "fork: $!";
+		if ($pid == 0)
+		{
+			open(STDOUT, '>', "$server->{dir}/writer$writer.log");
+			open(STDERR, '>&', \*STDOUT);
+			exec $server->psql_command, '-f', $file or POSIX::_exit(127);
+		}
+		push @pids, $pid;
+	}
+	for my $writer (0 .. 1)
+	{
+		waitpid($pids[$writer], 0);
+		is($?, 0, "writer $writer") or diag(slurp("$server->{dir}/writer$writer.log"));
+	}
+	return;
+}
+
+# Polls to the end, in batches of random size, into replay.page; returns the ids.
+sub poll_pages
+{
+	my ($more, @ids) = ('true');
+	while ($more eq 'true')
+	{
+		my $body = $server->get("/cdc/*/poll?since_lsn=$cursor&limit=" . one_of(7, 100, 1000))->{content};
+		($cursor, $more) = $body =~ /"since_lsn":"([\d-]+)"\},"has_more":(true|false)/ or die "no cursor in $body";
+		push @ids, $body =~ /"collection":"(?:[^"\\]|\\.)*","id":"(\d+-\d+)","schema"/g;
+		$server->sql("INSERT INTO replay.page (body) VALUES (\$json\$$body\$json\$)");
+	}
+	return @ids;
+}
+
+sub is_copied
+{
+	my ($table) = @_;
 	my $name = quoted($table->{name});
 	my $differences = $server->sql(qq{
 		WITH wanted AS (SELECT to_jsonb(t)::text FROM $table->{ref} t), got AS (SELECT fields::text FROM replay.copy WHERE name = $name)
 		(SELECT 'missing', left(w::text, 500) FROM (TABLE wanted EXCEPT ALL TABLE got) w LIMIT 3) UNION ALL (SELECT 'surplus', left(g::text, 500) FROM (TABLE got EXCEPT ALL TABLE wanted) g LIMIT 3)});
 	is($differences, '', "the copy of $table->{name}, of " . $server->sql("SELECT count(*) FROM $table->{ref}") . ' rows') or diag("identity $table->{identity}, seed $seed");
+	return;
+}
+
+# In rounds, so that the ring holds what one of them makes.
+for (my $left = $transactions; $left > 0; $left -= 300)
+{
+	write_transactions($left < 300 ? $left : 300);
+	$server->wait_for_feed;
+	my @ids = poll_pages();
+	my @streamed = map { $_->{id} } $stream->events(scalar @ids);
+	is_deeply(\@streamed, \@ids, 'a stream and polls give the same changes: ' . @ids);
+	is($server->sql('SELECT replay.apply()'), 0, 'every UPDATE and DELETE finds its row');
+	is_copied($_) for map { @$_ } @writers;
 }
 
 done_testing();

@@ -43,12 +43,14 @@ static void test_others(void)
 	frame_append_keepalive(&out, (struct cursor){23987096, 2});
 	frame_append_warning(&out, 12, (struct cursor){23987097, 3});
 	frame_append_reset(&out, BYTES("another \"history\""), (struct cursor){5, 0});
+	frame_append_unpublished(&out, BYTES("public"), BYTES("us\ners"));
 	is_bytes(buffer_bytes(&out),
 			 "retry: 3000\nid: 23987096\n\n"
 			 "id: 23987096-2\n\n"
 			 "id: 23987097-3\nevent: warning\ndata: lagged 12 events\n\n"
-			 "id: 5\nevent: reset\ndata: {\"reason\":\"another \\\"history\\\"\",\"oldest\":\"5\"}\n\n",
-			 "keep-alive, warning, reset");
+			 "id: 5\nevent: reset\ndata: {\"reason\":\"another \\\"history\\\"\",\"oldest\":\"5\"}\n\n"
+			 "event: unpublished\ndata: {\"collection\":\"us\\ners\",\"schema\":\"public\"}\n\n",
+			 "keep-alive, warning, reset, unpublished");
 	ok(frame_is_sound(buffer_bytes(&out)), "all of them together are sound");
 }
 

@@ -1,0 +1,110 @@
+/* format.c: one change in the envelopes of Debezium and CloudEvents. */
+#include "core/format.h"
+
+#include "core/ring.h"
+#include "example_body.h"
+#include "tap.h"
+
+static const struct ring_identity origin = {
+	.system_identifier = 7302, .database = "a/b \xC3\xA9", .slot = "changefeed"};
+
+static struct buffer out;
+
+/* Renders one change, with the body of the example's INSERT, or without one. */
+static void render(const struct change *change, struct buffer *body, struct view view)
+{
+	struct document_reader reader;
+	struct document document;
+
+	view.origin = &origin;
+	buffer_clear(&out);
+	if (!ok(document_reader_init(&reader), "a reader"))
+		return;
+	if (ok(document_read(&reader, change, BYTES("public"), BYTES("us\"ers"),
+						 body == NULL ? (struct bytes){0} : buffer_bytes(body), &document),
+		   "is read"))
+		format_append(&out, &document, &view, DOCUMENT_EVENT);
+	document_reader_free(&reader);
+}
+
+static bool has(const char *text)
+{
+	return out.size > 0 && memmem(out.data, out.size, text, strlen(text)) != NULL;
+}
+
+#define SOURCE                                                                                               \
+	"\"source\":{\"version\":\"" PG_CHANGEFEED_VERSION                                                       \
+	"\",\"connector\":\"postgresql\",\"name\":\"changefeed\",\"ts_ms\":1234567890123,"                       \
+	"\"ts_us\":1234567890123456,\"ts_ns\":1234567890123456000,\"snapshot\":\"false\",\"db\":\"a/b "          \
+	"\xC3\xA9\","                                                                                            \
+	"\"sequence\":\"[\\\"23987096\\\",\\\"1\\\"]\",\"schema\":\"public\",\"table\":\"us\\\"ers\",\"txId\":"  \
+	"745,"                                                                                                   \
+	"\"lsn\":23987096,\"xmin\":null}"
+#define TIMES "\"ts_ms\":1234567890123,\"ts_us\":1234567890123456,\"ts_ns\":1234567890123456000"
+
+static void test_debezium(void)
+{
+	struct view view = {.format = FORMAT_DEBEZIUM, .key_only = true};
+	struct change change = example_change(OPERATION_INSERT);
+	struct buffer body = example_insert("u1", "Ada");
+
+	change.commit_us = INT64_C(1234567890123456);
+	render(&change, &body, view);
+	is_bytes(buffer_bytes(&out),
+			 "{\"before\":null,\"after\":{\"id\":\"u1\"}," SOURCE ",\"op\":\"c\"," TIMES
+			 ",\"transaction\":null}",
+			 "an INSERT, its key only");
+	change.flags = CHANGE_OVERSIZE;
+	render(&change, &body, view);
+	is_bytes(buffer_bytes(&out),
+			 "{\"before\":null,\"after\":null," SOURCE ",\"op\":\"c\"," TIMES
+			 ",\"transaction\":null,\"oversize\":true}",
+			 "a row that the ring did not hold");
+	change.flags = 0;
+	change.operation = OPERATION_TRUNCATE;
+	render(&change, NULL, view);
+	is_bytes(buffer_bytes(&out), "{" SOURCE ",\"op\":\"t\"," TIMES ",\"transaction\":null}",
+			 "a TRUNCATE has no rows");
+	change.commit_us = 0;
+	render(&change, NULL, view);
+	ok(has("\"ts_ms\":0,\"ts_us\":0,\"ts_ns\":0,"), "the zero of time");
+	change.commit_us = INT64_MIN;
+	render(&change, NULL, view);
+	ok(has("\"ts_us\":-9223372036854775808,\"ts_ns\":-9223372036854775808000,"), "the beginning of time");
+	buffer_free(&body);
+}
+
+static void test_cloudevents(void)
+{
+	struct view view = {.format = FORMAT_CLOUDEVENTS};
+	struct change change = example_change(OPERATION_TRUNCATE);
+
+	change.commit_us = INT64_C(1234567890123456);
+	render(&change, NULL, view);
+	is_bytes(buffer_bytes(&out),
+			 "{\"specversion\":\"1.0\",\"id\":\"23987096-1\",\"source\":\"/postgresql/7302/a%2Fb%20%C3%A9/"
+			 "changefeed\","
+			 "\"type\":\"pg_changefeed.truncate\",\"subject\":\"public.us\\\"ers\","
+			 "\"time\":\"2009-02-13T23:31:30.123456Z\",\"datacontenttype\":\"application/json\","
+			 "\"data\":{\"collection\":\"us\\\"ers\",\"operation\":\"TRUNCATE\",\"document_id\":null,"
+			 "\"timestamp_ms\":1234567890123,\"lsn\":23987096,\"id\":\"23987096-1\",\"schema\":\"public\","
+			 "\"xid\":745}}",
+			 "the document is the data");
+	change.commit_us = -1;
+	render(&change, NULL, view);
+	ok(has("\"time\":\"1969-12-31T23:59:59.999999Z\""), "before 1970");
+	change.commit_us = INT64_C(253402300800) * 1000000;
+	render(&change, NULL, view);
+	ok(!has("\"time\""), "the year 10000 has no form");
+	change.commit_us = INT64_MIN;
+	render(&change, NULL, view);
+	ok(!has("\"time\""), "nor has the beginning of time");
+}
+
+int main(void)
+{
+	test_debezium();
+	test_cloudevents();
+	buffer_free(&out);
+	return tap_end();
+}
