@@ -47,7 +47,7 @@ static uint32_t collection_of(struct published *published, struct bytes schema, 
 	if (id == UINT32_MAX && !published->full) {
 		published->full = true;
 		log_line(LOG_LEVEL_WARNING,
-				 "the ring has no room for the names of more tables, \"%.*s\" is left out: make it larger",
+				 "the ring has no room for the names of more tables such as \"%.*s\": make it larger",
 				 (int)name.size, name.data);
 	}
 	return id;
