@@ -198,8 +198,10 @@ static enum outcome append_change(struct stream *stream, const struct relation *
 	};
 	if (cursor_compare(change.id, ring_writer_last(stream->writer)) <= 0)
 		return OUTCOME_DONE;
-	if (relation->collection == UINT32_MAX)
-		return fail(failure, "a change of a table for whose name the ring has no room: make the ring larger");
+	if (relation->collection == UINT32_MAX) {
+		failure_set(failure, "the ring has no room for the names of more tables: make it larger");
+		return OUTCOME_FAILED;
+	}
 	if (operation == OPERATION_TRUNCATE)
 		row_pack_none(&stream->body);
 	else if (!row_pack(relation, &row->row.old_row, &row->row.new_row, &stream->row, &stream->body))
