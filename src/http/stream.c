@@ -10,6 +10,7 @@ enum {
 	CATCH_UP_OUTPUT = 64 * 1024,
 	CATCH_UP_BUDGET = 512 * 1024,
 	TURN_BUDGET = 4 * 1024 * 1024,
+	STALLED_MS = 1000,
 	TICK_BUDGET = 500, /* keep-alives: those who came together do not get them together */
 };
 
@@ -28,6 +29,7 @@ struct stream {
 	enum stream_state state;
 	enum on_gap on_gap;
 	bool sending;               /* a h2o_send is under way */
+	bool stalled;               /* and has been for STALLED_MS */
 	bool reset;                 /* a new history has begun since its last change */
 	bool ending;                /* the last bytes are on their way */
 	h2o_linklist_t class_link;  /* in class->streams */
@@ -54,16 +56,25 @@ static void count_live(struct stream *stream, int change)
 {
 	stream->class->live_streams += (unsigned)change;
 	stream->worker->live_streams += (unsigned)change;
-	if (stream->sending)
+	if (stream->sending && !stream->stalled)
 		stream->worker->live_sending += (unsigned)change;
 }
 
 static void set_sending(struct stream *stream, bool sending)
 {
 	assert(stream->sending != sending);
-	stream->sending = sending;
-	if (stream->state == STREAM_LIVE)
+	if (stream->state == STREAM_LIVE && !stream->stalled)
 		stream->worker->live_sending += sending ? 1 : UINT_MAX;
+	stream->sending = sending;
+	stream->stalled = false;
+}
+
+/* It takes nothing: from now on nobody waits for it, see the pace in server.c. */
+static void set_stalled(struct stream *stream)
+{
+	if (stream->state == STREAM_LIVE && !stream->stalled)
+		stream->worker->live_sending--;
+	stream->stalled = true;
 }
 
 static void set_state(struct stream *stream, enum stream_state state)
@@ -409,23 +420,8 @@ void streams_pump(struct worker *worker, enum fanout_drain drain)
 	pump_ready(worker);
 }
 
-/* Returns false when neither this stream nor any after it in its class is due. */
-static bool tick_stream(struct stream *stream, uint64_t now_ms)
+static void send_keepalive(struct stream *stream)
 {
-	const struct changefeed_options *options = stream->class->options;
-	uint64_t silent_ms = now_ms - stream->sent_ms;
-
-	if (silent_ms < options->heartbeat_seconds * UINT64_C(1000))
-		return false;
-	if (stream->state == STREAM_ENDED)
-		return true;
-	if (stream->sending) {
-		if (silent_ms >= options->stall_seconds * UINT64_C(1000)) {
-			figure_add(&stream->worker->figures->reaped_total, 1);
-			abandon_stream(stream);
-		}
-		return true;
-	}
 	if (stream->state == STREAM_LIVE && stream->offset == stream->class->end)
 		stream->reader.place =
 			stream->worker->fanout.place; /* nothing for it in between: it need not look again */
@@ -433,21 +429,47 @@ static bool tick_stream(struct stream *stream, uint64_t now_ms)
 	frame_append_keepalive(&stream->own, reader_cursor(&stream->reader));
 	if (!stream->own.failed)
 		send_bytes(stream, buffer_bytes(&stream->own));
+}
+
+/* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
+static bool tick_stream(struct stream *stream, uint64_t silent_ms)
+{
+	const struct changefeed_options *options = stream->class->options;
+
+	if (stream->state == STREAM_ENDED)
+		return false;
+	if (stream->sending && silent_ms >= options->stall_seconds * UINT64_C(1000)) {
+		figure_add(&stream->worker->figures->reaped_total, 1);
+		abandon_stream(stream);
+		return true;
+	}
+	if (stream->sending) {
+		set_stalled(stream);
+		return false;
+	}
+	if (silent_ms < options->heartbeat_seconds * UINT64_C(1000))
+		return false;
+	send_keepalive(stream);
 	return true;
 }
 
-/* Returns false when the budget is used up. */
+/* Returns false when the budget is used up. The streams are in the order of their last send. */
 static bool tick_class(struct class *class, uint64_t now_ms, unsigned *budget)
 {
 	h2o_linklist_t *last = class->streams.prev;
 
 	for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams && *budget > 0;
 		 link = next) {
+		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+		uint64_t silent_ms = now_ms - stream->sent_ms;
 		bool at_last = link == last;
 		next = link->next;
-		if (!tick_stream(H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link), now_ms) || at_last)
+		if (silent_ms < STALLED_MS)
 			return true;
-		--*budget;
+		if (tick_stream(stream, silent_ms))
+			--*budget;
+		if (at_last)
+			return true;
 	}
 	return *budget > 0;
 }

@@ -31,7 +31,7 @@ struct worker {
 	struct hangup hangup;
 	struct limits limits;
 	unsigned live_streams;          /* streams that follow their class */
-	unsigned live_sending;          /* those of them with a send under way */
+	unsigned live_sending;          /* those of them with a send under way that may still end soon */
 	h2o_linklist_t ready_streams;   /* may be sent to in this turn */
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
