@@ -74,7 +74,7 @@ $server->sql(q{INSERT INTO users VALUES ('the end')});
 my $status = $server->client_result($load, 60);
 my ($summary) = $server->client_output('sse_clients') =~ /^(finished=.*)$/m;
 is($status, 0, 'every client got every change once and in order') or diag($server->client_output('sse_clients'));
-like($summary // '', qr/finished=$clients .* disorder=0 gaps=0 resets=0 refused=0 different=0/, $summary // 'no summary');
+like($summary // '', qr/finished=$clients .* disorder=0 gaps=0 lagged=0 resets=0 refused=0 different=0/, $summary // 'no summary');
 my @got = map { (split /\t/)[1] } split /\n/, slurp($record);
 my @written = split /\n/, $server->sql('SELECT id FROM users');
 is(scalar @got, scalar @written, 'as many changes as rows');

@@ -14,7 +14,8 @@
  * Prints `open` when all have their first event block, and at the end a line of key=value:
  *   finished    clients that are done                 events     changes of all clients together
  *   disorder    ids that were not above the one before (lost order, or a change twice)
- *   gaps        `warning` events   resets  `reset` events   refused  answers other than 200
+ *   gaps        `warning` events   lagged  the changes that they say are gone
+ *   resets      `reset` events     refused answers other than 200
  *   different   clients whose ids are not those of the first one
  * Exit status 0 if all finished and disorder, gaps, resets, refused and different are 0.
  *
@@ -63,6 +64,7 @@ struct client {
 
 	int64_t connect_at_ms, cut_at_ms;
 	uint64_t lsn, n, events, digest, connects;
+	uint64_t lagged; /* of this block, if it is a warning */
 };
 
 static struct {
@@ -71,7 +73,7 @@ static struct {
 } options = {.client_count = 100, .seconds = 120, .from = "now"};
 
 static struct {
-	uint64_t disorder, gaps, resets, refused;
+	uint64_t disorder, gaps, lagged, resets, refused;
 	int open, done;
 } seen;
 
@@ -165,9 +167,10 @@ static void client_end_block(struct client *client)
 	}
 	if (client->id[0] != 0)
 		memcpy(client->last_id, client->id, sizeof(client->last_id));
-	if (client->has_data && strcmp(client->event, "warning") == 0)
+	if (client->has_data && strcmp(client->event, "warning") == 0) {
 		seen.gaps++;
-	else if (client->has_data && strcmp(client->event, "reset") == 0)
+		seen.lagged += client->lagged;
+	} else if (client->has_data && strcmp(client->event, "reset") == 0)
 		seen.resets++;
 	else if (client->has_data)
 		client_count_change(client);
@@ -185,6 +188,7 @@ static void client_line(struct client *client, const char *line)
 		snprintf(client->event, sizeof(client->event), "%s", line + 7);
 	} else if (strncmp(line, "data: ", 6) == 0) {
 		client->has_data = true;
+		sscanf(line, "data: lagged %" SCNu64 " events", &client->lagged);
 		const char *document = strstr(line, "\"document_id\":\"");
 		if (document != NULL)
 			sscanf(document, "\"document_id\":\"%63[^\"]", client->document);
@@ -307,8 +311,9 @@ static int report(const struct client *clients)
 		different += clients[i].digest != clients[0].digest || clients[i].events != clients[0].events;
 	}
 	printf("finished=%d events=%" PRIu64 " connects=%" PRIu64 " disorder=%" PRIu64 " gaps=%" PRIu64
-		   " resets=%" PRIu64 " refused=%" PRIu64 " different=%" PRIu64 "\n",
-		   seen.done, events, connects, seen.disorder, seen.gaps, seen.resets, seen.refused, different);
+		   " lagged=%" PRIu64 " resets=%" PRIu64 " refused=%" PRIu64 " different=%" PRIu64 "\n",
+		   seen.done, events, connects, seen.disorder, seen.gaps, seen.lagged, seen.resets, seen.refused,
+		   different);
 	bool fine =
 		seen.done == options.client_count && seen.disorder + seen.gaps + seen.resets + seen.refused == 0;
 	return fine && different == 0 ? 0 : 1;
