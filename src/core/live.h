@@ -92,6 +92,8 @@ struct ring_live {
 									before the first connection: then the ring's own identity holds */
 
 	/* ---- written by many ---- */
+	_Atomic uint64_t damaged; /* `boot`, once feed or worker found bytes that are no record: the master makes
+							   * the file anew */
 	_Alignas(64) _Atomic uint64_t
 		refresh_asked; /* workers add 1 and wake the feed: look at the catalog and the WAL's end now */
 

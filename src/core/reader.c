@@ -98,6 +98,8 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 	while (*budget > 0) {
 		struct record record;
 		enum ring_read result = ring_read(reader->ring, reader->place.position, &record);
+		if (result == RING_READ_DAMAGED)
+			return READER_DAMAGED;
 		if (result != RING_READ_OVERRUN)
 			reader->fresh = false;
 		if (result == RING_READ_END) {

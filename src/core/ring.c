@@ -34,6 +34,20 @@ struct ring_identity ring_identity(const struct ring *ring)
 	return ring->checkpoint.identity;
 }
 
+/* The word is the number of the kernel's run: after a crash of the machine the live area can hold anything.
+ */
+bool ring_is_damaged(const struct ring *ring)
+{
+	uint64_t damaged = load(&ring->live->damaged);
+	return damaged != 0 && damaged == load(&ring->live->boot);
+}
+
+void ring_set_damaged(const struct ring *ring)
+{
+	if (ring->access != RING_ACCESS_READ)
+		atomic_store_explicit(&ring->live->damaged, load(&ring->live->boot), memory_order_release);
+}
+
 uint64_t ring_head(const struct ring *ring)
 {
 	return load(&ring->live->head);
@@ -88,8 +102,12 @@ enum ring_read ring_read(const struct ring *ring, uint64_t position, struct reco
 	memcpy(&header, at, sizeof(header));
 	memcpy(&end_lsn, at + sizeof(header),
 		   sizeof(end_lsn)); /* of a commit; the double mapping always has 8 bytes more */
-	if (!still_retained(ring, position) || !ring_header_plausible(ring, &header))
+	if (!still_retained(ring, position))
 		return RING_READ_OVERRUN;
+	if (!ring_header_plausible(ring, &header)) {
+		ring_set_damaged(ring);
+		return RING_READ_DAMAGED;
+	}
 	record_from_header(&header, position, header.kind == RECORD_COMMIT ? end_lsn : 0, ret_record);
 	return RING_READ_OK;
 }
@@ -315,8 +333,7 @@ struct place ring_oldest(const struct ring *ring)
 
 		if (read == RING_READ_OVERRUN && ring_tail(ring) != tail)
 			continue;
-		place.position =
-			read == RING_READ_OVERRUN ? ring_head(ring) : tail; /* bytes that make no record: skip them all */
+		place.position = read == RING_READ_DAMAGED ? ring_head(ring) : tail;
 		if (read != RING_READ_OK)
 			place.cursor = (struct cursor){streamed, 0};
 		else if (record.kind == RECORD_COMMIT)

@@ -41,6 +41,7 @@ enum ring_read {
 	RING_READ_OK,
 	RING_READ_END,     /* the position is head */
 	RING_READ_OVERRUN, /* tail has passed the position: a gap, see ring_skip_evicted() */
+	RING_READ_DAMAGED, /* what is retained there is no record; ring_is_damaged() from now on */
 };
 
 struct ring; /* a mapping; made by ring_file.h */
@@ -50,6 +51,13 @@ uint64_t ring_capacity(const struct ring *ring);
 
 /* Whose history the last checkpoint before the ring was opened belongs to; all 0 if there was none yet. */
 struct ring_identity ring_identity(const struct ring *ring);
+
+/*
+ * True once somebody who may write the live area met bytes that are no record, or a file that was
+ * overwritten: no history can be vouched for then, and the file has to be made anew.
+ */
+bool ring_is_damaged(const struct ring *ring);
+void ring_set_damaged(const struct ring *ring);
 
 uint64_t ring_head(const struct ring *ring); /* acquire */
 uint64_t ring_tail(const struct ring *ring);

@@ -67,6 +67,15 @@ static uint64_t checkpoint_checksum(struct ring_checkpoint checkpoint)
 	return XXH3_64bits(&checkpoint, sizeof(checkpoint));
 }
 
+int ring_checkpoint_compare(int fd, const struct ring_checkpoint *checkpoint)
+{
+	struct ring_checkpoint found;
+	ssize_t size = pread(fd, &found, sizeof(found), (off_t)(checkpoint->sequence % 2) * RING_PAGE);
+	if (size < 0)
+		return errno;
+	return size == (ssize_t)sizeof(found) && found.checksum == checkpoint_checksum(*checkpoint) ? 0 : ESTALE;
+}
+
 int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint)
 {
 	struct ring_checkpoint sealed = *checkpoint;
@@ -144,28 +153,38 @@ static bool checkpoint_valid(const struct ring_checkpoint *checkpoint)
 		   checkpoint->head - checkpoint->tail <= checkpoint->capacity;
 }
 
-static enum ring_file_error read_checkpoints(struct ring *ring)
+/* The newer of the two that are valid. */
+static enum ring_file_error read_newest_checkpoint(int fd, struct ring_checkpoint *ret_checkpoint)
 {
-	struct stat status;
 	bool found = false, ours = false;
 
-	if (fstat(ring->fd, &status) != 0)
-		return RING_FILE_SYSTEM;
 	for (int i = 0; i < 2; i++) {
 		struct ring_checkpoint checkpoint;
-		ssize_t size = pread(ring->fd, &checkpoint, sizeof(checkpoint), (off_t)i * RING_PAGE);
+		ssize_t size = pread(fd, &checkpoint, sizeof(checkpoint), (off_t)i * RING_PAGE);
 		if (size < 0)
 			return RING_FILE_SYSTEM;
 		if (size != (ssize_t)sizeof(checkpoint))
 			continue;
 		ours = ours || (checkpoint.magic == RING_MAGIC && checkpoint.format == RING_FORMAT);
-		if (checkpoint_valid(&checkpoint) && (!found || checkpoint.sequence > ring->checkpoint.sequence)) {
-			ring->checkpoint = checkpoint;
+		if (checkpoint_valid(&checkpoint) && (!found || checkpoint.sequence > ret_checkpoint->sequence)) {
+			*ret_checkpoint = checkpoint;
 			found = true;
 		}
 	}
-	if (!found)
-		return ours ? RING_FILE_DAMAGED : RING_FILE_FORMAT;
+	if (found)
+		return RING_FILE_OK;
+	return ours ? RING_FILE_DAMAGED : RING_FILE_FORMAT;
+}
+
+static enum ring_file_error read_checkpoints(struct ring *ring)
+{
+	struct stat status;
+
+	if (fstat(ring->fd, &status) != 0)
+		return RING_FILE_SYSTEM;
+	enum ring_file_error error = read_newest_checkpoint(ring->fd, &ring->checkpoint);
+	if (error != RING_FILE_OK)
+		return error;
 	ring->device = status.st_dev;
 	ring->inode = status.st_ino;
 	ring->sections = sections_of(ring->checkpoint.capacity);
@@ -250,7 +269,7 @@ enum ring_file_error ring_file_open(const char *path, enum ring_access access, s
 		int failure = ring_recover(ring);
 		if (failure != 0) {
 			errno = failure;
-			error = RING_FILE_SYSTEM;
+			error = failure == EUCLEAN ? RING_FILE_DAMAGED : RING_FILE_SYSTEM;
 		}
 	}
 	if (error != RING_FILE_OK) {
@@ -271,5 +290,11 @@ struct ring_live *ring_file_live(struct ring *ring)
 bool ring_file_replaced(const struct ring *ring, const char *path)
 {
 	struct stat status;
-	return stat(path, &status) != 0 || status.st_dev != ring->device || status.st_ino != ring->inode;
+	struct ring_checkpoint checkpoint;
+
+	if (stat(path, &status) != 0 || status.st_dev != ring->device || status.st_ino != ring->inode ||
+		(uint64_t)status.st_size < ring->sections.file_size)
+		return true;
+	return read_newest_checkpoint(ring->fd, &checkpoint) != RING_FILE_OK ||
+		   checkpoint.capacity != ring->sections.capacity;
 }

@@ -51,7 +51,10 @@ uint64_t ring_file_capacity(uint64_t wanted);
 /* The live area for writing; NULL with RING_ACCESS_READ. */
 struct ring_live *ring_file_live(struct ring *ring);
 
-/* True if `path` now names another file than the one mapped (it was re-made or removed). */
+/*
+ * True if `path` now names another file than the one mapped (it was re-made or removed), or if the file was
+ * cut or overwritten by what is no ring of this size: then its mapping must not be touched any more.
+ */
 bool ring_file_replaced(const struct ring *ring, const char *path);
 
 #endif

@@ -193,4 +193,7 @@ bool ring_header_plausible(const struct ring *ring, const struct ring_record_hea
  * an errno. */
 int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint);
 
+/* Whether that checkpoint is still what the file holds. Returns 0, ESTALE if not, or an errno. */
+int ring_checkpoint_compare(int fd, const struct ring_checkpoint *checkpoint);
+
 #endif

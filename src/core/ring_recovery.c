@@ -46,9 +46,9 @@ static uint64_t first_unindexed_block(const struct ring *ring, uint64_t tail, ui
 	return block;
 }
 
-/* Builds the index of [tail, head) from the records. Returns the first block behind; on a broken chain
- * everything is given up. */
-static uint64_t rebuild_index(struct ring *ring, struct ring_checkpoint *state)
+/* Builds the index of [tail, head) from the records. *ret_block is the first block behind. False: the chain
+ * is broken. */
+static bool rebuild_index(struct ring *ring, const struct ring_checkpoint *state, uint64_t *ret_block)
 {
 	uint64_t block = state->tail / RING_INDEX_GRAIN;
 	int64_t max_us = INT64_MIN;
@@ -56,16 +56,15 @@ static uint64_t rebuild_index(struct ring *ring, struct ring_checkpoint *state)
 	for (uint64_t position = state->tail; position < state->head;) {
 		struct ring_record_header header;
 		memcpy(&header, ring_at(ring, position), sizeof(header));
-		if (!ring_header_plausible(ring, &header) || header.size > state->head - position) {
-			state->tail = state->head;
-			break;
-		}
+		if (!ring_header_plausible(ring, &header) || header.size > state->head - position)
+			return false;
 		if (header.commit_us > max_us)
 			max_us = header.commit_us;
 		block = ring_index_record(ring, block, position, ring_header_id(&header), max_us);
 		position += header.size;
 	}
-	return block;
+	*ret_block = block;
+	return true;
 }
 
 static uint32_t count_collections(const struct ring *ring, uint32_t count)
@@ -145,11 +144,20 @@ int ring_recover(struct ring *ring)
 	uint64_t block;
 
 	state.collection_count = count_collections(ring, state.collection_count);
-	block = same_boot ? first_unindexed_block(ring, state.tail, state.head) : rebuild_index(ring, &state);
+	if (same_boot) {
+		block = first_unindexed_block(ring, state.tail, state.head);
+	} else if (!rebuild_index(ring, &state, &block)) {
+		atomic_store_explicit(&ring->live->boot, boot, memory_order_relaxed);
+		ring_set_damaged(ring);
+		return EUCLEAN;
+	}
 	ring->index_block = replay(ring, &state, block);
 	clock_gettime(CLOCK_REALTIME, &now);
 	state.seed = XXH3_64bits_withSeed(&now, sizeof(now), state.seed);
 	state.sequence++;
+	/* what a process left in the page cache first: the checkpoint promises it */
+	if (fdatasync(ring->fd) != 0)
+		return errno;
 	int error = ring_checkpoint_write(ring->fd, &state);
 	if (error != 0)
 		return error;

@@ -89,6 +89,8 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 
 	state->identity = *identity;
 	state->history = new_history_number(state->history);
+	/* or a recovery from the last checkpoint would take records of this history for more of the old one */
+	state->seed = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->seed);
 	state->history_lsn = history_lsn;
 	state->history_position = state->head;
 	state->tail = state->head;
@@ -362,6 +364,10 @@ static void evict(struct ring_writer *writer, uint64_t target)
 		struct ring_record_header header;
 		const char *at = ring_at(writer->ring, state->tail);
 		memcpy(&header, at, sizeof(header));
+		if (!ring_header_plausible(writer->ring, &header)) {
+			ring_set_damaged(writer->ring);
+			break;
+		}
 		if (header.kind == RECORD_CHANGE) {
 			log_evicted_change(writer, &header);
 		} else {
@@ -392,7 +398,8 @@ bool ring_checkpoint_begin(struct ring_writer *writer)
 	ring_writer_publish(writer);
 	if (state->head + room > state->tail + state->capacity)
 		evict(writer, state->head + room - state->capacity);
-	state->sequence++;
+	/* after a failure the same page again: the other one holds the checkpoint that is valid */
+	state->sequence = durable->sequence + 1;
 	writer->pending = *state;
 	writer->wanted = 0;
 	return true;
@@ -400,25 +407,40 @@ bool ring_checkpoint_begin(struct ring_writer *writer)
 
 int ring_checkpoint_sync(struct ring_writer *writer)
 {
+	/* somebody else's bytes in the file: to write on would pass them off as this history */
+	int error = ring_checkpoint_compare(writer->ring->fd, &writer->durable);
+	if (error != 0)
+		return error;
 	/* the records first: a checkpoint that reached the disk without them would promise what is not there */
 	if (writer->pending.head != writer->durable.head && fdatasync(writer->ring->fd) != 0)
 		return errno;
 	return ring_checkpoint_write(writer->ring->fd, &writer->pending);
 }
 
+static void touch(char *from, uint64_t size)
+{
+	for (uint64_t at = 0; at < size; at += 4096) {
+		volatile char *byte = from + at;
+		*byte = *byte;
+	}
+}
+
 /* After a failed sync Linux takes the pages for clean; dirtied again, the next sync writes them. */
 static void dirty_again(struct ring_writer *writer)
 {
-	for (uint64_t position = writer->durable.head; position < writer->state.head; position += 4096) {
-		volatile char *byte = writer->ring->data + position % writer->state.capacity;
-		*byte = *byte;
-	}
+	const struct ring_sections *s = &writer->ring->sections;
+	uint64_t first = writer->durable.head / 4096 * 4096;
+
+	touch((char *)writer->ring->collections, s->data_offset - s->collections_offset);
+	touch(writer->ring->data + first % s->capacity, writer->state.head - first);
 }
 
 void ring_checkpoint_end(struct ring_writer *writer, int error)
 {
 	struct ring_live *live = writer->ring->live;
 
+	if (error == ESTALE)
+		ring_set_damaged(writer->ring);
 	if (error != 0) {
 		dirty_again(writer);
 		return;

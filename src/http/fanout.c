@@ -347,7 +347,7 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 			bool moved = cursor_compare(before.cursor, fanout->place.cursor) != 0;
 			return moved ? FANOUT_DRAINED : FANOUT_IDLE;
 		}
-		if (result == RING_READ_OVERRUN || !render_record(fanout, &record))
+		if (result != RING_READ_OK || !render_record(fanout, &record))
 			return start_over(fanout);
 		place_advance(&fanout->place, &record);
 	}

@@ -236,6 +236,7 @@ static bool step(struct poll *poll, uint64_t *budget)
 	case READER_END:
 		wait_or_answer(poll);
 		return false;
+	case READER_DAMAGED:
 	case READER_FAILED:
 		leave_waiting(poll, POLL_ANSWERED);
 		answer_out_of_memory(poll);

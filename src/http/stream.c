@@ -165,6 +165,7 @@ static bool render_event(struct stream *stream, uint64_t *budget)
 	case READER_WAITING:
 		set_state(stream, STREAM_SEEKING);
 		return false;
+	case READER_DAMAGED:
 	case READER_FAILED:
 		stream->own.failed = true;
 		return false;

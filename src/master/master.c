@@ -373,24 +373,35 @@ static void resize_ring(const char *path, uint64_t size)
 				 ring_file_error_text(error));
 }
 
+static enum ring_file_error open_ring(struct master *master)
+{
+	enum ring_file_error error =
+		ring_file_open(master->options->ring_file, RING_ACCESS_WORKER, &master->ring);
+
+	if (error != RING_FILE_OK || !ring_is_damaged(master->ring))
+		return error;
+	ring_file_close(master->ring);
+	return RING_FILE_DAMAGED;
+}
+
 /* Makes the ring if there is none that can be used. A new one begins a new history, and clients are told. */
 static bool prepare_ring(struct master *master)
 {
 	const char *path = master->options->ring_file;
 	uint64_t size = master->options->ring_size;
-	enum ring_file_error error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
+	enum ring_file_error error = open_ring(master);
 
 	if (error == RING_FILE_OK && ring_capacity(master->ring) != ring_file_capacity(size)) {
 		ring_file_close(master->ring);
 		resize_ring(path, size);
-		error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
+		error = open_ring(master);
 	} else if (error != RING_FILE_OK && (error != RING_FILE_SYSTEM || errno == ENOENT)) {
 		if (error != RING_FILE_SYSTEM)
 			log_line(LOG_LEVEL_WARNING, "the ring \"%s\" is made anew: %s", path,
 					 ring_file_error_text(error));
 		error = ring_file_create(path, size);
 		if (error == RING_FILE_OK)
-			error = ring_file_open(path, RING_ACCESS_WORKER, &master->ring);
+			error = open_ring(master);
 	}
 	if (error != RING_FILE_OK)
 		log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
@@ -499,7 +510,22 @@ static void end_children(struct master *master)
 	memset(&master->processes, 0, sizeof(master->processes));
 }
 
-/* Watches until it is time to end (true), or until the ring's file is another one (false). */
+/* Before anything is written to the mapping: what was cut off the file is a SIGBUS. */
+static bool ring_is_sound(const struct master *master)
+{
+	const char *path = master->options->ring_file;
+
+	if (ring_file_replaced(master->ring, path))
+		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" was removed, replaced or cut: starting over", path);
+	else if (ring_is_damaged(master->ring))
+		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" holds bytes that are not of this history: starting over",
+				 path);
+	else
+		return true;
+	return false;
+}
+
+/* Watches until it is time to end (true), or until the ring's file cannot be gone on with (false). */
 static bool watch(struct master *master)
 {
 	struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN},
@@ -510,17 +536,24 @@ static bool watch(struct master *master)
 		start_due(master);
 		int wait = processes_next_start(&master->processes, clock_ms());
 		poll(fds, 2, wait < 0 || wait > TICK_MS ? TICK_MS : wait);
+		if (!ring_is_sound(master))
+			return false;
 		on_signals(master);
 		if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && read(STDIN_FILENO, &byte, 1) <= 0)
 			master->stopping = true;
 		if (master->stopping)
 			return true;
-		if (ring_file_replaced(master->ring, master->options->ring_file)) {
-			log_line(LOG_LEVEL_WARNING, "the ring \"%s\" was removed or replaced: starting over",
-					 master->options->ring_file);
-			return false;
-		}
 	}
+}
+
+/* Nobody is here any more. */
+static void clear_live(struct master *master)
+{
+	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
+	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
+	atomic_store_explicit(&master->live->master_pid, 0, memory_order_relaxed);
+	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
+		forget_worker(master, slot);
 }
 
 /* One life of a ring. Returns -1 to begin another one, else the exit code. */
@@ -533,11 +566,8 @@ static int serve_ring(struct master *master)
 	start_workers(master);
 	bool ended = watch(master);
 	end_children(master);
-	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
-	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
-	atomic_store_explicit(&master->live->master_pid, 0, memory_order_relaxed);
-	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
-		forget_worker(master, slot);
+	if (ended)
+		clear_live(master);
 	ring_file_close(master->ring);
 	return ended ? 0 : -1;
 }

@@ -6,10 +6,31 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 #include "ring_fixture.h"
 
 static struct fixture fixture;
+
+/* The disk, in place of libc's: it can refuse, and it is known what had been written when it was last synced.
+ */
+static int disk_error;
+static uint64_t sequence_of_page[2], synced_sequence;
+
+int fdatasync(int fd)
+{
+	if (disk_error != 0) {
+		errno = disk_error;
+		return -1;
+	}
+	for (int i = 0; i < 2; i++) {
+		struct ring_checkpoint checkpoint;
+		if (pread(fd, &checkpoint, sizeof(checkpoint), (off_t)i * RING_PAGE) == (ssize_t)sizeof(checkpoint))
+			sequence_of_page[i] = checkpoint.sequence;
+	}
+	synced_sequence = sequence_of_page[0] > sequence_of_page[1] ? sequence_of_page[0] : sequence_of_page[1];
+	return (int)syscall(SYS_fdatasync, fd);
+}
 
 /* Reads the whole ring. Returns the number of changes, or -1 if one is not whole or out of order. */
 static long read_all(const struct ring *ring, struct cursor *ret_last)
@@ -167,6 +188,143 @@ static void test_torn_checkpoints(void)
 	}
 }
 
+/* The disk refuses for a while: nothing is confirmed, and the checkpoint that is valid is never written over.
+ */
+static void test_refusing_disk(void)
+{
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 3);
+	fixture_checkpoint(&fixture);
+	uint64_t durable_lsn = ring_live(fixture.ring)->durable_lsn;
+	uint64_t valid = synced_sequence;
+	for (int round = 0; round < 3; round++) {
+		disk_error = round == 1 ? ENOSPC : EIO;
+		if (round != 2)
+			fixture_transaction(&fixture, 3);
+		else
+			ring_writer_progress(fixture.writer, fixture.lsn += 100);
+		is_u64((uint64_t)fixture_checkpoint(&fixture), (uint64_t)disk_error, "a checkpoint fails: %s",
+			   strerror(disk_error));
+	}
+	is_u64(ring_live(fixture.ring)->durable_lsn, durable_lsn, "nothing more may be confirmed");
+	disk_error = 0;
+	fdatasync(fixture.ring->fd);
+	is_u64(sequence_of_page[valid % 2], valid, "the last checkpoint that was synced is still in its page");
+	is_u64((uint64_t)fixture_checkpoint(&fixture), 0, "the disk is well again");
+	is_u64(sequence_of_page[valid % 2], valid, "also after the next one");
+	is_u64(ring_live(fixture.ring)->durable_lsn, fixture.lsn, "and everything is durable");
+	fixture_close(&fixture);
+	fixture_open(&fixture);
+	is_u64((uint64_t)read_all(fixture.ring, NULL), 9, "and found again");
+	fixture_remove(&fixture);
+}
+
+/*
+ * A new history that ends before its first checkpoint: the old one is found again, and nothing of the new one
+ * with it, or what lies between the two would be skipped in silence.
+ */
+static void test_new_history_unsynced(void)
+{
+	struct ring_identity identity = {.system_identifier = 7, .timeline = 1, .slot = "changefeed"};
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 3);
+	fixture_checkpoint(&fixture);
+	uint64_t old_end = fixture.lsn;
+	ring_writer_begin_history(fixture.writer, &identity, old_end + 10000);
+	fixture.lsn = old_end + 10000;
+	fixture_transaction(&fixture, 5);
+	ring_writer_publish(fixture.writer);
+	fixture_close(&fixture);
+	fixture_open(&fixture);
+	is_u64((uint64_t)read_all(fixture.ring, NULL), 3,
+		   "a new history without a checkpoint leaves nothing behind");
+	is_u64(ring_writer_streamed_lsn(fixture.writer), old_end, "the old one ends where it ended");
+	fixture_remove(&fixture);
+}
+
+static void overwrite(const char *path, off_t offset, const char *bytes, size_t size)
+{
+	int fd = open(path, O_WRONLY);
+	if (fd < 0 || pwrite(fd, bytes, size, offset) != (ssize_t)size)
+		exit(1);
+	close(fd);
+}
+
+/* Bytes that are no record, in the middle of what is retained. */
+static void test_damage(void)
+{
+	static char garbage[65536];
+	struct start earliest = {.kind = CURSOR_EARLIEST};
+	struct place place;
+	struct record record;
+	enum ring_read result;
+
+	memset(garbage, 0x5a, sizeof(garbage));
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	for (int i = 0; i < 2000; i++)
+		fixture_transaction(&fixture, 2);
+	fixture_checkpoint(&fixture);
+	uint64_t middle = (ring_head(fixture.ring) + ring_tail(fixture.ring)) / 2 % ring_capacity(fixture.ring);
+	overwrite(fixture.path, (off_t)(fixture.ring->sections.data_offset + middle), garbage, sizeof(garbage));
+	ok(!ring_is_damaged(fixture.ring), "nobody has seen the damage yet");
+	ring_seek(fixture.ring, &earliest, &place);
+	while ((result = ring_read(fixture.ring, place.position, &record)) == RING_READ_OK)
+		place_advance(&place, &record);
+	ok(result == RING_READ_DAMAGED, "a reader stops at bytes that are no record");
+	ok(ring_is_damaged(fixture.ring), "and the ring is known to be damaged");
+
+	/* the writer meets them too, when it evicts; it must not go round in circles */
+	fixture.ring->live->damaged = 0;
+	for (int i = 0; i < 20000 && !ring_is_damaged(fixture.ring); i++) {
+		struct change change = {.id = {fixture.lsn + 60, 1}};
+		if (ring_writer_change(fixture.writer, &change, (struct bytes){garbage, 1000}) == RING_WRITE_BLOCKED)
+			fixture_checkpoint(&fixture);
+		else
+			fixture_commit(&fixture, fixture.lsn + 60, fixture.lsn + 100);
+	}
+	ok(ring_is_damaged(fixture.ring), "the writer finds out as well");
+	ring_writer_publish(fixture.writer);
+	fixture_checkpoint(&fixture);
+	fixture.ring->live->damaged = 0;
+	fixture.ring->live->boot = 1;
+	fixture_close(&fixture);
+	ok(ring_file_open(fixture.path, RING_ACCESS_WRITER, &fixture.ring) == RING_FILE_DAMAGED,
+	   "after a crash of the machine the chain is looked at, and is not whole");
+	ok(ring_file_open(fixture.path, RING_ACCESS_WORKER, &fixture.ring) == RING_FILE_OK &&
+		   ring_is_damaged(fixture.ring),
+	   "which the master sees");
+	fixture.writer = NULL;
+	fixture_remove(&fixture);
+}
+
+/* An older copy of the file, over the file: what the writer would add does not follow on it. */
+static void test_overwritten_file(void)
+{
+	size_t size;
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 3);
+	fixture_checkpoint(&fixture);
+	char *older = slurp(fixture.path, &size);
+	for (int i = 0; i < 4; i++) {
+		fixture_transaction(&fixture, 3);
+		fixture_checkpoint(&fixture);
+	}
+	uint64_t durable_lsn = ring_live(fixture.ring)->durable_lsn;
+	spill(fixture.path, older, size);
+	fixture_transaction(&fixture, 3);
+	is_u64((uint64_t)fixture_checkpoint(&fixture), ESTALE,
+		   "no checkpoint goes into a file that was overwritten");
+	ok(ring_is_damaged(fixture.ring), "it counts as damaged");
+	fixture_close(&fixture);
+	fixture_open(&fixture);
+	ok(ring_writer_streamed_lsn(fixture.writer) < durable_lsn,
+	   "and what is found again is what the copy has");
+	free(older);
+	fixture_remove(&fixture);
+}
+
 static void test_strange_files(void)
 {
 	struct ring *ring = NULL, *second = NULL;
@@ -181,8 +339,11 @@ static void test_strange_files(void)
 	   "until it is re-made");
 	ring_file_close(ring);
 
+	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_OK, "the new one can be opened");
 	if (truncate(fixture.path, RING_PAGE * 4) != 0)
 		exit(1);
+	ok(ring_file_replaced(ring, fixture.path), "a file that was cut is not the one that was mapped");
+	ring_file_close(ring);
 	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_DAMAGED,
 	   "a file cut short is damaged");
 	char *zeros = calloc(1, RING_PAGE * 4);
@@ -200,6 +361,10 @@ int main(void)
 	test_power_loss(5);
 	test_power_loss(9000);
 	test_torn_checkpoints();
+	test_refusing_disk();
+	test_new_history_unsynced();
+	test_damage();
+	test_overwritten_file();
 	test_strange_files();
 	return tap_end();
 }
