@@ -416,6 +416,16 @@ sub client_program
 	return $program;
 }
 
+# Compiles test/$name.c into a library for LD_PRELOAD; returns its path.
+sub client_library
+{
+	my ($self, $name) = @_;
+	my $library = "$self->{dir}/" . ($name =~ s{.*/}{}r) . '.so';
+	my ($status, $output) = run_command($ENV{CC} // 'cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-D_GNU_SOURCE', '-o', $library, "$root/test/$name.c");
+	$status == 0 or die "cannot compile $name: $output";
+	return $library;
+}
+
 # Starts a program in the background, its output in $dir/$name.out; returns the pid. client_result() waits for it.
 sub client_start
 {
