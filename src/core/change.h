@@ -10,6 +10,10 @@
  * sent Elements at the end that are nil or empty may be missing (a TRUNCATE's body is an empty array). A body
  * is self-contained, so that a change is rendered with the columns it was written with, whatever DDL came
  * later.
+ *
+ * A message is handled as a change that belongs to no table; its body is an array of two:
+ *   0 prefix        str
+ *   1 content       str where it is UTF-8, else bin
  */
 #ifndef CHANGEFEED_CHANGE_H
 #define CHANGEFEED_CHANGE_H
@@ -28,7 +32,13 @@ enum operation {
 enum { OPERATION_COUNT = 5 };
 
 /* A set of operations: bit 1 << operation. */
-enum { OPERATIONS_ALL = (1 << OPERATION_COUNT) - 1 };
+enum {
+	OPERATIONS_ALL = (1 << OPERATION_COUNT) - 1,
+	OPERATIONS_MESSAGE = 1 << OPERATION_MESSAGE,
+	OPERATIONS_ROWS = OPERATIONS_ALL & ~OPERATIONS_MESSAGE, /* what belongs to a table */
+};
+
+#define COLLECTION_NONE UINT32_MAX
 
 enum change_flag {
 	CHANGE_OVERSIZE = 1, /* the row did not fit a quarter of the ring: `new` and `old` are left out */
@@ -37,8 +47,8 @@ enum change_flag {
 struct change {
 	struct cursor id;
 	int64_t commit_us;   /* microseconds since 1970 */
-	uint32_t xid;        /* PostgreSQL's 32-bit transaction id */
-	uint32_t collection; /* an index into the ring's table of collections */
+	uint32_t xid;        /* PostgreSQL's 32-bit transaction id; 0: a message that belongs to none */
+	uint32_t collection; /* an index into the ring's table of collections; COLLECTION_NONE of a message */
 	enum operation operation;
 	unsigned flags;
 };
@@ -51,6 +61,8 @@ enum {
 	BODY_UNCHANGED,
 	BODY_SIZE,
 };
+
+enum { MESSAGE_PREFIX, MESSAGE_CONTENT, MESSAGE_SIZE };
 
 /* INSERT, ... as in `operation`, and insert, ... as in `event`. */
 const char *operation_name(enum operation operation);

@@ -49,6 +49,21 @@ static bool split(struct bytes text, char separator, struct bytes *ret_left, str
 	return true;
 }
 
+/* What stands behind the LSN of an event's id: n of a change; 0, or 0.n.m, of a message. */
+static bool parse_place(struct bytes text, struct cursor *at)
+{
+	struct bytes zero, rest, n, m;
+
+	if (bytes_equal(text, BYTES("0"))) {
+		at->m = 1;
+		return true;
+	}
+	if (!split(text, '.', &zero, &rest))
+		return cursor_parse_u64(text, &at->n) && at->n > 0;
+	return bytes_equal(zero, BYTES("0")) && split(rest, '.', &n, &m) && cursor_parse_u64(n, &at->n) &&
+		   cursor_parse_u64(m, &at->m) && at->m > 0;
+}
+
 bool cursor_parse(struct bytes text, struct start *ret_start)
 {
 	struct start start = {.kind = CURSOR_LSN};
@@ -60,9 +75,9 @@ bool cursor_parse(struct bytes text, struct start *ret_start)
 	} else if (bytes_equal(text, BYTES("earliest"))) {
 		start.kind = CURSOR_EARLIEST;
 	} else if (split(text, '-', &left, &right)) {
-		if (!cursor_parse_u64(left, &start.at.lsn) || !cursor_parse_u64(right, &start.at.n))
+		if (!cursor_parse_u64(left, &start.at.lsn) || !parse_place(right, &start.at))
 			return false;
-		start.kind = start.at.lsn == 0 ? CURSOR_EARLIEST : start.at.n == 0 ? CURSOR_LSN : CURSOR_EVENT;
+		start.kind = start.at.lsn == 0 ? CURSOR_EARLIEST : CURSOR_EVENT;
 	} else {
 		if (split(text, '/', &left, &right)) {
 			if (!parse_hex32(left, &high) || !parse_hex32(right, &low))
@@ -81,8 +96,18 @@ bool cursor_parse(struct bytes text, struct start *ret_start)
 void cursor_append(struct buffer *out, struct cursor cursor)
 {
 	buffer_append_u64(out, cursor.lsn);
-	if (cursor.n == 0)
+	if (cursor.m == 0 && cursor.n == 0)
 		return;
 	buffer_append_char(out, '-');
+	if (cursor.m > 0) {
+		buffer_append_char(out, '0');
+		if (cursor.n == 0 && cursor.m == 1)
+			return;
+		buffer_append_char(out, '.');
+	}
 	buffer_append_u64(out, cursor.n);
+	if (cursor.m > 0) {
+		buffer_append_char(out, '.');
+		buffer_append_u64(out, cursor.m);
+	}
 }

@@ -2,17 +2,22 @@
  * cursor.h: positions in the order of changes, and how users write them.
  *
  * A change is identified by (commit_lsn, n): the LSN of its transaction's commit record and its place in the
- * transaction, from 1. A cursor names a place between changes: 'strictly after (lsn, n)'. Users write
+ * transaction, from 1. A message (pg_logical_emit_message) does not count as a change, so that ids are the
+ * same whether or not somebody wants messages: it is the m-th message, from 1, behind the n-th change of its
+ * transaction. One that belongs to no transaction has its own LSN, and n = 0, m = 1. A cursor names a place
+ * between these: 'strictly after (lsn, n, m)', m = 0 for a change. Users write
  *
  *   23987096-1     strictly after that change                            CURSOR_EVENT
+ *   23987096-0     strictly after the message that its transaction begins with    CURSOR_EVENT
+ *   23987096-0.2.1 strictly after the 1st message behind the 2nd change           CURSOR_EVENT
  *   23987096       everything whose transaction ends after this LSN       CURSOR_LSN
  *   0/16E0478      the same in PostgreSQL's notation of an LSN            CURSOR_LSN
  *   earliest, 0, 0/0, 0-0   the oldest that is retained, never a gap      CURSOR_EARLIEST
  *   now            what is committed from now on                          CURSOR_NOW
  *
- * A bare LSN becomes a (lsn, n) only with the help of the ring, see ring_seek(). (X, 0) and a bare X mean the
- * same where no transaction's commit record straddles X, and it is written as the bare X: an id made of it
- * would name a change that does not exist.
+ * A bare LSN becomes a (lsn, n) only with the help of the ring, see ring_seek(). (X, 0, 0) and a bare X mean
+ * the same where no transaction's commit record straddles X, and it is written as the bare X: an id made of
+ * it would name a change that does not exist.
  */
 #ifndef CHANGEFEED_CURSOR_H
 #define CHANGEFEED_CURSOR_H
@@ -22,6 +27,7 @@
 struct cursor {
 	uint64_t lsn; /* of the commit record, or a bare LSN */
 	uint64_t n;
+	uint64_t m;
 };
 
 enum cursor_kind { CURSOR_NOW, CURSOR_EARLIEST, CURSOR_EVENT, CURSOR_LSN, CURSOR_TIME };
@@ -29,12 +35,12 @@ enum cursor_kind { CURSOR_NOW, CURSOR_EARLIEST, CURSOR_EVENT, CURSOR_LSN, CURSOR
 /* Where a reader wants to start. */
 struct start {
 	enum cursor_kind kind;
-	struct cursor at; /* CURSOR_EVENT: both; CURSOR_LSN: lsn */
+	struct cursor at; /* CURSOR_EVENT: all; CURSOR_LSN: lsn */
 	int64_t since_us; /* CURSOR_TIME: microseconds since 1970 */
 };
 
-/* "18446744073709551615-18446744073709551615" and the terminating 0 */
-enum { CURSOR_TEXT_MAX = 42 };
+/* three numbers of 20 digits, "-0.", ".", and the terminating 0 */
+enum { CURSOR_TEXT_MAX = 65 };
 
 /* Parses any cursor that users may write. Returns false, *ret_start untouched, when the text is none. */
 bool cursor_parse(struct bytes text, struct start *ret_start);
@@ -43,14 +49,16 @@ bool cursor_parse(struct bytes text, struct start *ret_start);
  */
 bool cursor_parse_u64(struct bytes text, uint64_t *ret_number);
 
-/* Writes a cursor as users see it: an event id, or a bare LSN in decimal if n is 0. */
+/* Writes a cursor as users see it: an event id, or a bare LSN in decimal if n and m are 0. */
 void cursor_append(struct buffer *out, struct cursor cursor);
 
 static inline int cursor_compare(struct cursor a, struct cursor b)
 {
 	if (a.lsn != b.lsn)
 		return a.lsn < b.lsn ? -1 : 1;
-	return a.n < b.n ? -1 : a.n > b.n;
+	if (a.n != b.n)
+		return a.n < b.n ? -1 : 1;
+	return a.m < b.m ? -1 : a.m > b.m;
 }
 
 #endif

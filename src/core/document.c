@@ -47,6 +47,17 @@ static bool is_row(const msgpack_object *object)
 	return true;
 }
 
+static bool take_message(const msgpack_object_array *body, struct document *document)
+{
+	if (body->size != MESSAGE_SIZE || body->ptr[MESSAGE_PREFIX].type != MSGPACK_OBJECT_STR ||
+		(body->ptr[MESSAGE_CONTENT].type != MSGPACK_OBJECT_STR &&
+		 body->ptr[MESSAGE_CONTENT].type != MSGPACK_OBJECT_BIN))
+		return false;
+	document->prefix = &body->ptr[MESSAGE_PREFIX];
+	document->content = &body->ptr[MESSAGE_CONTENT];
+	return true;
+}
+
 /* Puts the body's elements where they belong. Returns false if one has the wrong form. */
 static bool take_elements(const msgpack_object_array *body, struct document *document)
 {
@@ -104,6 +115,7 @@ bool document_read(struct document_reader *reader, const struct change *change, 
 				   struct bytes name, struct bytes body, struct document *ret_document)
 {
 	struct document document = {.change = change, .schema = schema, .name = name};
+	bool is_message = change->operation == OPERATION_MESSAGE;
 	msgpack_object root;
 	size_t offset = 0;
 
@@ -111,7 +123,9 @@ bool document_read(struct document_reader *reader, const struct change *change, 
 		msgpack_zone_clear(&reader->zone);
 		if (!msgpack_is_whole(body) ||
 			msgpack_unpack(body.data, body.size, &offset, &reader->zone, &root) != MSGPACK_UNPACK_SUCCESS ||
-			root.type != MSGPACK_OBJECT_ARRAY || !take_elements(&root.via.array, &document))
+			root.type != MSGPACK_OBJECT_ARRAY ||
+			!(is_message ? take_message(&root.via.array, &document)
+						 : take_elements(&root.via.array, &document)))
 			return false;
 		drop_unfitting(&document);
 	}
@@ -249,6 +263,41 @@ int64_t document_timestamp_ms(const struct change *change)
 	return change->commit_us % 1000 < 0 ? ms - 1 : ms;
 }
 
+struct bytes document_content_bytes(const msgpack_object *content)
+{
+	if (content->type == MSGPACK_OBJECT_BIN)
+		return (struct bytes){content->via.bin.ptr, content->via.bin.size};
+	return str_bytes(content);
+}
+
+static void append_message(struct buffer *out, const struct document *document, const struct view *view)
+{
+	buffer_append_string(out, ",\"transactional\":");
+	buffer_append_string(out, document->change->xid != 0 ? "true" : "false");
+	if (document->prefix == NULL)
+		return;
+	buffer_append_string(out, ",\"prefix\":");
+	json_append_string(out, str_bytes(document->prefix));
+	if (view->key_only)
+		return;
+	buffer_append_string(out, ",\"content\":");
+	if (document->content->type == MSGPACK_OBJECT_STR) {
+		json_append_string(out, str_bytes(document->content));
+		return;
+	}
+	json_append_base64(out, document_content_bytes(document->content));
+	buffer_append_string(out, ",\"base64\":true");
+}
+
+/* A name of the change's table. */
+static void append_name(struct buffer *out, const struct document *document, struct bytes name)
+{
+	if (document->change->operation == OPERATION_MESSAGE)
+		buffer_append_string(out, "null");
+	else
+		json_append_string(out, name);
+}
+
 void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
 						  enum document_layout layout)
 {
@@ -257,7 +306,7 @@ void document_append_json(struct buffer *out, const struct document *document, c
 	buffer_append_char(out, '{');
 	if (layout == DOCUMENT_EVENT) {
 		buffer_append_string(out, "\"collection\":");
-		json_append_string(out, document->name);
+		append_name(out, document, document->name);
 		buffer_append_char(out, ',');
 	}
 	buffer_append_string(out, "\"operation\":\"");
@@ -273,17 +322,22 @@ void document_append_json(struct buffer *out, const struct document *document, c
 	buffer_append_u64(out, change->id.lsn);
 	if (layout == DOCUMENT_ITEM) {
 		buffer_append_string(out, ",\"collection\":");
-		json_append_string(out, document->name);
+		append_name(out, document, document->name);
 	}
 	buffer_append_string(out, ",\"id\":\"");
 	cursor_append(out, change->id);
 	buffer_append_string(out, "\",\"schema\":");
-	json_append_string(out, document->schema);
+	append_name(out, document, document->schema);
 	buffer_append_string(out, ",\"xid\":");
-	buffer_append_u64(out, change->xid);
+	if (change->xid == 0)
+		buffer_append_string(out, "null");
+	else
+		buffer_append_u64(out, change->xid);
 	if ((change->flags & CHANGE_OVERSIZE) != 0)
 		buffer_append_string(out, ",\"oversize\":true");
-	if (!view->key_only)
+	if (change->operation == OPERATION_MESSAGE)
+		append_message(out, document, view);
+	else if (!view->key_only)
 		append_rows(out, document, view);
 	buffer_append_char(out, '}');
 }

@@ -12,14 +12,23 @@
  *   unchanged   if not empty
  *   oversize    true, and no new, old, unchanged: the row was too large for the ring
  *
+ * A message is a document of its own:
+ *
+ *   {"collection":null,"operation":"MESSAGE","document_id":null,"timestamp_ms":1234567890123,"lsn":23987096,
+ *    "id":"23987096-0","schema":null,"xid":745,"transactional":true,"prefix":"jobs","content":"done"}
+ *
+ *   xid         null if the message belongs to no transaction
+ *   base64      true where `content` is not UTF-8 and given in base64
+ *   prefix, content   not if the message was too large for the ring; with key_only the content is left out
+ *
  * `lsn` is the commit LSN. `timestamp_ms` is rounded down, before 1970 too. In a batch of poll `collection`
  * comes behind `lsn`.
  *
  * In MessagePack the document is the same. What JSON writes with all its digits becomes what a program wants:
  * int8 an integer, float8 a float64, numeric a str always (so that its type does not depend on its value),
  * bytea stays bin; json becomes native maps and arrays, where a number whose digits neither int64 nor float64
- * gives back is a str of them. JSON that the parser refuses (nested too deep, lone surrogates) stays a str of
- * its text.
+ * gives back is a str of them. A message's content that is not UTF-8 is bin, without `base64`. JSON that the
+ * parser refuses (nested too deep, lone surrogates) stays a str of its text.
  *
  * Invariant: a body of any bytes is either read or refused, with memory in proportion to its size.
  */
@@ -42,7 +51,7 @@ struct ring_identity;
 struct view {
 	enum format format;
 	const struct ring_identity *origin;     /* for the formats that name it. Borrowed */
-	bool key_only;                          /* leaves out new, old and unchanged */
+	bool key_only;                          /* leaves out new, old, unchanged and content */
 	bool numbers_as_strings;                /* int8 and numeric of rows; `lsn` stays a number */
 	unsigned column_count;                  /* 0: all columns */
 	struct bytes columns[VIEW_COLUMNS_MAX]; /* exact names; columns of the key always stay. Borrowed */
@@ -69,6 +78,8 @@ struct document {
 	const msgpack_object *new_row;     /* map, or NULL */
 	const msgpack_object *old_row;     /* map, or NULL */
 	const msgpack_object *unchanged;   /* array of str, not empty, or NULL */
+	const msgpack_object *prefix;      /* str, or NULL; of messages only */
+	const msgpack_object *content;     /* str or bin, or NULL */
 };
 
 /* Returns false out of memory; there is nothing to free then. */
@@ -94,6 +105,9 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 
 /* The commit time in milliseconds since 1970, rounded down. */
 int64_t document_timestamp_ms(const struct change *change);
+
+/* The bytes of a message's content. */
+struct bytes document_content_bytes(const msgpack_object *content);
 
 /* Whether a column (a str of the body) is among those that the view shows; with key_only, only the key's are.
  */

@@ -330,6 +330,15 @@ static void pack_id(struct writer *writer, struct cursor id)
 	pack_text(writer, buffer_bytes(&text));
 }
 
+/* A name of the change's table. */
+static void pack_table_name(struct writer *writer, const struct document *document, struct bytes name)
+{
+	if (document->change->operation == OPERATION_MESSAGE)
+		msgpack_pack_nil(&writer->packer);
+	else
+		pack_text(writer, name);
+}
+
 /* The eight members that every document has. */
 static void pack_head(struct writer *writer, const struct document *document, enum document_layout layout)
 {
@@ -337,7 +346,7 @@ static void pack_head(struct writer *writer, const struct document *document, en
 
 	if (layout == DOCUMENT_EVENT) {
 		pack_name(writer, "collection");
-		pack_text(writer, document->name);
+		pack_table_name(writer, document, document->name);
 	}
 	pack_name(writer, "operation");
 	pack_name(writer, operation_name(change->operation));
@@ -352,14 +361,35 @@ static void pack_head(struct writer *writer, const struct document *document, en
 	msgpack_pack_uint64(&writer->packer, change->id.lsn);
 	if (layout == DOCUMENT_ITEM) {
 		pack_name(writer, "collection");
-		pack_text(writer, document->name);
+		pack_table_name(writer, document, document->name);
 	}
 	pack_name(writer, "id");
 	pack_id(writer, change->id);
 	pack_name(writer, "schema");
-	pack_text(writer, document->schema);
+	pack_table_name(writer, document, document->schema);
 	pack_name(writer, "xid");
-	msgpack_pack_uint32(&writer->packer, change->xid);
+	if (change->xid == 0)
+		msgpack_pack_nil(&writer->packer);
+	else
+		msgpack_pack_uint32(&writer->packer, change->xid);
+}
+
+/* What a message has beside them. */
+static void pack_message(struct writer *writer, const struct document *document, bool with_content)
+{
+	pack_name(writer, "transactional");
+	if (document->change->xid != 0)
+		msgpack_pack_true(&writer->packer);
+	else
+		msgpack_pack_false(&writer->packer);
+	if (document->prefix == NULL)
+		return;
+	pack_name(writer, "prefix");
+	pack_value(writer, document->prefix);
+	if (with_content) {
+		pack_name(writer, "content");
+		pack_value(writer, document->content);
+	}
 }
 
 void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
@@ -370,14 +400,20 @@ void document_append_msgpack(struct buffer *out, const struct document *document
 	bool has_new = !view->key_only && document->new_row != NULL;
 	bool has_old = !view->key_only && document->old_row != NULL;
 	uint32_t unchanged = view->key_only ? 0 : count_unchanged(document, view);
+	bool is_message = document->change->operation == OPERATION_MESSAGE;
+	bool has_prefix = document->prefix != NULL;
+	bool has_content = !view->key_only && has_prefix;
 
 	msgpack_packer_init(&writer.packer, out, buffer_msgpack_write);
-	msgpack_pack_map(&writer.packer, 8u + oversize + has_new + has_old + (unchanged > 0));
+	msgpack_pack_map(&writer.packer, 8u + oversize + has_new + has_old + (unchanged > 0) + is_message +
+										 has_prefix + has_content);
 	pack_head(&writer, document, layout);
 	if (oversize) {
 		pack_name(&writer, "oversize");
 		msgpack_pack_true(&writer.packer);
 	}
+	if (is_message)
+		pack_message(&writer, document, has_content);
 	if (has_new) {
 		pack_name(&writer, "new");
 		pack_row(&writer, document, view, document->new_row);

@@ -16,7 +16,8 @@
  * its times are that of the commit, `lsn` is the commit's, `sequence` the two numbers of the change's id, and
  * `name` the slot. What was not sent because it is TOASTed and unchanged is "__debezium_unavailable_value",
  * as there. A row too large for the ring is null, and a member `oversize` says so. With view->key_only, rows
- * have the key's columns only.
+ * have the key's columns only. A message is `"op":"m","message":{"prefix":...,"content":...}`, the content in
+ * base64 always; in a CloudEvent its prefix is the subject.
  */
 #ifndef CHANGEFEED_FORMAT_H
 #define CHANGEFEED_FORMAT_H

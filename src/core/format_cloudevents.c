@@ -43,16 +43,23 @@ static void append_time(struct buffer *out, int64_t commit_us)
 	buffer_append_char(out, '"');
 }
 
-/* schema.table */
+/* schema.table, or a message's prefix; a subject is never empty. */
 static void append_subject(struct buffer *out, const struct document *document)
 {
 	struct buffer subject = {0};
 
-	buffer_append_bytes(&subject, document->schema);
-	buffer_append_char(&subject, '.');
-	buffer_append_bytes(&subject, document->name);
+	if (document->prefix != NULL) {
+		buffer_append(&subject, document->prefix->via.str.ptr, document->prefix->via.str.size);
+	} else if (document->change->operation != OPERATION_MESSAGE) {
+		buffer_append_bytes(&subject, document->schema);
+		buffer_append_char(&subject, '.');
+		buffer_append_bytes(&subject, document->name);
+	}
 	out->failed = out->failed || subject.failed;
-	json_append_string(out, buffer_bytes(&subject));
+	if (subject.size > 0) {
+		buffer_append_string(out, ",\"subject\":");
+		json_append_string(out, buffer_bytes(&subject));
+	}
 	buffer_free(&subject);
 }
 
@@ -66,7 +73,7 @@ void format_append_cloudevent(struct buffer *out, const struct document *documen
 	format_append_origin(out, view->origin);
 	buffer_append_string(out, "\",\"type\":\"pg_changefeed.");
 	buffer_append_string(out, operation_event(change->operation));
-	buffer_append_string(out, "\",\"subject\":");
+	buffer_append_char(out, '"');
 	append_subject(out, document);
 	append_time(out, change->commit_us);
 	buffer_append_string(out, ",\"datacontenttype\":\"application/json\",\"data\":");

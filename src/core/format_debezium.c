@@ -81,10 +81,30 @@ static void append_source(struct buffer *out, const struct document *document, c
 	buffer_append_string(out, ",\"table\":");
 	json_append_string(out, document->name);
 	buffer_append_string(out, ",\"txId\":");
-	buffer_append_u64(out, change->xid);
+	if (change->xid == 0)
+		buffer_append_string(out, "null");
+	else
+		buffer_append_u64(out, change->xid);
 	buffer_append_string(out, ",\"lsn\":");
 	buffer_append_u64(out, change->id.lsn);
 	buffer_append_string(out, ",\"xmin\":null}");
+}
+
+/* Debezium's "message events". */
+static void append_message(struct buffer *out, const struct document *document, const struct view *view)
+{
+	buffer_append_string(out, ",\"message\":");
+	if (document->prefix == NULL) {
+		buffer_append_string(out, "null");
+		return;
+	}
+	buffer_append_string(out, "{\"prefix\":");
+	json_append_string(out, str_bytes(document->prefix));
+	if (!view->key_only) {
+		buffer_append_string(out, ",\"content\":");
+		json_append_base64(out, document_content_bytes(document->content));
+	}
+	buffer_append_char(out, '}');
 }
 
 void format_append_debezium(struct buffer *out, const struct document *document, const struct view *view)
@@ -105,6 +125,8 @@ void format_append_debezium(struct buffer *out, const struct document *document,
 	buffer_append_string(out, operation_codes[change->operation]);
 	buffer_append_string(out, "\",");
 	append_times(out, change);
+	if (change->operation == OPERATION_MESSAGE)
+		append_message(out, document, view);
 	buffer_append_string(out, ",\"transaction\":null");
 	if ((change->flags & CHANGE_OVERSIZE) != 0)
 		buffer_append_string(out, ",\"oversize\":true");

@@ -74,6 +74,24 @@ void json_append_string(struct buffer *out, struct bytes text)
 	buffer_append_char(out, '"');
 }
 
+void json_append_base64(struct buffer *out, struct bytes value)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	buffer_append_char(out, '"');
+	for (size_t at = 0; at < value.size; at += 3) {
+		size_t count = value.size - at < 3 ? value.size - at : 3;
+		uint32_t group = 0;
+		char text[4];
+		for (size_t i = 0; i < 3; i++)
+			group = group << 8 | (i < count ? (unsigned char)value.data[at + i] : 0);
+		for (size_t i = 0; i < 4; i++)
+			text[i] = i <= count ? digits[group >> (18 - 6 * i) & 63] : '=';
+		buffer_append(out, text, sizeof(text));
+	}
+	buffer_append_char(out, '"');
+}
+
 static void append_bytea(struct buffer *out, struct bytes value)
 {
 	char *to = buffer_reserve(out, value.size * 2 + 5);

@@ -26,6 +26,9 @@ struct json_options {
  * form). */
 void json_append_string(struct buffer *out, struct bytes text);
 
+/* Appends a string of base64 (RFC 4648, section 4). */
+void json_append_base64(struct buffer *out, struct bytes value);
+
 /*
  * Appends a value of value.h: bin as "\\x" and hexadecimal digits, as bytea's text output; the extensions as
  * the JSON that they hold, where control characters (line breaks and tabs between tokens, if the JSON is

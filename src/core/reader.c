@@ -70,7 +70,11 @@ enum reader_load reader_load(const struct ring *ring, const struct record *recor
 	buffer_clear(&scratch->body);
 	if (ring_read_body(ring, record, &scratch->body) != RING_READ_OK)
 		return READER_LOAD_OVERRUN;
-	if (scratch->body.failed || !ring_collection(ring, record->change.collection, &scratch->collection))
+	if (record->change.operation == OPERATION_MESSAGE)
+		scratch->collection = (struct collection){.id = COLLECTION_NONE};
+	else if (!ring_collection(ring, record->change.collection, &scratch->collection))
+		return READER_LOAD_FAILED;
+	if (scratch->body.failed)
 		return READER_LOAD_FAILED;
 	scratch->change = record->change;
 	if (read_document(scratch, buffer_bytes(&scratch->body), ret_document))

@@ -80,12 +80,7 @@ static void record_from_header(const struct ring_record_header *header, uint64_t
 		.position = position,
 		.next = position + header->size,
 		.kind = (enum record_kind)header->kind,
-		.change = {.id = {header->commit_lsn, header->n},
-				   .commit_us = header->commit_us,
-				   .xid = header->xid,
-				   .collection = header->collection,
-				   .operation = (enum operation)header->operation,
-				   .flags = header->flags},
+		.change = ring_header_change(header),
 		.end_lsn = end_lsn,
 		.body_size = header->body_size,
 	};
@@ -126,8 +121,10 @@ enum ring_read ring_read_body(const struct ring *ring, const struct record *reco
 
 static struct cursor record_id(const struct record *record)
 {
-	return (struct cursor){record->change.id.lsn,
-						   record->kind == RECORD_COMMIT ? UINT64_MAX : record->change.id.n};
+	struct cursor id = record->change.id;
+	if (record->kind == RECORD_COMMIT)
+		id.n = UINT64_MAX;
+	return id;
 }
 
 /*
@@ -230,7 +227,9 @@ static struct found search(const struct ring *ring, const struct target *target)
  */
 static struct cursor run_last_id(const struct ring_run *run)
 {
-	return (struct cursor){run->commit_lsn, run->first_n + run->count - 1};
+	if (run->operation == OPERATION_MESSAGE)
+		return (struct cursor){run->commit_lsn, run->first_n, run->count};
+	return (struct cursor){.lsn = run->commit_lsn, .n = run->first_n + run->count - 1};
 }
 
 static struct ring_run run_at(const struct ring *ring, uint64_t i)
@@ -252,25 +251,30 @@ static uint64_t first_run_after(const struct ring *ring, uint64_t floor, uint64_
 	return floor;
 }
 
-/* The changes of a run that lie strictly between two cursors. */
-static uint64_t run_count_between(const struct ring_run *run, struct cursor after, struct cursor before)
+/* The number of changes, or messages, of a run that lie at or before a cursor. */
+static uint64_t run_count_until(const struct ring_run *run, struct cursor cursor)
 {
-	uint64_t first = run->first_n, end = run->first_n + run->count;
+	struct cursor first = {.lsn = run->commit_lsn, .n = run->first_n}, last = run_last_id(run);
 
-	if (run->commit_lsn < after.lsn || run->commit_lsn > before.lsn)
+	if (cursor_compare(cursor, last) >= 0)
+		return run->count;
+	if (cursor_compare(cursor, first) < 0)
 		return 0;
-	if (run->commit_lsn == after.lsn && after.n >= first)
-		first = after.n >= end ? end : after.n + 1;
-	if (run->commit_lsn == before.lsn && before.n < end)
-		end = before.n;
-	return end > first ? end - first : 0;
+	return run->operation == OPERATION_MESSAGE ? cursor.m : cursor.n - run->first_n + 1;
+}
+
+/* Those that lie after one cursor, and at or before another. */
+static uint64_t run_count_between(const struct ring_run *run, struct cursor after, struct cursor until)
+{
+	uint64_t to = run_count_until(run, until), from = run_count_until(run, after);
+	return to > from ? to - from : 0;
 }
 
 bool filter_matches(const struct filter *filter, const struct change *change)
 {
 	if ((filter->operations & 1u << change->operation) == 0)
 		return false;
-	if (filter->all_collections)
+	if (filter->all_collections || change->operation == OPERATION_MESSAGE)
 		return true;
 	for (unsigned i = 0; i < filter->collection_count; i++) {
 		if (filter->collections[i] == change->collection)
@@ -281,7 +285,7 @@ bool filter_matches(const struct filter *filter, const struct change *change)
 
 /* Sums up the log between two cursors. Returns false if the writer overwrote what was read. */
 static bool count_runs(const struct ring *ring, const struct filter *filter, struct cursor after,
-					   struct cursor before, uint64_t *ret_count, bool *ret_exact)
+					   struct cursor until, uint64_t *ret_count, bool *ret_exact)
 {
 	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
 	uint64_t first = first_run_after(ring, floor, head, after), count = 0;
@@ -289,10 +293,10 @@ static bool count_runs(const struct ring *ring, const struct filter *filter, str
 	for (uint64_t i = first; i < head; i++) {
 		struct ring_run run = run_at(ring, i);
 		struct change change = {.collection = run.collection, .operation = (enum operation)run.operation};
-		if (run.commit_lsn > before.lsn)
+		if (run.commit_lsn > until.lsn)
 			break;
 		if (run.operation < OPERATION_COUNT && filter_matches(filter, &change))
-			count += run_count_between(&run, after, before);
+			count += run_count_between(&run, after, until);
 	}
 	atomic_thread_fence(memory_order_acquire);
 	if (atomic_load_explicit(&ring->live->run_floor, memory_order_relaxed) != floor)
@@ -312,14 +316,31 @@ uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter,
 
 	for (int tries = 0; tries < RING_TRIES; tries++) {
 		struct place oldest = ring_oldest(ring);
-		struct cursor before = {oldest.cursor.lsn, oldest.cursor.n + 1};
 		*place = oldest;
-		if (count_runs(ring, filter, after, before, &count, &exact))
+		if (count_runs(ring, filter, after, oldest.cursor, &count, &exact))
 			break;
 	}
 	if (ret_exact != NULL)
 		*ret_exact = exact;
 	return count;
+}
+
+/* The cursor behind what lies before the oldest record. If that is of the same transaction, it was evicted
+ * last. */
+static struct cursor cursor_before(const struct ring *ring, const struct record *oldest)
+{
+	struct cursor id = oldest->change.id, before = {.lsn = id.lsn, .n = id.n};
+	uint64_t head = load(&ring->live->run_head);
+
+	if (head > load(&ring->live->run_floor)) {
+		struct ring_run run = run_at(ring, head - 1);
+		struct cursor last = run_last_id(&run);
+		if (last.lsn == id.lsn && cursor_compare(last, record_id(oldest)) < 0)
+			return last;
+	}
+	if (oldest->kind == RECORD_CHANGE && id.m == 0 && id.n > 0)
+		before.n--;
+	return before;
 }
 
 struct place ring_oldest(const struct ring *ring)
@@ -335,12 +356,9 @@ struct place ring_oldest(const struct ring *ring)
 			continue;
 		place.position = read == RING_READ_DAMAGED ? ring_head(ring) : tail;
 		if (read != RING_READ_OK)
-			place.cursor = (struct cursor){streamed, 0};
-		else if (record.kind == RECORD_COMMIT)
-			place.cursor = record.change.id;
+			place.cursor = (struct cursor){.lsn = streamed};
 		else
-			place.cursor =
-				(struct cursor){record.change.id.lsn, record.change.id.n - (record.change.id.n > 0)};
+			place.cursor = cursor_before(ring, &record);
 		return place;
 	}
 }
@@ -353,7 +371,7 @@ struct place ring_oldest(const struct ring *ring)
 static struct ring_run evicted_before(const struct ring *ring, uint64_t lsn)
 {
 	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
-	uint64_t after = first_run_after(ring, floor, head, (struct cursor){lsn, 0});
+	uint64_t after = first_run_after(ring, floor, head, (struct cursor){.lsn = lsn});
 	return after == floor ? (struct ring_run){0} : run_at(ring, after - 1);
 }
 
@@ -362,7 +380,7 @@ static struct ring_run evicted_before(const struct ring *ring, uint64_t lsn)
 static bool evicted_unknown(const struct ring *ring, uint64_t commit_lsn)
 {
 	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
-	uint64_t run = first_run_after(ring, floor, head, (struct cursor){commit_lsn, 0});
+	uint64_t run = first_run_after(ring, floor, head, (struct cursor){.lsn = commit_lsn});
 	return (floor == 0 || run > floor) && (run == head || run_at(ring, run).commit_lsn != commit_lsn);
 }
 
@@ -390,7 +408,9 @@ static enum ring_seek seek_event(const struct ring *ring, struct cursor cursor, 
 				   : SEEK_EVICTED;
 	if (found.at_head && previous != NULL && previous->change.id.lsn == cursor.lsn)
 		/* with the transaction still open, a change that we had before a crash may have to come again */
-		return previous->kind == RECORD_COMMIT || previous->change.id.n == cursor.n ? SEEK_FOUND : SEEK_WAIT;
+		return previous->kind == RECORD_COMMIT || cursor_compare(previous->change.id, cursor) == 0
+				   ? SEEK_FOUND
+				   : SEEK_WAIT;
 	if (found.at_head)
 		return cursor.lsn >= streamed ? SEEK_WAIT : SEEK_FOREIGN;
 	if (found.first.change.id.lsn == cursor.lsn ||
@@ -402,7 +422,7 @@ static enum ring_seek seek_event(const struct ring *ring, struct cursor cursor, 
 /* The transaction that straddles X starts again from its first change: it ends after X. */
 static enum ring_seek seek_transaction(const struct ring *ring, uint64_t commit_lsn, struct place *ret_place)
 {
-	struct target target = {.cursor = {commit_lsn, 0}};
+	struct target target = {.cursor = {.lsn = commit_lsn}};
 	struct found found = search(ring, &target);
 
 	*ret_place = (struct place){found.position, target.cursor};
@@ -412,7 +432,7 @@ static enum ring_seek seek_transaction(const struct ring *ring, uint64_t commit_
 static enum ring_seek seek_lsn(const struct ring *ring, uint64_t lsn, struct place *ret_place)
 {
 	uint64_t streamed = load(&ring->live->streamed_lsn);
-	struct target target = {.cursor = {lsn, 0}};
+	struct target target = {.cursor = {.lsn = lsn}};
 	struct found found = search(ring, &target);
 	struct ring_run evicted = found.has_previous ? (struct ring_run){0} : evicted_before(ring, lsn);
 
@@ -431,9 +451,9 @@ static enum ring_seek seek_lsn(const struct ring *ring, uint64_t lsn, struct pla
 static struct place seek_now(const struct ring *ring)
 {
 	uint64_t streamed = load(&ring->live->streamed_lsn);
-	struct target target = {.cursor = {UINT64_MAX, UINT64_MAX}};
+	struct target target = {.cursor = {UINT64_MAX, UINT64_MAX, 0}};
 	struct found found = search(ring, &target);
-	struct place place = {found.position, {streamed, 0}};
+	struct place place = {.position = found.position, .cursor = {.lsn = streamed}};
 
 	if (found.has_previous)
 		place_advance(&place, &found.previous);
@@ -480,6 +500,9 @@ enum ring_seek ring_seek(const struct ring *ring, const struct start *start, str
 		break;
 	}
 	enum ring_seek result = seek_event(ring, start->at, ret_place);
+	if (result == SEEK_FOREIGN && start->at.n == 0)
+		/* no message has this id: it is an LSN with the 0 that Redis puts behind it */
+		return seek_lsn(ring, start->at.lsn, ret_place);
 	if (result == SEEK_FOREIGN)
 		*ret_place = ring_oldest(ring);
 	return result;

@@ -25,7 +25,7 @@ struct ring_identity {
 
 enum record_kind {
 	RECORD_CHANGE = 1,
-	RECORD_COMMIT = 2, /* the end of a transaction that had changes */
+	RECORD_COMMIT = 2, /* the end of a transaction that had changes, or of a message that belongs to none */
 };
 
 struct record {
@@ -117,7 +117,8 @@ uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter,
 static inline void place_advance(struct place *place, const struct record *record)
 {
 	place->position = record->next;
-	place->cursor = record->kind == RECORD_CHANGE ? record->change.id : (struct cursor){record->end_lsn, 0};
+	place->cursor =
+		record->kind == RECORD_CHANGE ? record->change.id : (struct cursor){.lsn = record->end_lsn};
 }
 
 /*
@@ -127,7 +128,7 @@ static inline void place_advance(struct place *place, const struct record *recor
  */
 static inline void place_follow(struct place *place, uint64_t streamed_lsn)
 {
-	if (place->cursor.n == 0 && place->cursor.lsn < streamed_lsn)
+	if (place->cursor.n == 0 && place->cursor.m == 0 && place->cursor.lsn < streamed_lsn)
 		place->cursor.lsn = streamed_lsn;
 }
 

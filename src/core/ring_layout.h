@@ -59,7 +59,7 @@ enum {
 	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
-	RING_FORMAT = 1,
+	RING_FORMAT = 2,
 };
 
 #define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
@@ -77,9 +77,9 @@ struct ring_record_header {
 	uint64_t n;        /* RECORD_COMMIT: the number of the transaction's changes */
 	int64_t commit_us; /* microseconds since 1970 */
 	uint32_t xid;
-	uint32_t collection;
-	uint32_t body_size; /* of the MessagePack body that follows; RECORD_COMMIT: 8, the end_lsn */
-	uint8_t kind;       /* enum record_kind */
+	uint32_t collection; /* of a message: its m */
+	uint32_t body_size;  /* of the MessagePack body that follows; RECORD_COMMIT: 8, the end_lsn */
+	uint8_t kind;        /* enum record_kind */
 	uint8_t operation;
 	uint16_t flags;
 };
@@ -94,7 +94,7 @@ struct ring_index_entry {
 
 struct ring_run {
 	uint64_t commit_lsn;
-	uint64_t first_n;
+	uint64_t first_n; /* of messages: the change that they come behind; then the first of them has m = 1 */
 	uint32_t
 		end_distance; /* end_lsn - commit_lsn; 0 until the transaction's commit record has been evicted too */
 	uint32_t count;
@@ -180,10 +180,30 @@ static inline const char *ring_at(const struct ring *ring, uint64_t position)
 uint32_t ring_record_checksum(const char *record, uint32_t size, uint64_t position, uint64_t seed);
 uint64_t ring_collection_checksum(const struct ring_collection *collection);
 
+/* A message has no collection, its m stands there. */
+static inline uint32_t ring_header_m(const struct ring_record_header *header)
+{
+	return header->operation == OPERATION_MESSAGE ? header->collection : 0;
+}
+
 /* Of a record's header, in the order of cursors: a commit comes after all changes of its transaction. */
 static inline struct cursor ring_header_id(const struct ring_record_header *header)
 {
-	return (struct cursor){header->commit_lsn, header->kind == RECORD_COMMIT ? UINT64_MAX : header->n};
+	return (struct cursor){.lsn = header->commit_lsn,
+						   .n = header->kind == RECORD_COMMIT ? UINT64_MAX : header->n,
+						   .m = ring_header_m(header)};
+}
+
+/* What a record of kind RECORD_CHANGE says without its body. */
+static inline struct change ring_header_change(const struct ring_record_header *header)
+{
+	bool is_message = header->operation == OPERATION_MESSAGE;
+	return (struct change){.id = {header->commit_lsn, header->n, ring_header_m(header)},
+						   .commit_us = header->commit_us,
+						   .xid = header->xid,
+						   .collection = is_message ? COLLECTION_NONE : header->collection,
+						   .operation = (enum operation)header->operation,
+						   .flags = header->flags};
 }
 
 /* A header that can be one: the sizes fit each other and the ring, the kind exists. */

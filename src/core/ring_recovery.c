@@ -86,7 +86,8 @@ static bool record_continues(const struct ring *ring, const struct ring_checkpoi
 	if (!ring_header_plausible(ring, &header) || header.size > state->tail + state->capacity - state->head ||
 		header.checksum != ring_record_checksum(at, header.size, state->head, state->seed))
 		return false;
-	if (header.kind == RECORD_CHANGE && header.collection >= state->collection_count)
+	if (header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE &&
+		header.collection >= state->collection_count)
 		return false;
 	*ret_header = header;
 	return cursor_compare(ring_header_id(&header), state->last) > 0;

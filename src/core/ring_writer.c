@@ -96,7 +96,7 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	state->tail = state->head;
 	state->run_floor = state->run_head = 0;
 	state->streamed_lsn = history_lsn;
-	state->last = (struct cursor){0, UINT64_MAX};
+	state->last = (struct cursor){.n = UINT64_MAX};
 	state->max_us = INT64_MIN;
 	for (uint32_t id = 0; id < state->collection_count; id++)
 		ring_writer_set_published(writer, id, false);
@@ -155,6 +155,7 @@ static uint32_t record_size(size_t body_size)
 
 enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change, struct bytes body)
 {
+	bool is_message = change->operation == OPERATION_MESSAGE;
 	unsigned flags = change->flags;
 	if (body.size > writer->state.capacity / OVERSIZE_DIVISOR - sizeof(struct ring_record_header)) {
 		body = (struct bytes){0};
@@ -166,7 +167,7 @@ enum ring_write ring_writer_change(struct ring_writer *writer, const struct chan
 		.n = change->id.n,
 		.commit_us = change->commit_us,
 		.xid = change->xid,
-		.collection = change->collection,
+		.collection = is_message ? (uint32_t)change->id.m : change->collection,
 		.body_size = (uint32_t)body.size,
 		.kind = RECORD_CHANGE,
 		.operation = (uint8_t)change->operation,
@@ -177,8 +178,10 @@ enum ring_write ring_writer_change(struct ring_writer *writer, const struct chan
 	put_record(writer, &header, body);
 
 	struct ring_live *live = writer->ring->live;
-	add(&live->changes_total, 1);
-	add(&writer->ring->collections[change->collection].changes, 1);
+	if (!is_message) {
+		add(&live->changes_total, 1);
+		add(&writer->ring->collections[change->collection].changes, 1);
+	}
 	atomic_store_explicit(&live->last_commit_us, change->commit_us, memory_order_relaxed);
 	return RING_WRITE_OK;
 }
@@ -227,12 +230,7 @@ enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *
 	struct ring_record_header header;
 	memcpy(&header, at, sizeof(header));
 	struct bytes body = {at + sizeof(header), header.body_size};
-	struct change change = {.id = {header.commit_lsn, header.n},
-							.commit_us = header.commit_us,
-							.xid = header.xid,
-							.collection = header.collection,
-							.operation = (enum operation)header.operation,
-							.flags = header.flags};
+	struct change change = ring_header_change(&header);
 
 	*ret_size = header.size;
 	if (header.kind == RECORD_CHANGE)
@@ -314,9 +312,12 @@ void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, 
 /* A run that this change only makes longer. */
 static bool run_continues(const struct ring_run *run, const struct ring_record_header *header)
 {
-	return run->commit_lsn == header->commit_lsn && run->collection == header->collection &&
-		   run->operation == header->operation && run->first_n + run->count == header->n &&
-		   run->count < UINT32_MAX;
+	if (run->commit_lsn != header->commit_lsn || run->operation != header->operation ||
+		run->count == UINT32_MAX)
+		return false;
+	if (header->operation == OPERATION_MESSAGE)
+		return run->first_n == header->n;
+	return run->collection == header->collection && run->first_n + run->count == header->n;
 }
 
 static struct ring_run *run_slot(struct ring_writer *writer, uint64_t i)
@@ -333,11 +334,12 @@ static void log_evicted_change(struct ring_writer *writer, const struct ring_rec
 		last->count++;
 		return;
 	}
-	*run_slot(writer, state->run_head) = (struct ring_run){.commit_lsn = header->commit_lsn,
-														   .first_n = header->n,
-														   .count = 1,
-														   .collection = (uint16_t)header->collection,
-														   .operation = header->operation};
+	*run_slot(writer, state->run_head) =
+		(struct ring_run){.commit_lsn = header->commit_lsn,
+						  .first_n = header->n,
+						  .count = 1,
+						  .collection = ring_header_m(header) > 0 ? 0 : (uint16_t)header->collection,
+						  .operation = header->operation};
 	state->run_head++;
 }
 

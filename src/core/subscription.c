@@ -199,8 +199,15 @@ static bool parse_operations(struct parser *parser, struct bytes value)
 	do {
 		more = take_until(&rest, ',', &name);
 		if (!parse_operation(name, &operations))
-			return refuse(parser, "operations", value, "some of insert,update,delete,truncate");
+			return refuse(parser, "operations", value,
+						  parser->request->messages ? "some of insert,update,delete,truncate,message"
+													: "some of insert,update,delete,truncate");
 	} while (more);
+	if ((operations & OPERATIONS_MESSAGE) != 0 && !parser->request->messages) {
+		problem_set(parser->problem, 400,
+					"Messages are not served here: h2o.conf turns them on with messages: ON.");
+		return false;
+	}
 	parser->result->operations = operations;
 	return true;
 }
@@ -366,7 +373,7 @@ bool subscription_parse(const struct subscription_request *request, struct subsc
 	bool is_poll = request->delivery == DELIVERY_POLL;
 	struct subscription result = {
 		.delivery = request->delivery,
-		.operations = OPERATIONS_ALL,
+		.operations = request->messages ? OPERATIONS_ALL : OPERATIONS_ROWS,
 		.on_gap = is_poll ? ON_GAP_FAIL : ON_GAP_WARN,
 		.tenant_column = request->tenant_column,
 		.tenant = BYTES("1"),

@@ -14,7 +14,8 @@
  *   last_event_id, lastEventId   a cursor; empty: as if absent
  *   since_lsn                    a cursor
  *   since_ms                     milliseconds since 1970; 0: all that there is
- *   operations                   insert,update,delete,truncate,message in upper or lower case; all
+ *   operations                   insert,update,delete,truncate, and message where messages are turned on, in
+ *                                upper or lower case; all of these
  *   columns                      a,b: at most 64 exact names; their commas are separated after decoding, as
  *                                URLSearchParams encodes commas too, so a name cannot hold one
  *   payload                      full, key; full
@@ -61,6 +62,7 @@ struct subscription_request {
 	struct bytes query;         /* behind "?", percent-encoded; may be empty */
 	struct bytes last_event_id; /* the header's value; empty if there is none */
 	struct bytes tenant_column; /* as configured; empty: tenants do not matter. Outlives the subscription */
+	bool messages;              /* as configured: whether there are any for this path */
 };
 
 struct subscription_name {

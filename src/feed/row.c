@@ -4,6 +4,7 @@
  */
 #include "core/change.h"
 #include "core/json.h"
+#include "core/utf8.h"
 #include "feed/row.h"
 
 struct row {
@@ -191,6 +192,19 @@ void row_pack_none(struct buffer *body)
 	buffer_clear(body);
 	msgpack_packer_init(&packer, body, buffer_msgpack_write);
 	msgpack_pack_array(&packer, 0);
+}
+
+void row_pack_message(struct bytes prefix, struct bytes content, struct buffer *body)
+{
+	msgpack_packer packer;
+	buffer_clear(body);
+	msgpack_packer_init(&packer, body, buffer_msgpack_write);
+	msgpack_pack_array(&packer, MESSAGE_SIZE);
+	pack_text(&packer, prefix);
+	if (utf8_valid(content))
+		pack_text(&packer, content);
+	else
+		msgpack_pack_bin_with_body(&packer, content.data, content.size);
 }
 
 void row_scratch_free(struct row_scratch *scratch)

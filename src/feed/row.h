@@ -32,4 +32,7 @@ bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_
 /* The body of a change without a row: a TRUNCATE's. */
 void row_pack_none(struct buffer *body);
 
+/* The body of a message (pg_logical_emit_message). */
+void row_pack_message(struct bytes prefix, struct bytes content, struct buffer *body);
+
 #endif

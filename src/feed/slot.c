@@ -286,7 +286,7 @@ bool slot_start(const struct server *server, PGconn *replication, int stop_fd, u
 	PGresult *result = NULL;
 
 	/* protocol 1 without streaming and two_phase: a transaction comes as a whole, after its commit */
-	buffer_printf(&options, "LOGICAL " LSN_FORMAT " (proto_version '1', publication_names '",
+	buffer_printf(&options, "LOGICAL " LSN_FORMAT " (proto_version '1', messages 'true', publication_names '",
 				  LSN_PARTS(from_lsn));
 	bool quoted = append_publication(replication, server->publication, &options);
 	buffer_append(&options, "')", sizeof("')"));

@@ -27,6 +27,7 @@ struct transaction {
 	int64_t commit_us;
 	uint32_t xid;
 	uint64_t n; /* changes so far */
+	uint64_t m; /* messages since then */
 };
 
 struct stream {
@@ -184,19 +185,26 @@ static struct relation *relation_of(struct stream *stream, uint32_t oid, struct 
 	return relation;
 }
 
+/* Whether the ring has what comes with this id: it is a repetition, to be dropped. */
+static bool ring_has(const struct stream *stream, struct cursor id)
+{
+	return cursor_compare(id, ring_writer_last(stream->writer)) <= 0;
+}
+
 /* The next change of the transaction. Its body is packed already, or `row` says what to pack. */
 static enum outcome append_change(struct stream *stream, const struct relation *relation,
 								  enum operation operation, const struct pgoutput_message *row,
 								  struct failure *failure)
 {
 	struct change change = {
-		.id = {stream->transaction.commit_lsn, ++stream->transaction.n},
+		.id = {stream->transaction.commit_lsn, ++stream->transaction.n, 0},
 		.commit_us = stream->transaction.commit_us,
 		.xid = stream->transaction.xid,
 		.collection = relation->collection,
 		.operation = operation,
 	};
-	if (cursor_compare(change.id, ring_writer_last(stream->writer)) <= 0)
+	stream->transaction.m = 0;
+	if (ring_has(stream, change.id))
 		return OUTCOME_DONE;
 	if (relation->collection == UINT32_MAX) {
 		failure_set(failure, "the ring has no room for the names of more tables: make it larger");
@@ -238,7 +246,47 @@ static enum outcome append_truncate(struct stream *stream, const struct pgoutput
 	return OUTCOME_DONE;
 }
 
-static enum outcome dispatch(struct stream *stream, const struct pgoutput_message *message,
+/*
+ * A message of pg_logical_emit_message(). One that belongs to no transaction comes between transactions, and
+ * is stored as one that has nothing else: the ring is never left in the middle of it. Where its record in the
+ * WAL ends is not told; behind its text at least.
+ */
+static enum outcome append_message(struct stream *stream, const struct pgoutput_message *message,
+								   int64_t sent_us, struct failure *failure)
+{
+	struct transaction *transaction = &stream->transaction;
+	bool transactional = message->message.transactional;
+	struct bytes prefix = message->message.prefix, content = message->message.content;
+	struct change change = {
+		.id = {message->message.lsn, 0, 1}, .commit_us = sent_us, .operation = OPERATION_MESSAGE};
+
+	if (transactional != transaction->open)
+		return fail(failure, "a message in the wrong place");
+	if (transactional) {
+		change.id = (struct cursor){transaction->commit_lsn, transaction->n, ++transaction->m};
+		change.commit_us = transaction->commit_us;
+		change.xid = transaction->xid;
+	}
+	if (!ring_has(stream, change.id)) {
+		row_pack_message(prefix, content, &stream->body);
+		if (stream->body.failed) {
+			failure_set(failure, "out of memory");
+			return OUTCOME_FAILED;
+		}
+		if (ring_writer_change(stream->writer, &change, buffer_bytes(&stream->body)) == RING_WRITE_BLOCKED)
+			return OUTCOME_BLOCKED;
+	}
+	struct cursor last = ring_writer_last(stream->writer);
+	if (transactional || last.lsn != change.id.lsn || last.n == UINT64_MAX)
+		return OUTCOME_DONE;
+	uint64_t end_lsn = change.id.lsn + prefix.size + content.size + 1;
+	return ring_writer_commit(stream->writer, change.id.lsn, end_lsn, change.commit_us, 0) ==
+				   RING_WRITE_BLOCKED
+			   ? OUTCOME_BLOCKED
+			   : OUTCOME_DONE;
+}
+
+static enum outcome dispatch(struct stream *stream, const struct pgoutput_message *message, int64_t sent_us,
 							 struct failure *failure)
 {
 	switch (message->type) {
@@ -256,9 +304,10 @@ static enum outcome dispatch(struct stream *stream, const struct pgoutput_messag
 		return append_row(stream, OPERATION_DELETE, message, failure);
 	case PGOUTPUT_TRUNCATE:
 		return append_truncate(stream, message, failure);
+	case PGOUTPUT_MESSAGE:
+		return append_message(stream, message, sent_us, failure);
 	case PGOUTPUT_ORIGIN:
 	case PGOUTPUT_TYPE: /* precedes the Relation message that uses it, which asks the catalog anew */
-	case PGOUTPUT_MESSAGE:
 		return OUTCOME_DONE;
 	}
 	return fail(failure, "a message of an unknown type");
@@ -284,15 +333,15 @@ static enum outcome process_xlogdata(struct stream *stream, struct bytes copy, s
 {
 	struct bytes payload = {copy.data + XLOGDATA_HEADER, copy.size - XLOGDATA_HEADER};
 	struct pgoutput_message message;
-	uint64_t n_before = stream->transaction.n;
+	struct transaction before = stream->transaction;
+	int64_t sent_us = (int64_t)read_u64(copy.data + 17) + POSTGRES_EPOCH_US;
 
 	const char *error = pgoutput_decode(payload, &stream->scratch, &message);
 	if (error != NULL)
 		return fail(failure, error);
-	enum outcome outcome = dispatch(stream, &message, failure);
+	enum outcome outcome = dispatch(stream, &message, sent_us, failure);
 	if (outcome == OUTCOME_BLOCKED)
-		stream->transaction.n =
-			n_before; /* the message comes again, and what went into the ring is a repetition then */
+		stream->transaction = before; /* it comes again, and what went into the ring is a repetition then */
 	else
 		note_received(stream, read_u64(copy.data + 1));
 	return outcome;

@@ -6,7 +6,7 @@
 
 #include "http/yaml_value.h"
 
-static const char known_options[] = "heartbeat, retry, stall-timeout, tenant-column, cors";
+static const char known_options[] = "heartbeat, retry, stall-timeout, tenant-column, messages, cors";
 
 static const struct changefeed_options default_options = {
 	.heartbeat_seconds = 10,
@@ -74,6 +74,8 @@ static bool option_read(const char *name, const struct yaml_node *value, struct 
 		return yaml_read_number(value, "stall-timeout (seconds)", 1, 3600, &options->stall_seconds, error);
 	if (strcmp(name, "tenant-column") == 0)
 		return yaml_read_text(value, "tenant-column", &options->tenant_column, error);
+	if (strcmp(name, "messages") == 0)
+		return yaml_read_switch(value, "messages", &options->messages, error);
 	return cors_read(value, options, error);
 }
 

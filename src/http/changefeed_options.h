@@ -7,6 +7,7 @@
  *     retry: 1000                     milliseconds that EventSource waits before it reconnects
  *     stall-timeout: 30               seconds that a client may leave its socket full before it is cut off
  *     tenant-column: tenant_id        column that says whose row it is
+ *     messages: OFF                   whether pg_logical_emit_message() is served, too
  *     cors: https://app.example       "*", one origin, or a list of them
  *
  * Not here: which collections there are, and what a request asks for (core/subscription.h).
@@ -21,6 +22,7 @@ struct changefeed_options {
 	unsigned retry_milliseconds;
 	unsigned stall_seconds;
 	char *tenant_column; /* NULL: none */
+	bool messages;
 	bool cors_any;       /* "*" */
 	char **cors_origins; /* as browsers send them (RFC 6454 section 6.2); NULL at the end; NULL: none */
 };

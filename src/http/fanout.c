@@ -284,22 +284,42 @@ static void render(struct class *class, const struct document *document, const s
 	fanout->full = fanout->full || class->end - class->drain_began >= SEGMENT_SIZE;
 }
 
-/* Renders a change for the classes of one list. *loaded: the document has been read already. Returns false if
- * the ring passed it, or out of memory. */
-static bool render_list(struct fanout *fanout, const struct class_list *list, const struct record *record,
-						struct document *document, bool *loaded)
+/* Renders a change for a class, if that wants it. *loaded: the document has been read already. Returns false
+ * if the ring passed it, or out of memory. */
+static bool render_for(struct class *class, const struct record *record, struct document *document,
+					   bool *loaded)
 {
+	struct fanout *fanout = class->fanout;
 	struct place behind = {record->next, record->change.id};
 
+	if (!filter_matches(&class->filter, &record->change))
+		return true;
+	if (!*loaded && reader_load(fanout->ring, record, fanout->scratch, document) != READER_LOADED)
+		return false;
+	*loaded = true;
+	render(class, document, &behind);
+	return true;
+}
+
+static bool render_list(const struct class_list *list, const struct record *record, struct document *document,
+						bool *loaded)
+{
 	for (size_t i = 0; i < list->size; i++) {
-		if (!filter_matches(&list->classes[i]->filter, &record->change))
-			continue;
-		if (!*loaded) {
-			if (reader_load(fanout->ring, record, fanout->scratch, document) != READER_LOADED)
-				return false;
-			*loaded = true;
-		}
-		render(list->classes[i], document, &behind);
+		if (!render_for(list->classes[i], record, document, loaded))
+			return false;
+	}
+	return true;
+}
+
+/* A message belongs to no table: whoever wants messages gets it. */
+static bool render_message(struct fanout *fanout, const struct record *record)
+{
+	struct document document;
+	bool loaded = false;
+
+	for (h2o_linklist_t *node = fanout->classes.next; node != &fanout->classes; node = node->next) {
+		if (!render_for(H2O_STRUCT_FROM_MEMBER(struct class, link, node), record, &document, &loaded))
+			return false;
 	}
 	return true;
 }
@@ -312,9 +332,11 @@ static bool render_record(struct fanout *fanout, const struct record *record)
 
 	if (record->kind != RECORD_CHANGE)
 		return true;
-	return render_list(fanout, fanout->all, record, &document, &loaded) &&
+	if (record->change.operation == OPERATION_MESSAGE)
+		return render_message(fanout, record);
+	return render_list(fanout->all, record, &document, &loaded) &&
 		   (collection >= fanout->by_collection_size ||
-			render_list(fanout, &fanout->by_collection[collection], record, &document, &loaded));
+			render_list(&fanout->by_collection[collection], record, &document, &loaded));
 }
 
 static enum fanout_drain start_over(struct fanout *fanout)

@@ -87,9 +87,9 @@ static void append_ring(struct buffer *out, const struct ring *ring)
 	buffer_append_u64(out, head > tail ? head - tail : 0);
 	append_cursor_member(out, "oldest", ring_oldest(ring).cursor);
 	append_cursor_member(out, "newest", newest.cursor);
-	append_cursor_member(out, "streamed_lsn", (struct cursor){load(&live->streamed_lsn), 0});
-	append_cursor_member(out, "durable_lsn", (struct cursor){load(&live->durable_lsn), 0});
-	append_cursor_member(out, "confirmed_lsn", (struct cursor){load(&live->confirmed_lsn), 0});
+	append_cursor_member(out, "streamed_lsn", (struct cursor){.lsn = load(&live->streamed_lsn)});
+	append_cursor_member(out, "durable_lsn", (struct cursor){.lsn = load(&live->durable_lsn)});
+	append_cursor_member(out, "confirmed_lsn", (struct cursor){.lsn = load(&live->confirmed_lsn)});
 	buffer_append_char(out, '}');
 }
 

@@ -179,6 +179,7 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 		.delivery = request->delivery,
 		.path = request->collections,
 		.last_event_id = header_of(req, "last-event-id"),
+		.messages = request->options->messages,
 	};
 	bool may_ask = !settled && feed_streams(worker);
 	struct subscription subscription;

@@ -289,7 +289,7 @@ static bool has_news(const struct worker *worker)
 {
 	const struct ring_live *live = worker->live;
 	return atomic_load(&live->head) != worker->fanout.place.position ||
-		   (worker->fanout.place.cursor.n == 0 &&
+		   (worker->fanout.place.cursor.n == 0 && worker->fanout.place.cursor.m == 0 &&
 			atomic_load(&live->streamed_lsn) > worker->fanout.place.cursor.lsn) ||
 		   atomic_load(&live->history) != worker->fanout.history;
 }

@@ -92,17 +92,17 @@ static struct filter filter_of(const struct ring *ring, List *tables)
 			}
 		}
 	}
-	return (struct filter){.collection_count = count, .collections = numbers, .operations = OPERATIONS_ALL};
+	return (struct filter){.collection_count = count, .collections = numbers, .operations = OPERATIONS_ROWS};
 }
 
 /* The start as the caller gives it: an LSN, or with `since_n` a change. */
 static struct start start_of(XLogRecPtr since, int64 since_n)
 {
 	if (since_n > 0)
-		return (struct start){.kind = CURSOR_EVENT, .at = {since, (uint64_t)since_n}};
+		return (struct start){.kind = CURSOR_EVENT, .at = {.lsn = since, .n = (uint64_t)since_n}};
 	if (since == InvalidXLogRecPtr)
 		return (struct start){.kind = CURSOR_EARLIEST};
-	return (struct start){.kind = CURSOR_LSN, .at = {since, 0}};
+	return (struct start){.kind = CURSOR_LSN, .at = {.lsn = since}};
 }
 
 /* A row of the table; null if the change does not have it. */

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct bytes body = {(const char *)data + 3, size - 3};
 	struct change change = {
-		.id = {1, 1}, .operation = (enum operation)(data[0] % OPERATION_COUNT), .flags = data[1] % 2u};
+		.id = {1, 1, 0}, .operation = (enum operation)(data[0] % OPERATION_COUNT), .flags = data[1] % 2u};
 	struct view view = {.key_only = data[2] % 8 == 7,
 						.numbers_as_strings = data[2] % 2 == 1,
 						.column_count = data[2] / 2 % 2};

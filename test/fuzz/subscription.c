@@ -69,7 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	struct bytes rest = {(const char *)data + 1, size - 1};
-	struct subscription_request request = {.delivery = data[0] % 2 == 0 ? DELIVERY_SSE : DELIVERY_POLL};
+	struct subscription_request request = {.delivery = data[0] % 2 == 0 ? DELIVERY_SSE : DELIVERY_POLL,
+										   .messages = data[0] % 4 >= 2};
 	struct subscription subscription;
 	struct problem problem;
 

@@ -8,7 +8,7 @@ static struct document_reader reader;
 static struct batch batch;
 static struct buffer out;
 static const struct view keys = {.key_only = true};
-static const struct batch_cursor next = {.since_ms = 1234567890124, .since = {23987096, 2}};
+static const struct batch_cursor next = {.since_ms = 1234567890124, .since = {23987096, 2, 0}};
 
 static void add(uint64_t n)
 {
@@ -29,7 +29,7 @@ static void add(uint64_t n)
 static void test_json(void)
 {
 	batch_begin(&batch, BATCH_JSON);
-	batch_end(&batch, &(struct batch_cursor){.since_ms = 0, .since = {42, 0}}, false, &out);
+	batch_end(&batch, &(struct batch_cursor){.since_ms = 0, .since = {42, 0, 0}}, false, &out);
 	is_bytes(buffer_bytes(&out),
 			 "{\"changes\":[],\"next_cursor\":{\"since_ms\":0,\"since_lsn\":\"42\"},\"has_more\":false,"
 			 "\"count\":0}",

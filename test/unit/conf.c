@@ -219,13 +219,13 @@ static void test_changefeed_mistakes(void)
 	refuses("neither ON nor OFF", LISTEN "hosts: {default: {paths: {/cdc: {changefeed: maybe}}}}\n",
 			"h2o.conf:2:46: changefeed has to be ON or OFF");
 	refuses_option("[]", "h2o.conf:7:11: changefeed has to be a mapping of heartbeat, retry, stall-timeout, "
-						 "tenant-column, cors");
+						 "tenant-column, messages, cors");
 	refuses_option("heart-beat: 1",
 				   "h2o.conf:7:11: changefeed has no option \"heart-beat\"; there are heartbeat, "
-				   "retry, stall-timeout, tenant-column, cors");
+				   "retry, stall-timeout, tenant-column, messages, cors");
 	refuses_option("heart: 1",
 				   "h2o.conf:7:11: changefeed has no option \"heart\"; there are heartbeat, retry, "
-				   "stall-timeout, tenant-column, cors");
+				   "stall-timeout, tenant-column, messages, cors");
 	refuses_option("heartbeat: soon",
 				   "h2o.conf:7:22: heartbeat (seconds) has to be a whole number from 1 to 15");
 	refuses_option("heartbeat: 16",
@@ -235,6 +235,7 @@ static void test_changefeed_mistakes(void)
 	refuses_option("{retry: 1, retry: 2}", "h2o.conf:7:22: changefeed: \"retry\" is given twice");
 	refuses_option("retry:",
 				   "h2o.conf:7:17: retry (milliseconds) has to be a whole number from 0 to 3600000");
+	refuses_option("messages: perhaps", "h2o.conf:7:21: messages has to be ON or OFF");
 	refuses_option("tenant-column: ''", "h2o.conf:7:26: tenant-column has to be a text that is not empty");
 	refuses_option("cors: app.example", cors);
 	refuses_option("cors: https://app.example/", cors);

@@ -270,6 +270,40 @@ static void test_msgpack_document(void)
 	buffer_free(&update);
 }
 
+#define MESSAGE_HEAD                                                                                         \
+	"{\"collection\":null,\"operation\":\"MESSAGE\",\"document_id\":null,\"timestamp_ms\":1234567890123,"    \
+	"\"lsn\":23987096,\"id\":\"23987096-0\",\"schema\":null,\"xid\":"
+
+static void test_messages(void)
+{
+	struct buffer text = example_message("jobs", BYTES("a\"b"), true), none = {0};
+	struct buffer bytes = example_message("", BYTES("\xFF"), false), row = example_insert("u1", "Ada");
+	struct change change = example_change(OPERATION_MESSAGE);
+	struct view key_only = {.key_only = true};
+	struct document document;
+
+	change.id = (struct cursor){23987096, 0, 1};
+	is_json(&change, &text, &everything, DOCUMENT_EVENT,
+			MESSAGE_HEAD "745,\"transactional\":true,\"prefix\":\"jobs\",\"content\":\"a\\\"b\"}",
+			"a message");
+	is_json(&change, &text, &key_only, DOCUMENT_EVENT,
+			MESSAGE_HEAD "745,\"transactional\":true,\"prefix\":\"jobs\"}", "without its content");
+	change.xid = 0;
+	is_json(&change, &bytes, &everything, DOCUMENT_EVENT,
+			MESSAGE_HEAD "null,\"transactional\":false,\"prefix\":\"\",\"content\":\"/w==\",\"base64\":true}",
+			"bytes, of no transaction");
+	change.flags = CHANGE_OVERSIZE;
+	is_json(&change, &none, &everything, DOCUMENT_EVENT,
+			MESSAGE_HEAD "null,\"oversize\":true,\"transactional\":false}",
+			"a message too large for the ring");
+	ok(!read_body(&change, &row, &document), "a row is no message");
+	change.operation = OPERATION_INSERT;
+	ok(!read_body(&change, &text, &document), "a message is no row");
+	buffer_free(&text);
+	buffer_free(&bytes);
+	buffer_free(&row);
+}
+
 int main(void)
 {
 	if (!document_reader_init(&reader))
@@ -281,6 +315,7 @@ int main(void)
 	test_malformed();
 	test_msgpack_values();
 	test_msgpack_document();
+	test_messages();
 	buffer_free(&out);
 	document_reader_free(&reader);
 	return tap_end();

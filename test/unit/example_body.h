@@ -80,9 +80,26 @@ __attribute__((unused)) static struct buffer example_update(void)
 	return body.bytes;
 }
 
+/* A message: the array [prefix, content]. */
+__attribute__((unused)) static struct buffer example_message(const char *prefix, struct bytes content,
+															 bool is_text)
+{
+	struct buffer bytes = {0};
+	msgpack_packer packer;
+
+	msgpack_packer_init(&packer, &bytes, buffer_msgpack_write);
+	msgpack_pack_array(&packer, 2);
+	msgpack_pack_str_with_body(&packer, prefix, strlen(prefix));
+	if (is_text)
+		msgpack_pack_str_with_body(&packer, content.data, content.size);
+	else
+		msgpack_pack_bin_with_body(&packer, content.data, content.size);
+	return bytes;
+}
+
 __attribute__((unused)) static struct change example_change(enum operation operation)
 {
-	return (struct change){.id = {23987096, 1},
+	return (struct change){.id = {23987096, 1, 0},
 						   .commit_us = 1234567890123456,
 						   .xid = 745,
 						   .collection = 0,

@@ -101,10 +101,35 @@ static void test_cloudevents(void)
 	ok(!has("\"time\""), "nor has the beginning of time");
 }
 
+static void test_messages(void)
+{
+	struct view debezium = {.format = FORMAT_DEBEZIUM}, cloudevents = {.format = FORMAT_CLOUDEVENTS};
+	struct change change = example_change(OPERATION_MESSAGE);
+	struct buffer body = example_message("jobs", BYTES("hi"), true),
+				  unnamed = example_message("", BYTES(""), true);
+
+	render(&change, &body, debezium);
+	ok(has("\"op\":\"m\",") && has(",\"message\":{\"prefix\":\"jobs\",\"content\":\"aGk=\"}") &&
+		   !has("\"before\""),
+	   "a message of Debezium");
+	render(&change, NULL, debezium);
+	ok(has(",\"message\":null"), "one that the ring did not hold");
+	change.xid = 0;
+	render(&change, &body, debezium);
+	ok(has("\"txId\":null,"), "one of no transaction");
+	render(&change, &body, cloudevents);
+	ok(has("\"type\":\"pg_changefeed.message\",\"subject\":\"jobs\","), "a message's subject is its prefix");
+	render(&change, &unnamed, cloudevents);
+	ok(!has("\"subject\""), "an empty prefix is none");
+	buffer_free(&body);
+	buffer_free(&unnamed);
+}
+
 int main(void)
 {
 	test_debezium();
 	test_cloudevents();
+	test_messages();
 	buffer_free(&out);
 	return tap_end();
 }

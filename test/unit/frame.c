@@ -38,11 +38,11 @@ static void test_change(void)
 static void test_others(void)
 {
 	buffer_clear(&out);
-	frame_append_start(&out, 3000, (struct cursor){23987096, 0});
+	frame_append_start(&out, 3000, (struct cursor){23987096, 0, 0});
 	is_bytes(buffer_bytes(&out), "retry: 3000\nid: 23987096\n\n", "start");
-	frame_append_keepalive(&out, (struct cursor){23987096, 2});
-	frame_append_warning(&out, 12, (struct cursor){23987097, 3});
-	frame_append_reset(&out, BYTES("another \"history\""), (struct cursor){5, 0});
+	frame_append_keepalive(&out, (struct cursor){23987096, 2, 0});
+	frame_append_warning(&out, 12, (struct cursor){23987097, 3, 0});
+	frame_append_reset(&out, BYTES("another \"history\""), (struct cursor){5, 0, 0});
 	frame_append_unpublished(&out, BYTES("public"), BYTES("us\ners"));
 	is_bytes(buffer_bytes(&out),
 			 "retry: 3000\nid: 23987096\n\n"

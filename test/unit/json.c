@@ -86,6 +86,28 @@ static void test_scalars(void)
 			 "empty bytea");
 }
 
+/* RFC 4648, section 10. */
+static void test_base64(void)
+{
+	static const char *const pairs[][2] = {{"", ""},
+										   {"f", "Zg=="},
+										   {"fo", "Zm8="},
+										   {"foo", "Zm9v"},
+										   {"foob", "Zm9vYg=="},
+										   {"fooba", "Zm9vYmE="},
+										   {"foobar", "Zm9vYmFy"},
+										   {"\xfb\xff\xbf", "+/+/"}};
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		struct buffer out = {0};
+		char wanted[16];
+		json_append_base64(&out, bytes_of(pairs[i][0]));
+		snprintf(wanted, sizeof(wanted), "\"%s\"", pairs[i][1]);
+		is_bytes(buffer_bytes(&out), wanted, "base64: %s", pairs[i][1]);
+		buffer_free(&out);
+	}
+}
+
 static void test_extensions(void)
 {
 	is_value(extension(VALUE_BIGINT, "9007199254740993"), false, "9007199254740993", "int8");
@@ -129,6 +151,7 @@ int main(void)
 	test_strings();
 	test_every_place();
 	test_scalars();
+	test_base64();
 	test_extensions();
 	test_containers();
 	test_utf8();

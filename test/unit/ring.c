@@ -20,12 +20,12 @@ static struct place seek(struct start start, enum ring_seek wanted, const char *
 
 static struct start event(uint64_t lsn, uint64_t n)
 {
-	return (struct start){.kind = CURSOR_EVENT, .at = {lsn, n}};
+	return (struct start){.kind = CURSOR_EVENT, .at = {lsn, n, 0}};
 }
 
 static struct start bare(uint64_t lsn)
 {
-	return (struct start){.kind = CURSOR_LSN, .at = {lsn, 0}};
+	return (struct start){.kind = CURSOR_LSN, .at = {.lsn = lsn}};
 }
 
 /* The id of the first change from a place on, 0-0 at the end. */
@@ -84,7 +84,7 @@ static void test_seek(void)
 	is_u64(seek(now, SEEK_FOUND, "now").cursor.lsn, second + 500, "now follows what was streamed");
 	is_first(seek(bare(second + 300), SEEK_FOUND, "an LSN in a quiet stretch"), 0, 0, "a quiet stretch");
 
-	fixture_change(&fixture, (struct cursor){second + 600, 1}, 0, OPERATION_INSERT);
+	fixture_change(&fixture, (struct cursor){second + 600, 1, 0}, 0, OPERATION_INSERT);
 	ring_writer_publish(fixture.writer);
 	seek(bare(second + 610), SEEK_WAIT, "an LSN inside the open transaction");
 	struct place inside = seek(now, SEEK_FOUND, "now inside a transaction");
@@ -124,12 +124,12 @@ static void test_gaps(void)
 	ok(oldest.position > 0, "the ring has lapped");
 	for (int i = 0; i < TRANSACTIONS; i += 7) {
 		uint64_t wanted = 0, wanted_a = 0;
-		struct cursor cursor = {commits[i], 1};
+		struct cursor cursor = {commits[i], 1, 0};
 		if (cursor_compare(cursor, oldest.cursor) >= 0)
 			break;
 		for (int j = i; j < TRANSACTIONS; j++) {
 			for (unsigned n = j == i ? 2 : 1; n <= counts[j]; n++) {
-				struct cursor id = {commits[j], n};
+				struct cursor id = {commits[j], n, 0};
 				if (cursor_compare(id, oldest.cursor) > 0)
 					break;
 				wanted++;
@@ -151,10 +151,121 @@ static void test_gaps(void)
 	ok(all_seek, "every evicted id is known to be evicted");
 	ok(all_equal, "what was evicted after an id is counted exactly, for all and for one collection");
 	ok(all_straddle, "an LSN inside an evicted commit record counts that transaction");
-	struct place place = {0, {commits[0], 1}};
+	struct place place = {0, {commits[0], 1, 0}};
 	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, NULL), 0,
 		   "no delete is missed by a stream of deletes");
 	seek(event(commits[1] + 1, 1), SEEK_FOREIGN, "an id that was never evicted because it never was");
+	fixture_remove(&fixture);
+}
+
+/* Transactions with messages in different places, and messages that belong to none; all ids in order. */
+enum { MESSAGES_TRANSACTIONS = 8000, MESSAGES_IDS_MAX = MESSAGES_TRANSACTIONS * 4 };
+
+static unsigned write_messages(struct cursor *ids)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MESSAGES_TRANSACTIONS; i++) {
+		/* places of one transaction: c a change, m a message; none: a message of no transaction */
+		static const char *const shapes[] = {"m", "c", "mm", "cmmc", "mcmc", "", "ccmm"};
+		const char *shape = shapes[i % 7];
+		struct cursor id = {fixture.lsn + (i % 3) * 20, 0, 0};
+		for (const char *at = *shape == 0 ? "m" : shape; *at != 0; at++) {
+			id.m = *at == 'm' ? id.m + 1 : 0;
+			id.n += *at == 'c';
+			fixture_change(&fixture, id, 0, *at == 'm' ? OPERATION_MESSAGE : OPERATION_INSERT);
+			ids[count++] = id;
+		}
+		fixture_commit(&fixture, id.lsn, id.lsn + 40);
+	}
+	return count;
+}
+
+static bool all_read(struct place place, const struct cursor *ids, unsigned from, unsigned count)
+{
+	struct record record;
+	for (; ring_read(fixture.ring, place.position, &record) == RING_READ_OK; place_advance(&place, &record)) {
+		if (record.kind == RECORD_CHANGE &&
+			(from == count || cursor_compare(record.change.id, ids[from++]) != 0))
+			return false;
+	}
+	return from == count;
+}
+
+/* What a filter of these operations loses between two of the ids, by counting. */
+static uint64_t count_lost(const struct cursor *ids, unsigned from, unsigned oldest, unsigned operations)
+{
+	uint64_t lost = 0;
+	for (; from < oldest; from++)
+		lost += (operations & 1u << (ids[from].m > 0 ? OPERATION_MESSAGE : OPERATION_INSERT)) != 0;
+	return lost;
+}
+
+static void test_messages(void)
+{
+	static struct cursor ids[MESSAGES_IDS_MAX];
+	static const unsigned operations[] = {OPERATIONS_ALL, OPERATIONS_ROWS, OPERATIONS_MESSAGE};
+	bool text_right = true, seek_right = true, lost_right = true, bare_right = true;
+	unsigned oldest = 0, kinds = 0;
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	unsigned count = write_messages(ids);
+	fixture_checkpoint(&fixture);
+	/* every place where the ring can begin: tail moves on with each checkpoint */
+	for (int round = 0; round < 40; round++) {
+		count += fixture_transaction(&fixture, 1) > 0;
+		ids[count - 1] = (struct cursor){fixture.lsn - 40, 1, 0};
+		for (int i = 0; i < 50; i++) {
+			fixture_transaction(&fixture, 1);
+			ids[count++] = (struct cursor){fixture.lsn - 40, 1, 0};
+		}
+		fixture_checkpoint(&fixture);
+		struct place first = ring_oldest(fixture.ring);
+		while (cursor_compare(ids[oldest], first.cursor) <= 0)
+			oldest++;
+		kinds |= 1u << (ids[oldest].m > 0 ? OPERATION_MESSAGE : OPERATION_INSERT);
+		seek_right = seek_right && all_read(first, ids, oldest, count);
+		struct start at_oldest = {.kind = CURSOR_EVENT, .at = first.cursor};
+		struct place place;
+		seek_right = seek_right && (first.cursor.n + first.cursor.m == 0 ||
+									ring_seek(fixture.ring, &at_oldest, &place) == SEEK_FOUND);
+		for (unsigned i = oldest > 40 ? oldest - 40 : 0; i < oldest + 40; i++) {
+			struct start at = {.kind = CURSOR_EVENT, .at = ids[i]};
+			enum ring_seek wanted = i + 1 < oldest ? SEEK_EVICTED : SEEK_FOUND;
+			seek_right = seek_right && ring_seek(fixture.ring, &at, &place) == wanted;
+			if (wanted == SEEK_FOUND)
+				seek_right = seek_right && all_read(place, ids, i + 1, count);
+			for (int f = 0; wanted == SEEK_EVICTED && f < 3; f++) {
+				struct filter filter = {.all_collections = true, .operations = operations[f]};
+				struct place gone = place;
+				lost_right = lost_right && ring_skip_evicted(fixture.ring, &filter, &gone, NULL) ==
+											   count_lost(ids, i + 1, oldest, operations[f]);
+			}
+		}
+	}
+	for (unsigned i = 0; i < count; i++) {
+		char memory[CURSOR_TEXT_MAX];
+		struct buffer text = {.data = memory, .capacity = sizeof(memory)};
+		struct start parsed;
+		cursor_append(&text, ids[i]);
+		text_right = text_right && cursor_parse(buffer_bytes(&text), &parsed) &&
+					 parsed.kind == CURSOR_EVENT && cursor_compare(parsed.at, ids[i]) == 0;
+		if (i < oldest || ids[i].m != 1 || ids[i].n != 0)
+			continue;
+		struct place place;
+		struct start at = bare(ids[i].lsn);
+		bare_right = bare_right && ring_seek(fixture.ring, &at, &place) == SEEK_FOUND &&
+					 all_read(place, ids, i, count);
+	}
+	ok(kinds == (1u << OPERATION_MESSAGE | 1u << OPERATION_INSERT),
+	   "the ring began with messages, and with changes");
+	ok(seek_right, "after each id of a change or a message comes the next");
+	ok(lost_right, "lost messages and changes are counted exactly, behind each");
+	ok(bare_right, "the LSN of a message's transaction, or its own, comes before it");
+	ok(text_right, "ids of messages can be written and read");
+	is_first(seek((struct start){.kind = CURSOR_EVENT, .at = {ids[count - 1].lsn - 10, 0, 1}}, SEEK_FOUND,
+				  "an LSN with -0"),
+			 ids[count - 1].lsn, 1, "an LSN with -0 where there is no message");
 	fixture_remove(&fixture);
 }
 
@@ -183,7 +294,7 @@ static void test_large(void)
 	static char large[RING_MIN_CAPACITY];
 	struct record record;
 	fixture_make(&fixture, RING_MIN_CAPACITY);
-	struct change change = {.id = {2000, 1}, .operation = OPERATION_UPDATE};
+	struct change change = {.id = {2000, 1, 0}, .operation = OPERATION_UPDATE};
 	size_t limit = RING_MIN_CAPACITY / 4 - sizeof(struct ring_record_header);
 	ok(ring_writer_change(fixture.writer, &change, (struct bytes){large, limit}) == RING_WRITE_OK,
 	   "a body of a quarter of the ring");
@@ -197,7 +308,7 @@ static void test_large(void)
 	ok(record.body_size == 0 && record.change.flags == CHANGE_OVERSIZE,
 	   "a larger one is left out and marked");
 	for (int i = 0; i < 30; i++) {
-		change.id = (struct cursor){3000 + (uint64_t)i * 100, 1};
+		change.id = (struct cursor){3000 + (uint64_t)i * 100, 1, 0};
 		while (ring_writer_change(fixture.writer, &change, (struct bytes){large, limit}) ==
 			   RING_WRITE_BLOCKED)
 			fixture_checkpoint(&fixture);
@@ -269,6 +380,7 @@ int main(void)
 	test_resize(RING_MIN_CAPACITY, true);
 	test_seek();
 	test_gaps();
+	test_messages();
 	test_overrun();
 	test_large();
 	test_collections();

@@ -126,7 +126,7 @@ static inline uint64_t fixture_transaction(struct fixture *fixture, unsigned cou
 {
 	uint64_t commit_lsn = fixture->lsn + 60;
 	for (unsigned n = 1; n <= count; n++)
-		fixture_change(fixture, (struct cursor){commit_lsn, n}, n % 2 == 1 ? 0 : 1, OPERATION_INSERT);
+		fixture_change(fixture, (struct cursor){commit_lsn, n, 0}, n % 2 == 1 ? 0 : 1, OPERATION_INSERT);
 	fixture_commit(fixture, commit_lsn, commit_lsn + 40);
 	return commit_lsn;
 }

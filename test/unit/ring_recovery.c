@@ -66,8 +66,8 @@ static void test_process_crash(void)
 	fixture_checkpoint(&fixture);
 	for (int i = 0; i < 100; i++)
 		fixture_transaction(&fixture, 3);
-	fixture_change(&fixture, (struct cursor){fixture.lsn + 60, 1}, 0, OPERATION_INSERT);
-	struct cursor last = {fixture.lsn + 60, 1};
+	fixture_change(&fixture, (struct cursor){fixture.lsn + 60, 1, 0}, 0, OPERATION_INSERT);
+	struct cursor last = {fixture.lsn + 60, 1, 0};
 	uint64_t lsn = fixture.lsn;
 	/* no publish, no checkpoint: the process is gone */
 	fixture_close(&fixture);

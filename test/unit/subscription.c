@@ -81,7 +81,7 @@ static void test_defaults(void)
 {
 	ok(sse("") && subscription.start.kind == CURSOR_NOW, "SSE starts now");
 	ok(subscription.on_gap == ON_GAP_WARN, "SSE warns of a gap");
-	is_u64(subscription.operations, OPERATIONS_ALL, "all operations");
+	is_u64(subscription.operations, OPERATIONS_ROWS, "all operations on rows");
 	is_bytes(subscription.tenant, "1", "tenant 1");
 	ok(!subscription.view.key_only && !subscription.view.numbers_as_strings &&
 		   subscription.view.column_count == 0,
@@ -204,7 +204,7 @@ static void test_problems(void)
 			 "\"detail\":\"on_gap is 'no\\\"', but it must be warn or fail.\"}",
 			 "as a document");
 	buffer_clear(&out);
-	problem_set_gone(&problem, (struct cursor){42, 1}, "%d changes are gone.", 3);
+	problem_set_gone(&problem, (struct cursor){42, 1, 0}, "%d changes are gone.", 3);
 	problem_append_json(&out, &problem);
 	is_bytes(buffer_bytes(&out),
 			 "{\"type\":\"about:blank\",\"title\":\"Gone\",\"status\":410,\"detail\":\"3 changes are gone.\","
@@ -225,6 +225,22 @@ static void test_tenant_column(void)
 	is_bytes(subscription.tenant_column, "org", "is kept");
 }
 
+static void test_messages(void)
+{
+	struct subscription_request request = {.path = BYTES("a"), .query = BYTES("operations=message")};
+	ok(!subscription_parse(&request, &subscription, &problem) && problem.status == 400 &&
+		   strstr(problem.detail, "messages: ON") != NULL,
+	   "messages that are not turned on");
+	request.messages = true;
+	subscription_free(&subscription);
+	ok(subscription_parse(&request, &subscription, &problem) && subscription.operations == OPERATIONS_MESSAGE,
+	   "messages alone");
+	request.query = BYTES("");
+	subscription_free(&subscription);
+	ok(subscription_parse(&request, &subscription, &problem) && subscription.operations == OPERATIONS_ALL,
+	   "where they are turned on they belong to all");
+}
+
 int main(void)
 {
 	test_paths();
@@ -235,6 +251,7 @@ int main(void)
 	test_malformed();
 	test_problems();
 	test_tenant_column();
+	test_messages();
 	subscription_free(&subscription);
 	return tap_end();
 }
