@@ -106,4 +106,22 @@ for my $case (['no YAML', "listen: [\n"], ['a listener that is not loopback', $g
 	ok($server->wait_ready, "started with $what: a repaired file and a reload are enough");
 }
 
+# A program that is about to end for its configuration gets a reload, and so does the next one.
+{
+	my $taken = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 1) or die "listen: $!";
+	my $port = $taken->sockport;
+	my $text = slurp($server->{config_file}) =~ s/$server->{http_port}/$port/r;
+	$server->pg_stop;
+	unlink($server->{config_file});
+	POSIX::mkfifo($server->{config_file}, 0600) or die "mkfifo: $!";
+	my $log_before = length($server->log);
+	$server->pg_start;
+	spew($server->{config_file}, $text); # returns when it is being read; then it tries for 3 seconds to get its port
+	unlink($server->{config_file});
+	$server->write_h2o_conf;
+	$server->reload;
+	ok(wait_for(sub { substr($server->log, $log_before) =~ /cannot listen/ }, 'it gives up'), 'started with a port that is taken');
+	ok($server->wait_ready, 'a reload that came before it gave up counts');
+}
+
 done_testing();

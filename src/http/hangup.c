@@ -27,9 +27,9 @@ bool hangup_init(struct hangup *hangup, h2o_loop_t *loop)
 	hangup->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (hangup->epoll_fd < 0)
 		return false;
-	h2o_socket_t *socket = h2o_evloop_socket_create(loop, hangup->epoll_fd, H2O_SOCKET_FLAG_DONT_READ);
-	socket->data = hangup;
-	h2o_socket_read_start(socket, on_events);
+	hangup->socket = h2o_evloop_socket_create(loop, hangup->epoll_fd, H2O_SOCKET_FLAG_DONT_READ);
+	hangup->socket->data = hangup;
+	h2o_socket_read_start(hangup->socket, on_events);
 	return true;
 }
 

@@ -14,6 +14,7 @@
 
 struct hangup {
 	int epoll_fd;
+	h2o_socket_t *socket; /* of the epoll set */
 };
 
 /* What is watched: a member of the response's state. `gone` is called once, from the loop. */

@@ -38,6 +38,7 @@ struct server {
 	h2o_accept_ctx_t *accept_contexts;
 	h2o_socket_t **listeners; /* NULL: closed */
 	size_t listener_count;
+	h2o_socket_t *signals, *wakes;
 	size_t connection_limit;
 	size_t connections;
 	size_t peak; /* of connections, since memory was last given back */
@@ -171,11 +172,12 @@ static void on_signal(h2o_socket_t *socket, const char *error)
 	}
 }
 
-static void watch(h2o_loop_t *loop, int fd, h2o_socket_cb callback, void *data)
+static h2o_socket_t *watch(h2o_loop_t *loop, int fd, h2o_socket_cb callback, void *data)
 {
 	h2o_socket_t *socket = h2o_evloop_socket_create(loop, fd, H2O_SOCKET_FLAG_DONT_READ);
 	socket->data = data;
 	h2o_socket_read_start(socket, callback);
+	return socket;
 }
 
 static bool watch_signals(struct server *server)
@@ -191,7 +193,7 @@ static bool watch_signals(struct server *server)
 	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)
 		return false;
-	watch(server->worker.context.loop, fd, on_signal, server);
+	server->signals = watch(server->worker.context.loop, fd, on_signal, server);
 	return true;
 }
 
@@ -441,17 +443,16 @@ static bool set_up(struct server *server)
 		log_line(LOG_LEVEL_ERROR, "cannot set up a worker: %s", strerror(errno));
 		return false;
 	}
-	watch(worker->context.loop, server->options->wake_fd, on_wake, server);
+	server->wakes = watch(worker->context.loop, server->options->wake_fd, on_wake, server);
 	start_accepting(server);
 	return true;
 }
 
 int server_run(const struct server_options *options)
 {
-	struct server *server = calloc(1, sizeof(*server));
+	static struct server the_server; /* and not of the stack: what it holds at the end is no leak */
+	struct server *server = &the_server;
 
-	if (server == NULL)
-		return 1;
 	server->options = options;
 	if (!load_conf(server))
 		return EX_CONFIG;

@@ -15,18 +15,23 @@ static int check_configuration(const char *path)
 {
 	struct conf_source source;
 	struct buffer error = {0};
+	struct conf *conf = NULL;
 
-	if (conf_source_read(path, &source, &error) && conf_load(&source, &routes_hooks, NULL, &error) != NULL) {
-		printf("%s: ok\n", path);
-		return 0;
+	if (conf_source_read(path, &source, &error)) {
+		conf = conf_load(&source, &routes_hooks, NULL, &error);
+		conf_source_free(&source);
 	}
-	fprintf(stderr, "%.*s\n", (int)error.size, error.data);
-	return EX_CONFIG;
+	if (conf != NULL)
+		printf("%s: ok\n", path);
+	else
+		fprintf(stderr, "%.*s\n", (int)error.size, error.data);
+	buffer_free(&error);
+	return conf != NULL ? 0 : EX_CONFIG;
 }
 
 int main(int argc, char **argv)
 {
-	struct options options;
+	static struct options options; /* and not of the stack: see master_run() */
 
 	switch (options_read(argc, argv, &options)) {
 	case OPTIONS_DONE:

@@ -149,7 +149,7 @@ static void start_process(struct master *master, struct process *process)
 	pid_t pid = process_fork();
 
 	if (pid == 0)
-		_exit(run_child(master, process));
+		exit(run_child(master, process));
 	process->started_ms = now_ms;
 	if (pid < 0) {
 		log_line(LOG_LEVEL_ERROR, "cannot fork: %s", strerror(errno));
@@ -574,11 +574,10 @@ static int serve_ring(struct master *master)
 
 int master_run(const struct options *options)
 {
-	struct master *master = calloc(1, sizeof(*master));
+	static struct master the_master; /* and not of the stack: what it holds at the end is no leak */
+	struct master *master = &the_master;
 	int result;
 
-	if (master == NULL)
-		return 1;
 	master->options = options;
 	if (!open_descriptors(master) || !tls_ticket_keys_generate(&master->ticket_keys))
 		return 1;

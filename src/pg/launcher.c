@@ -48,6 +48,7 @@ struct launcher {
 	enum program_state state;
 	int64 deadline_ms;
 	int64 started_ms;
+	bool reloaded; /* since then */
 	int64 retry_ms;
 	struct program program; /* RUNNING and STOPPING */
 };
@@ -99,6 +100,7 @@ static void start_program(struct launcher *launcher)
 		return;
 	}
 	launcher->started_ms = now_ms();
+	launcher->reloaded = false;
 	launcher_transition(launcher, PROGRAM_RUNNING);
 	ereport(LOG, (errmsg("started pg_changefeed with PID %d", (int)launcher->program.pid)));
 }
@@ -121,6 +123,11 @@ static void kill_program(struct launcher *launcher)
 /* The program ended although nobody told it to. */
 static void retry_program(struct launcher *launcher, int status)
 {
+	if (WIFEXITED(status) && WEXITSTATUS(status) == PROGRAM_EXIT_CONFIG && launcher->reloaded) {
+		/* the hand came while it was ending, and it may have read the file of before */
+		set_due(launcher, 0);
+		return;
+	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == PROGRAM_EXIT_CONFIG) {
 		ereport(LOG, (errmsg("pg_changefeed does not run: its configuration is wrong"),
 					  errdetail("Its own message is in the log above."),
@@ -154,9 +161,10 @@ static void reap_program(struct launcher *launcher)
 static void reload(struct launcher *launcher)
 {
 	ProcessConfigFile(PGC_SIGHUP);
-	if (launcher->state == PROGRAM_RUNNING)
+	if (launcher->state == PROGRAM_RUNNING) {
+		launcher->reloaded = true;
 		kill(launcher->program.pid, SIGHUP);
-	else if (launcher->state == PROGRAM_DUE)
+	} else if (launcher->state == PROGRAM_DUE)
 		launcher->deadline_ms = now_ms();
 }
 
