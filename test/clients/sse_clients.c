@@ -10,6 +10,8 @@
  * by its last id (0: only when the server cuts it off)
  *   --seconds N       give up after N seconds (120)
  *   --record FILE     the first client's changes, a line each: id, tab, document_id
+ *   --data            in the record the whole data in place of document_id
+ *   --seed N          of when they cut themselves off (1)
  *
  * Prints `open` when all have their first event block, and at the end a line of key=value:
  *   finished    clients that are done                 events     changes of all clients together
@@ -60,6 +62,7 @@ struct client {
 	char id[64], last_id[64]; /* of this block; of the last complete one */
 	char event[16];
 	char document[64];
+	char *data; /* the first client's, with --data */
 	bool has_data, is_open, is_done;
 
 	int64_t connect_at_ms, cut_at_ms;
@@ -70,7 +73,9 @@ struct client {
 static struct {
 	int port, client_count, reconnect_ms, seconds;
 	const char *path, *from, *until, *record;
-} options = {.client_count = 100, .seconds = 120, .from = "now"};
+	bool record_data;
+	unsigned seed;
+} options = {.client_count = 100, .seconds = 120, .from = "now", .seed = 1};
 
 static struct {
 	uint64_t disorder, gaps, lagged, resets, refused;
@@ -151,7 +156,7 @@ static void client_count_change(struct client *client)
 	for (const char *c = client->id; *c != 0; c++)
 		client->digest = (client->digest ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
 	if (record != NULL && client == first_client)
-		fprintf(record, "%s\t%s\n", client->id, client->document);
+		fprintf(record, "%s\t%s\n", client->id, options.record_data ? client->data : client->document);
 	if (options.until != NULL && strcmp(client->document, options.until) == 0)
 		client_finish(client);
 }
@@ -188,6 +193,10 @@ static void client_line(struct client *client, const char *line)
 		snprintf(client->event, sizeof(client->event), "%s", line + 7);
 	} else if (strncmp(line, "data: ", 6) == 0) {
 		client->has_data = true;
+		if (options.record_data && client == first_client) {
+			free(client->data);
+			client->data = strdup(line + 6);
+		}
 		sscanf(line, "data: lagged %" SCNu64 " events", &client->lagged);
 		const char *document = strstr(line, "\"document_id\":\"");
 		if (document != NULL)
@@ -330,6 +339,8 @@ static void parse_options(int argc, char **argv)
 		{"reconnect", required_argument, NULL, 'r'},
 		{"seconds", required_argument, NULL, 's'},
 		{"record", required_argument, NULL, 'R'},
+		{"data", no_argument, NULL, 'd'},
+		{"seed", required_argument, NULL, 'S'},
 		{0},
 	};
 	int option;
@@ -359,6 +370,12 @@ static void parse_options(int argc, char **argv)
 		case 'R':
 			options.record = optarg;
 			break;
+		case 'd':
+			options.record_data = true;
+			break;
+		case 'S':
+			options.seed = (unsigned)atoi(optarg);
+			break;
 		default:
 			exit(2);
 		}
@@ -372,6 +389,7 @@ static void parse_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	parse_options(argc, argv);
+	srand(options.seed);
 	struct rlimit files;
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;

@@ -1,6 +1,7 @@
 /*
  * ring_recovery.c: what is found again after a crash. A crash of the process leaves the file as it is; power
- * loss is made by putting back, page by page, what the file held at the last sync.
+ * loss is made by putting back, page by page, what the file held at the last sync. CHANGEFEED_TEST_SEED and
+ * CHANGEFEED_POWER_LOSSES say which pages, and how often.
  */
 #include "tap.h"
 
@@ -124,18 +125,25 @@ static void power_loss(const char *synced, const char *now, size_t size, unsigne
 	free(mixed);
 }
 
+static unsigned environment(const char *name, unsigned otherwise)
+{
+	const char *value = getenv(name);
+	return value == NULL ? otherwise : (unsigned)strtoul(value, NULL, 10);
+}
+
 static void test_power_loss(unsigned transactions_before)
 {
-	unsigned seed = 42, rounds = 40, good = 0;
+	unsigned seed = environment("CHANGEFEED_TEST_SEED", 42), good = 0;
+	unsigned rounds = environment("CHANGEFEED_POWER_LOSSES", 40);
 	for (unsigned round = 0; round < rounds; round++) {
 		size_t size;
 		fixture_make(&fixture, RING_MIN_CAPACITY);
-		for (unsigned i = 0; i < transactions_before + round; i++)
+		for (unsigned i = 0; i < transactions_before + round % 40; i++)
 			fixture_transaction(&fixture, 1 + i % 3);
 		fixture_checkpoint(&fixture);
 		uint64_t confirmed = ring_live(fixture.ring)->durable_lsn;
 		char *synced = slurp(fixture.path, &size);
-		for (unsigned i = 0; i < 10 + round; i++)
+		for (unsigned i = 0; i < 10 + round % 40; i++)
 			fixture_transaction(&fixture, 1 + i % 3);
 		ring_writer_publish(fixture.writer);
 		if (round % 2 == 0) {
