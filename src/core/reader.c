@@ -116,11 +116,8 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 			wanted ? reader_load(reader->ring, &record, scratch, ret_document) : READER_LOADED;
 		if (load == READER_LOAD_FAILED)
 			return READER_FAILED;
-		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN) {
-			if (skip_gap(reader, ret_lagged))
-				return READER_GAP;
-			continue;
-		}
+		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN)
+			return skip_gap(reader, ret_lagged) ? READER_GAP : READER_SKIPPED;
 		uint64_t walked = record.next - record.position;
 		*budget -= walked < *budget ? walked : *budget;
 		place_advance(&reader->place, &record);

@@ -48,6 +48,7 @@ enum reader_event {
 	READER_WAITING, /* the start has not been streamed yet */
 	READER_PAUSED,  /* the budget is used up */
 	READER_GAP,     /* *ret_lagged changes are gone; goes on behind them */
+	READER_SKIPPED, /* what was evicted is nothing to tell of; goes on behind it */
 	READER_FOREIGN, /* the cursor is of another history; goes on with the oldest there is */
 	READER_DAMAGED, /* what comes next cannot be read; the reader has not moved */
 	READER_FAILED,  /* out of memory; the reader has not moved */

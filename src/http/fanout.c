@@ -6,6 +6,8 @@
 
 #include "core/frame.h"
 
+enum { KEPT_DIVISOR = 4 }; /* of the ring's size may be kept rendered */
+
 struct class_list {
 	struct class **classes;
 	size_t size;
@@ -75,6 +77,8 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 	*fanout = (struct fanout){.ring = ring, .scratch = scratch, .all = calloc(1, sizeof(struct class_list))};
 	h2o_linklist_init_anchor(&fanout->classes);
 	h2o_linklist_init_anchor(&fanout->changed);
+	uint64_t share = ring_capacity(ring) / KEPT_DIVISOR;
+	segments_kept_init(&fanout->kept, share < SEGMENTS_KEPT_MAX ? share : SEGMENTS_KEPT_MAX);
 	fanout->history = atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire);
 	learn_origin(fanout);
 	ring_seek(ring, &now, &fanout->place);
@@ -82,73 +86,11 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 }
 
 /*
- * ---- segments
- */
-void segment_release(struct segment *segment)
-{
-	if (--segment->references == 0)
-		free(segment);
-}
-
-static void drop_oldest(struct class *class, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		segment_release(class->segments[i]);
-	class->segment_count -= count;
-	memmove(class->segments, class->segments + count, class->segment_count * sizeof(class->segments[0]));
-}
-
-/* A segment with room for `size` bytes at the end of the class. NULL out of memory. */
-static struct segment *open_segment(struct class *class, size_t size)
-{
-	struct segment *last = class->segment_count > 0 ? class->segments[class->segment_count - 1] : NULL;
-	if (last != NULL && last->capacity - last->size >= size)
-		return last;
-
-	size_t capacity = last == NULL ? SEGMENT_SIZE_SMALL : SEGMENT_SIZE;
-	if (capacity < size)
-		capacity = size;
-	struct segment *segment = malloc(sizeof(*segment) + capacity);
-	if (segment == NULL)
-		return NULL;
-	*segment = (struct segment){.references = 1, .first = class->end, .capacity = capacity};
-	if (class->segment_count == CLASS_SEGMENTS_MAX)
-		drop_oldest(class, 1);
-	class->segments[class->segment_count++] = segment;
-	return segment;
-}
-
-bool class_slice(struct class *class, uint64_t offset, struct slice *ret_slice)
-{
-	for (unsigned i = class->segment_count; i-- > 0;) {
-		struct segment *segment = class->segments[i];
-		bool newest = i + 1 == class->segment_count;
-		if (offset < segment->first)
-			continue;
-		size_t at = (size_t)(offset - segment->first);
-		if (at >= segment->size)
-			return false;
-		segment->references++;
-		*ret_slice = (struct slice){.segment = segment,
-									.bytes = {segment->data + at, segment->size - at},
-									.place = newest ? class->fanout->place : segment->end,
-									.events = newest ? class->events : segment->events};
-		return true;
-	}
-	return false;
-}
-
-void class_trim(struct class *class)
-{
-	drop_oldest(class, class->segment_count);
-}
-
-/*
  * ---- classes
  */
 static void class_free(struct class *class)
 {
-	class_trim(class);
+	segment_list_clear(&class->fanout->kept, &class->segments);
 	subscription_free(&class->subscription);
 	buffer_free(&class->key);
 	free(class);
@@ -234,25 +176,193 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 }
 
 /*
+ * ---- the class's segments
+ */
+static const struct footing nowhere = {.from = UINT64_MAX};
+
+/* The drain goes on in another segment, from the place where it stands. */
+static void close_open(struct class *class)
+{
+	struct segment *segment = class->open;
+
+	if (segment == NULL)
+		return;
+	class->open = NULL;
+	class->before = (struct footing){segment->from, segment->size, segment->events};
+	class->front = class->fanout->place;
+	segment_close(&class->fanout->kept, segment, class->fanout->place);
+}
+
+void class_count_live(struct class *class, int change)
+{
+	if (class->live_streams == 0) {
+		class->front = class->fanout->place;
+		class->before = nowhere;
+	}
+	class->live_streams += (unsigned)change;
+	if (class->live_streams == 0)
+		close_open(class);
+}
+
+struct footing class_front(const struct class *class)
+{
+	if (class->open == NULL)
+		return (struct footing){.from = class->front.position};
+	return (struct footing){class->open->from, class->open->size, class->open->events};
+}
+
+static bool footing_equal(const struct footing *a, const struct footing *b)
+{
+	return a->from == b->from && a->offset == b->offset;
+}
+
+bool class_at_front(const struct class *class, const struct footing *at)
+{
+	struct footing front = class_front(class);
+	return footing_equal(at, &front) || (front.offset == 0 && footing_equal(at, &class->before));
+}
+
+static void step_to(struct footing *at, struct place *place, const struct place *to)
+{
+	*at = (struct footing){.from = to->position};
+	*place = *to;
+}
+
+static struct segment *segment_at(struct class *class, const struct footing *at)
+{
+	if (class->open != NULL && class->open->from == at->from)
+		return class->open;
+	return segment_find(&class->fanout->kept, &class->segments, at->from);
+}
+
+bool class_slice(struct class *class, struct footing *at, struct place *place, struct slice *ret_slice)
+{
+	if (footing_equal(at, &class->before))
+		step_to(at, place, &class->front);
+	struct segment *segment = segment_at(class, at);
+	if (segment == NULL || at->offset > segment->size) {
+		/* not kept any more, or since then rendered anew and shorter: what begins at its place? */
+		step_to(at, place, place);
+		segment = segment_at(class, at);
+	}
+	while (segment != NULL && !segment->open && at->offset == segment->size) {
+		step_to(at, place, &segment->end);
+		segment = segment_at(class, at);
+	}
+	if (segment == NULL || at->offset == segment->size)
+		return false;
+	*ret_slice = (struct slice){.segment = segment_hold(segment),
+								.bytes = {segment->data + at->offset, segment->size - at->offset},
+								.events = segment->events - at->events};
+	*at = (struct footing){segment->from, segment->size, segment->events};
+	*place = segment->open ? class->fanout->place : segment->end;
+	return true;
+}
+
+/* How many bytes of history a segment that begins at `from` may take. */
+static uint64_t span_of(const struct fanout *fanout, uint64_t from)
+{
+	uint64_t grid = SEGMENT_GRID - from % SEGMENT_GRID, drain = fanout->place.position - from;
+	return grid < drain ? grid : drain;
+}
+
+/* Keeps the rendered frames as the segment of [from, end). Returns false out of memory. */
+static bool keep_rendered(struct class *class, uint64_t from, struct place end, uint64_t events)
+{
+	struct fanout *fanout = class->fanout;
+	struct segment *segment = fanout->frames.failed
+								  ? NULL
+								  : segment_open(&fanout->kept, &class->segments, from, fanout->frames.size);
+
+	if (segment == NULL)
+		return false;
+	segment_append(segment, buffer_bytes(&fanout->frames), events);
+	segment_close(&fanout->kept, segment, end);
+	fanout->renders += events;
+	return true;
+}
+
+enum reader_event class_render(struct class *class, struct reader *reader, uint64_t *walked,
+							   uint64_t *ret_lagged)
+{
+	struct fanout *fanout = class->fanout;
+	struct reader ahead = *reader;
+	struct place from = reader->place, end = from; /* behind the last frame */
+	uint64_t budget = span_of(fanout, from.position), events = 0;
+	struct document document;
+	enum reader_event event;
+
+	buffer_clear(&fanout->frames);
+	do {
+		event = reader_next(&ahead, fanout->scratch, &budget, &document, ret_lagged);
+		if (event == READER_CHANGE) {
+			frame_append_change(&fanout->frames, &document, &class->subscription.view);
+			end = ahead.place;
+			events++;
+		}
+	} while (event == READER_CHANGE && fanout->frames.size < SEGMENT_SIZE);
+	if (event == READER_PAUSED)
+		end = ahead.place;
+	if (end.position == from.position) {
+		*reader = ahead;
+		return event;
+	}
+	/* what else comes behind it is met again by those who stand there */
+	*walked += end.position - from.position;
+	return keep_rendered(class, from.position, end, events) ? READER_CHANGE : READER_FAILED;
+}
+
+void class_rest(struct class *class)
+{
+	if (class->rested)
+		close_open(class);
+	class->rested = true;
+}
+
+/*
  * ---- the drain
  */
 
-/* Whatever is kept no longer follows on: no offset that a stream has is valid. */
+/* No live stream stands where the drain goes on. */
 static void break_classes(struct fanout *fanout)
 {
 	for (h2o_linklist_t *node = fanout->classes.next; node != &fanout->classes; node = node->next) {
 		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
-		class_trim(class);
-		class->end++;
+		close_open(class);
+		class->before = nowhere;
+		if (fanout->new_history)
+			segment_list_clear(&fanout->kept, &class->segments);
 	}
 }
 
 static void mark_changed(struct class *class)
 {
-	if (h2o_linklist_is_linked(&class->changed_link))
-		return;
-	class->drain_began = class->end;
-	h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
+	if (!h2o_linklist_is_linked(&class->changed_link))
+		h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
+}
+
+/* The open segment with room for a frame of the record at which the drain stands. NULL out of memory. */
+static struct segment *open_for(struct class *class, size_t size)
+{
+	struct fanout *fanout = class->fanout;
+	size_t capacity = SEGMENT_SIZE_SMALL;
+
+	if (class->open != NULL) {
+		bool full = class->open->capacity - class->open->size < size;
+		if (!full && class->front.position / SEGMENT_GRID == fanout->place.position / SEGMENT_GRID)
+			return class->open;
+		fanout->full = fanout->full || (full && class->open->capacity >= SEGMENT_SIZE);
+		if (full && class->open->capacity < SEGMENT_SIZE)
+			capacity = 4 * class->open->capacity;
+		else if (class->open->size > SEGMENT_SIZE / 4)
+			capacity = SEGMENT_SIZE;
+		close_open(class);
+	}
+	class->open = segment_open(&fanout->kept, &class->segments, class->front.position,
+							   capacity < SEGMENT_SIZE && size <= capacity ? capacity
+							   : size <= SEGMENT_SIZE                      ? SEGMENT_SIZE
+																		   : size);
+	return class->open;
 }
 
 static void render(struct class *class, const struct document *document, const struct place *behind)
@@ -264,24 +374,21 @@ static void render(struct class *class, const struct document *document, const s
 		!document_matches_tenant(document, subscription->tenant_column, subscription->tenant))
 		return;
 	mark_changed(class);
+	class->rested = false;
 	if (class->live_streams == 0)
 		return;
-	buffer_clear(&fanout->frame);
-	frame_append_change(&fanout->frame, document, &subscription->view);
-	struct segment *segment = fanout->frame.failed ? NULL : open_segment(class, fanout->frame.size);
+	buffer_clear(&fanout->frames);
+	frame_append_change(&fanout->frames, document, &subscription->view);
+	struct segment *segment = fanout->frames.failed ? NULL : open_for(class, fanout->frames.size);
 	if (segment == NULL) {
 		/* no memory for this frame now: its streams read it from the ring later */
-		class_trim(class);
-		class->end++;
+		close_open(class);
+		class->before = nowhere;
+		class->front = *behind;
 		return;
 	}
-	memcpy(segment->data + segment->size, fanout->frame.data, fanout->frame.size);
-	segment->size += fanout->frame.size;
-	segment->end = *behind;
-	segment->events = ++class->events;
-	class->end += fanout->frame.size;
+	segment_append(segment, buffer_bytes(&fanout->frames), 1);
 	fanout->renders++;
-	fanout->full = fanout->full || class->end - class->drain_began >= SEGMENT_SIZE;
 }
 
 /* Renders a change for a class, if that wants it. *loaded: the document has been read already. Returns false
@@ -342,8 +449,8 @@ static bool render_record(struct fanout *fanout, const struct record *record)
 static enum fanout_drain start_over(struct fanout *fanout)
 {
 	struct start now = {.kind = CURSOR_NOW};
-	ring_seek(fanout->ring, &now, &fanout->place);
 	break_classes(fanout);
+	ring_seek(fanout->ring, &now, &fanout->place);
 	return FANOUT_BROKEN;
 }
 

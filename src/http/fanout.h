@@ -1,11 +1,11 @@
 /*
- * fanout.h: renders each new change once for all the streams that want the same bytes.
+ * fanout.h: renders each change once for all the streams that want the same bytes.
  *
- * Streams with equal filters and views form a class. One drain of the ring (fanout_drain) walks the new
- * records once and appends, for each class that wants one and has live streams, a frame to the class's
- * segments. A stream is a cursor into them: an offset in the endless sequence of the class's bytes. A stream
- * that fell behind what is kept reads the ring by itself (stream.c) until it has caught up with the drain; so
- * a class keeps little, and a slow stream costs nobody anything.
+ * Streams with equal filters and views form a class, and share its segments (segment.h). There are two who
+ * render them. One drain of the ring (fanout_drain) walks the new records once for all classes, and appends a
+ * frame to the open segment of each class that wants one and has live streams. For a stream that begins in
+ * the past or fell behind, class_render() makes the segment that follows where it stands, and whoever comes
+ * there later finds it. So a stream is a cursor: it owns no queue, and a slow one costs nobody anything.
  *
  * Long polls join classes too: for them a class only says that something matched.
  *
@@ -21,22 +21,14 @@
 #include "core/selection.h"
 #include "core/subscription.h"
 #include "http/changefeed_options.h"
+#include "http/segment.h"
 
-enum { CLASS_SEGMENTS_MAX = 16, SEGMENT_SIZE = 64 * 1024, SEGMENT_SIZE_SMALL = 4 * 1024 };
-
-/* Whole frames in one piece of memory. Held by its class while it is kept, and by each send that is under
- * way. */
-struct segment {
-	unsigned references;
-	uint64_t first; /* the class's offset of data[0] */
-	size_t size;
-	size_t capacity;
-	struct place end; /* behind the change of its last frame */
-	uint64_t events;  /* the class's frames up to there */
-	char data[];
+/* How far a stream has come in what its class has rendered. */
+struct footing {
+	uint64_t from; /* the segment that begins there ... */
+	size_t offset; /* ... up to this byte */
+	uint64_t events;
 };
-
-void segment_release(struct segment *segment);
 
 struct class
 {
@@ -52,12 +44,12 @@ struct class
 	struct selection selection;
 	struct filter filter;
 	struct buffer key;
-	struct segment *segments[CLASS_SEGMENTS_MAX]; /* oldest first */
-	unsigned segment_count;
-	uint64_t end;         /* the offset behind the last byte rendered */
-	uint64_t events;      /* frames rendered */
-	uint64_t drain_began; /* `end` when it was entered in fanout->changed */
-	uint64_t losses;      /* how often collections that it names have left the publication */
+	struct segment_list segments;
+	struct segment *open;  /* the one that the drain appends to, NULL until it has a frame for it */
+	struct place front;    /* where that one begins, or will */
+	struct footing before; /* the end of the one before: who has come there goes on at `front` */
+	bool rested;           /* nothing has been rendered since class_rest() */
+	uint64_t losses;       /* how often collections that it names have left the publication */
 	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX]; /* of each in the selection: `losses` when it left, 0 while it
 												 is published */
 };
@@ -72,12 +64,13 @@ struct fanout {
 	bool new_history;            /* why the last drain was FANOUT_BROKEN */
 	bool full;        /* the drain under way has rendered as much for a class as goes out at once */
 	uint64_t renders; /* frames rendered since it was last set to 0 */
+	struct segments_kept kept;
 	h2o_linklist_t classes;
 	h2o_linklist_t changed;
 	struct class_list *by_collection; /* which classes want a collection */
 	size_t by_collection_size;
 	struct class_list *all; /* those that want all */
-	struct buffer frame;
+	struct buffer frames;   /* being rendered */
 };
 
 /* Begins at the ring's head. Returns false out of memory. */
@@ -115,18 +108,37 @@ void class_append_losses(const struct class *class, uint64_t seen, struct buffer
 /* Empties fanout->changed. */
 void fanout_settle(struct fanout *fanout);
 
-/* What follows an offset in one piece of memory. */
+/* A stream of the class begins (1) or ceases (-1) to be live. */
+void class_count_live(struct class *class, int change);
+
+/* Where a live stream stands that has everything. */
+struct footing class_front(const struct class *class);
+bool class_at_front(const struct class *class, const struct footing *at);
+
+/* What a stream is sent next, in one piece of memory. */
 struct slice {
 	struct segment *segment; /* held for the caller: segment_release() */
 	struct bytes bytes;
-	struct place place; /* behind the bytes */
-	uint64_t events;    /* of the class, up to there */
+	uint64_t events; /* in the bytes */
 };
 
-/* Returns false, *ret_slice untouched, if the offset is no longer kept. Not to be called at class->end. */
-bool class_slice(struct class *class, uint64_t offset, struct slice *ret_slice);
+/*
+ * The bytes that follow `at`, or, where that is not kept any more, the stream's place. Both are moved behind
+ * them. Returns false if those are not kept either, or there are none yet; both may have been moved then,
+ * over history without a frame for the class.
+ */
+bool class_slice(struct class *class, struct footing *at, struct place *place, struct slice *ret_slice);
 
-/* Lets go of what nobody reads; called now and then when a class is silent. */
-void class_trim(struct class *class);
+/*
+ * Renders the segment that begins where the reader stands, which is one of the class's and stands before the
+ * drain, up to the drain at most. Returns READER_CHANGE when there is a segment there now, maybe one without
+ * frames; the reader has not moved then. Else what reader_next() said. *walked is increased by the bytes of
+ * history it took.
+ */
+enum reader_event class_render(struct class *class, struct reader *reader, uint64_t *walked,
+							   uint64_t *ret_lagged);
+
+/* To be called now and then: what a class that is silent holds may be dropped. */
+void class_rest(struct class *class);
 
 #endif

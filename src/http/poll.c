@@ -232,6 +232,8 @@ static bool step(struct poll *poll, uint64_t *budget)
 		}
 		poll->batch.reset = true;
 		return true;
+	case READER_SKIPPED:
+		return true;
 	case READER_WAITING:
 	case READER_END:
 		wait_or_answer(poll);

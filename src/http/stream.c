@@ -5,11 +5,15 @@
 
 #include "core/frame.h"
 
-/* How much one stream, and all together, may read of the ring in one turn, so that live ones do not wait. */
+/*
+ * What one turn may cost, so that nobody waits long: in bytes sent and bytes of history rendered, some
+ * nanoseconds each. A send costs about as much as SEND_COST bytes, however small it is.
+ */
 enum {
-	CATCH_UP_OUTPUT = 64 * 1024,
-	CATCH_UP_BUDGET = 512 * 1024,
-	TURN_BUDGET = 4 * 1024 * 1024,
+	LIVE_BUDGET = 16 * 1024 * 1024,
+	READY_BUDGET = 8 * 1024 * 1024,
+	SEND_COST = 8 * 1024,
+	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
 	STALLED_MS = 1000,
 	TICK_BUDGET = 500, /* keep-alives: those who came together do not get them together */
 };
@@ -36,8 +40,7 @@ struct stream {
 	h2o_linklist_t worker_link; /* in ready_streams or seeking_streams, or in none */
 	struct hangup_watch hangup;
 	struct reader reader;    /* its place is behind what was sent, also while live */
-	uint64_t offset;         /* live: in the class's bytes */
-	uint64_t events;         /* live: of the class's frames, how many lie before the offset */
+	struct footing at;       /* the same in what the class has rendered, unless `from` is not kept any more */
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	uint64_t sent_ms;        /* when the last send began */
@@ -54,7 +57,7 @@ static void enqueue(h2o_linklist_t *list, struct stream *stream)
 /* A stream begins or ceases to follow its class. */
 static void count_live(struct stream *stream, int change)
 {
-	stream->class->live_streams += (unsigned)change;
+	class_count_live(stream->class, change);
 	stream->worker->live_streams += (unsigned)change;
 	if (stream->sending && !stream->stalled)
 		stream->worker->live_sending += (unsigned)change;
@@ -121,37 +124,51 @@ static void abandon_stream(struct stream *stream)
 		h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
-/* Sends the next piece of the class's segments; falls back to the ring when it is no longer kept. */
-static void send_live(struct stream *stream)
+/* It stands at a place that was not reached by what was sent. */
+static void stand_at(struct stream *stream, struct place place)
+{
+	stream->reader.place = place;
+	stream->at = (struct footing){.from = place.position};
+}
+
+/* Sends what the class has rendered behind it. Returns what it cost, 0 if that is not kept. */
+static size_t send_slice(struct stream *stream)
 {
 	struct slice slice;
 
-	if (!class_slice(stream->class, stream->offset, &slice)) {
-		set_state(stream, STREAM_CATCHING_UP);
-		return;
-	}
-	figure_add(&stream->worker->figures->events_total, slice.events - stream->events);
+	if (!class_slice(stream->class, &stream->at, &stream->reader.place, &slice))
+		return 0;
+	figure_add(&stream->worker->figures->events_total, slice.events);
 	stream->segment = slice.segment;
-	stream->offset += slice.bytes.size;
-	stream->events = slice.events;
-	stream->reader.place = slice.place;
+	stream->reader.fresh = false;
 	send_bytes(stream, slice.bytes);
+	return slice.bytes.size + SEND_COST;
 }
 
-/* Renders one event of the reader into stream->own. Returns false when there is nothing more to render in
+static bool has_news(const struct stream *stream)
+{
+	return !class_at_front(stream->class, &stream->at);
+}
+
+/* Returns what it cost. */
+static size_t send_live(struct stream *stream)
+{
+	size_t cost = send_slice(stream);
+
+	if (cost == 0) {
+		stand_at(stream, stream->reader.place);
+		set_state(stream, STREAM_CATCHING_UP);
+	}
+	return cost;
+}
+
+/* What is told of a stream's cursor, beside changes, into stream->own. Returns whether to look further in
  * this turn. */
-static bool render_event(struct stream *stream, uint64_t *budget)
+static bool tell(struct stream *stream, enum reader_event event, uint64_t lagged)
 {
 	struct worker *worker = stream->worker;
-	struct document document;
-	uint64_t lagged;
 
-	switch (reader_next(&stream->reader, &worker->scratch, budget, &document, &lagged)) {
-	case READER_CHANGE:
-		frame_append_change(&stream->own, &document, &stream->class->subscription.view);
-		figure_add(&worker->figures->renders_total, 1);
-		figure_add(&worker->figures->events_total, 1);
-		return stream->own.size < CATCH_UP_OUTPUT;
+	switch (event) {
 	case READER_GAP:
 		figure_add(&worker->figures->gaps_total, 1);
 		figure_add(&worker->figures->lagged_events_total, lagged);
@@ -169,8 +186,11 @@ static bool render_event(struct stream *stream, uint64_t *budget)
 	case READER_FAILED:
 		stream->own.failed = true;
 		return false;
-	case READER_END:
+	case READER_CHANGE: /* there is a segment now */
+	case READER_SKIPPED:
 	case READER_PAUSED:
+		return true;
+	case READER_END:
 		break;
 	}
 	return false;
@@ -182,7 +202,7 @@ static void render_reset(struct stream *stream)
 	stream->reset = false;
 	stream->ending = stream->on_gap == ON_GAP_FAIL;
 	stream->reader.seeking = false;
-	stream->reader.place = ring_oldest(stream->reader.ring);
+	stand_at(stream, ring_oldest(stream->reader.ring));
 	if (!stream->ending)
 		frame_append_reset(
 			&stream->own,
@@ -194,8 +214,7 @@ static void render_reset(struct stream *stream)
  * were. */
 static bool owes_losses(const struct stream *stream)
 {
-	return stream->state == STREAM_LIVE && stream->offset == stream->class->end &&
-		   stream->losses != stream->class->losses;
+	return stream->state == STREAM_LIVE && stream->losses != stream->class->losses && !has_news(stream);
 }
 
 static void send_losses(struct stream *stream)
@@ -209,41 +228,73 @@ static void send_losses(struct stream *stream)
 		send_bytes(stream, buffer_bytes(&stream->own));
 }
 
-static bool stands_at_drain(const struct stream *stream)
+static bool find_start(struct stream *stream)
 {
-	return !stream->reader.seeking && !stream->reset &&
-		   stream->reader.place.position == stream->worker->fanout.place.position;
+	uint64_t lagged = 0, budget = 0;
+	enum reader_event event = reader_next(&stream->reader, &stream->worker->scratch, &budget, NULL, &lagged);
+
+	stand_at(stream, stream->reader.place);
+	return tell(stream, event, lagged);
 }
 
-/* Reads a bounded piece of the ring and sends it. Returns the bytes of history it walked. */
-static uint64_t catch_up(struct stream *stream)
+static bool render_behind(struct stream *stream, uint64_t *walked)
 {
-	uint64_t budget = CATCH_UP_BUDGET;
+	uint64_t lagged = 0;
+	enum reader_event event = class_render(stream->class, &stream->reader, walked, &lagged);
+
+	stand_at(stream, stream->reader.place);
+	return tell(stream, event, lagged) && *walked < CATCH_UP_BUDGET;
+}
+
+/* A stream that stands where the drain does is live. Returns whether there is nothing to look for: it is, or
+ * has begun at what was appended just now and waits for the drain. */
+static bool meet_drain(struct stream *stream)
+{
+	uint64_t position = stream->reader.place.position, drain = stream->worker->fanout.place.position;
+
+	if (stream->reader.seeking || stream->reset || position < drain)
+		return false;
+	stream->reader.fresh = false;
+	if (position > drain) {
+		set_state(stream, STREAM_SEEKING);
+	} else {
+		set_state(stream, STREAM_LIVE);
+		stream->at = class_front(stream->class);
+	}
+	return true;
+}
+
+/* Brings a stream a piece further: to its start, over a gap, or by a segment of its class. Returns what it
+ * cost. */
+static size_t catch_up(struct stream *stream)
+{
+	uint64_t walked = 0;
+	size_t sent = 0;
 	bool more = true;
 
 	buffer_clear(&stream->own);
-	while (more && budget > 0 && !stands_at_drain(stream)) {
+	while (more && sent == 0 && !meet_drain(stream)) {
 		if (stream->reset)
 			render_reset(stream);
-		more = !stream->ending && render_event(stream, &budget);
+		else if (stream->reader.seeking)
+			more = find_start(stream);
+		else if (stream->own.size > 0)
+			more = false; /* that first */
+		else if ((sent = send_slice(stream)) == 0)
+			more = render_behind(stream, &walked);
+		more = more && !stream->ending;
 	}
-	if (stream->own.failed) {
+	if (sent > 0)
+		meet_drain(stream);
+	else if (stream->own.failed)
 		abandon_stream(stream);
-		return CATCH_UP_BUDGET;
-	}
-	if (stands_at_drain(stream)) {
-		stream->reader.fresh = false;
-		set_state(stream, STREAM_LIVE);
-		stream->offset = stream->class->end;
-		stream->events = stream->class->events;
-	}
-	if (stream->own.size > 0)
+	else if (stream->own.size > 0)
 		send_bytes(stream, buffer_bytes(&stream->own));
 	else if (stream->ending)
 		end_stream(stream);
 	else if (stream->state == STREAM_CATCHING_UP || owes_losses(stream))
 		enqueue(&stream->worker->ready_streams, stream);
-	return CATCH_UP_BUDGET - budget;
+	return walked + sent + SEND_COST;
 }
 
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
@@ -258,7 +309,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 	if (stream->own.capacity > 0)
 		buffer_free(&stream->own);
 	if (stream->state == STREAM_CATCHING_UP || stream->ending || owes_losses(stream) ||
-		(stream->state == STREAM_LIVE && stream->offset != stream->class->end))
+		(stream->state == STREAM_LIVE && has_news(stream)))
 		enqueue(&stream->worker->ready_streams, stream);
 }
 
@@ -294,6 +345,22 @@ static void on_gone(struct hangup_watch *watch)
 		abandon_stream(stream);
 }
 
+/*
+ * A stream over HTTP/1.1 ends with its connection (RFC 9112, section 6.3, case 8) and is not chunked: chunks
+ * would cost each event of each client a tenth more time, and EventSource discards an event that was cut off
+ * in any case. libh2o's filter leaves alone what it takes for HTTP/1.0, and looks at the version here only.
+ */
+static void start_response(h2o_req_t *req, h2o_generator_t *generator)
+{
+	int version = req->version;
+
+	if (version == 0x101)
+		req->version = 0x100;
+	req->http1_is_persistent = 0;
+	h2o_start_response(req, generator);
+	req->version = version;
+}
+
 void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				  enum on_gap on_gap)
 {
@@ -321,42 +388,51 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
 	h2o_set_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-accel-buffering"), 0, H2O_STRLIT("no"),
 						  1);
-	h2o_start_response(req, &stream->super);
+	start_response(req, &stream->super);
 
 	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */
 	frame_append_start(&stream->own, class->options->retry_milliseconds, reader_cursor(&stream->reader));
 	send_bytes(stream, buffer_bytes(&stream->own));
 }
 
-/* What may be sent now: the changed classes' live streams, then those that were ready before. */
+/* The live streams of a class that has something new, first those that were sent to longest ago. Those for
+ * whom the budget is too small are ready in the next turn. */
+static void pump_class(struct class *class, size_t *budget)
+{
+	/* a send moves its stream to the end of the list: stop where the list ended before */
+	h2o_linklist_t *last = class->streams.prev, *link, *next;
+
+	for (link = class->streams.next; link != &class->streams; link = link == last ? &class->streams : next) {
+		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+		next = link->next;
+		if (stream->state != STREAM_LIVE || stream->sending || !has_news(stream))
+			continue;
+		if (*budget == 0) {
+			enqueue(&stream->worker->ready_streams, stream);
+			continue;
+		}
+		size_t cost = send_live(stream);
+		*budget -= cost < *budget ? cost : *budget;
+	}
+}
+
 static void pump_changed(struct worker *worker)
 {
 	h2o_linklist_t *changed = &worker->fanout.changed;
+	size_t budget = LIVE_BUDGET;
 
-	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next) {
-		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node);
-		/* a send moves its stream to the end of the list: stop where the list ended before */
-		h2o_linklist_t *last = class->streams.prev;
-		for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams; link = next) {
-			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
-			bool at_last = link == last;
-			next = link->next;
-			if (stream->state == STREAM_LIVE && !stream->sending && stream->offset != class->end)
-				send_live(stream);
-			if (at_last)
-				break;
-		}
-	}
+	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next)
+		pump_class(H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node), &budget);
 }
 
 static void pump_ready(struct worker *worker)
 {
 	h2o_linklist_t turn;
-	uint64_t walked = 0;
+	size_t cost = 0;
 
 	h2o_linklist_init_anchor(&turn);
 	h2o_linklist_insert_list(&turn, &worker->ready_streams);
-	while (!h2o_linklist_is_empty(&turn) && walked < TURN_BUDGET) {
+	while (!h2o_linklist_is_empty(&turn) && cost < READY_BUDGET) {
 		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, turn.next);
 		h2o_linklist_unlink(&stream->worker_link);
 		if (stream->sending)
@@ -364,9 +440,9 @@ static void pump_ready(struct worker *worker)
 		if (stream->ending)
 			end_stream(stream);
 		else if (stream->state == STREAM_CATCHING_UP)
-			walked += catch_up(stream);
-		else if (stream->state == STREAM_LIVE && stream->offset != stream->class->end)
-			send_live(stream);
+			cost += catch_up(stream);
+		else if (stream->state == STREAM_LIVE && has_news(stream))
+			cost += send_live(stream);
 		else if (owes_losses(stream))
 			send_losses(stream);
 	}
@@ -423,7 +499,7 @@ void streams_pump(struct worker *worker, enum fanout_drain drain)
 
 static void send_keepalive(struct stream *stream)
 {
-	if (stream->state == STREAM_LIVE && stream->offset == stream->class->end)
+	if (stream->state == STREAM_LIVE && !has_news(stream))
 		stream->reader.place =
 			stream->worker->fanout.place; /* nothing for it in between: it need not look again */
 	buffer_clear(&stream->own);
@@ -486,6 +562,7 @@ bool streams_tick(struct worker *worker)
 		next = node->next;
 		class->members++; /* its last stream may end in here */
 		done = tick_class(class, worker->now_ms, &budget);
+		class_rest(class);
 		class_leave(class);
 	}
 	return done;

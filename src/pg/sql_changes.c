@@ -162,6 +162,7 @@ static void put_changes(struct output *output, struct reader *reader, int32 max_
 			count++;
 			break;
 		case READER_PAUSED:
+		case READER_SKIPPED:
 			break;
 		case READER_END:
 		case READER_WAITING:

@@ -1,0 +1,136 @@
+/* segment.c: see segment.h. */
+#include "http/segment.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+void segments_kept_init(struct segments_kept *kept, size_t limit)
+{
+	*kept = (struct segments_kept){.limit = limit};
+	h2o_linklist_init_anchor(&kept->used);
+}
+
+static size_t memory_of(const struct segment *segment)
+{
+	return sizeof(*segment) + segment->capacity;
+}
+
+void segment_release(struct segment *segment)
+{
+	if (--segment->references == 0)
+		free(segment);
+}
+
+/* Where the segment that begins at `from` is, or would be. */
+static size_t find_slot(const struct segment_list *list, uint64_t from)
+{
+	size_t low = 0, high = list->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (list->segments[middle]->from < from)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static struct segment *at_slot(const struct segment_list *list, size_t slot, uint64_t from)
+{
+	return slot < list->count && list->segments[slot]->from == from ? list->segments[slot] : NULL;
+}
+
+static void forget_use(struct segments_kept *kept, struct segment *segment)
+{
+	if (!h2o_linklist_is_linked(&segment->used_link))
+		return;
+	h2o_linklist_unlink(&segment->used_link);
+	kept->bytes -= memory_of(segment);
+}
+
+static void drop(struct segments_kept *kept, struct segment *segment)
+{
+	struct segment_list *list = segment->list;
+	size_t slot = find_slot(list, segment->from);
+
+	assert(list->segments[slot] == segment);
+	list->count--;
+	memmove(list->segments + slot, list->segments + slot + 1,
+			(list->count - slot) * sizeof(list->segments[0]));
+	forget_use(kept, segment);
+	segment->list = NULL;
+	segment_release(segment);
+}
+
+static bool make_room(struct segment_list *list)
+{
+	if (list->count < list->capacity)
+		return true;
+	size_t capacity = list->capacity == 0 ? 4 : list->capacity * 2;
+	struct segment **segments = realloc(list->segments, capacity * sizeof(segments[0]));
+	if (segments == NULL)
+		return false;
+	list->segments = segments;
+	list->capacity = capacity;
+	return true;
+}
+
+struct segment *segment_open(struct segments_kept *kept, struct segment_list *list, uint64_t from,
+							 size_t capacity)
+{
+	size_t slot = find_slot(list, from);
+	struct segment *before = at_slot(list, slot, from);
+	struct segment *segment = make_room(list) ? malloc(sizeof(*segment) + capacity) : NULL;
+
+	if (before != NULL)
+		drop(kept, before);
+	if (segment == NULL)
+		return NULL;
+	*segment =
+		(struct segment){.references = 1, .open = true, .from = from, .capacity = capacity, .list = list};
+	memmove(list->segments + slot + 1, list->segments + slot,
+			(list->count - slot) * sizeof(list->segments[0]));
+	list->segments[slot] = segment;
+	list->count++;
+	return segment;
+}
+
+void segment_append(struct segment *segment, struct bytes frames, uint64_t events)
+{
+	assert(segment->open && frames.size <= segment->capacity - segment->size);
+	if (frames.size > 0)
+		memcpy(segment->data + segment->size, frames.data, frames.size);
+	segment->size += frames.size;
+	segment->events += events;
+}
+
+void segment_close(struct segments_kept *kept, struct segment *segment, struct place end)
+{
+	assert(segment->open && end.position > segment->from);
+	segment->open = false;
+	segment->end = end;
+	h2o_linklist_insert(&kept->used, &segment->used_link);
+	kept->bytes += memory_of(segment);
+	while (kept->bytes > kept->limit && kept->used.next != &segment->used_link)
+		drop(kept, H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
+}
+
+struct segment *segment_find(struct segments_kept *kept, const struct segment_list *list, uint64_t from)
+{
+	struct segment *segment = at_slot(list, find_slot(list, from), from);
+
+	if (segment != NULL && !segment->open && kept->used.prev != &segment->used_link) {
+		h2o_linklist_unlink(&segment->used_link);
+		h2o_linklist_insert(&kept->used, &segment->used_link);
+	}
+	return segment;
+}
+
+void segment_list_clear(struct segments_kept *kept, struct segment_list *list)
+{
+	while (list->count > 0)
+		drop(kept, list->segments[list->count - 1]);
+	free(list->segments);
+	*list = (struct segment_list){0};
+}

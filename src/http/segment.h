@@ -1,0 +1,81 @@
+/*
+ * segment.h: rendered history that streams share, and what is kept of it.
+ *
+ * A segment is the frames of one class for a stretch of the ring, in one piece of memory. Each class has a
+ * list of them; a stream that stands where a segment begins is sent its bytes, whoever had it rendered. All
+ * lists of a worker share one bound, and what was used longest ago is dropped. A send holds the segment that
+ * it sends, so dropping never takes bytes away from under libh2o.
+ *
+ * In: frames that others render. Out: bytes. It knows nothing of records, sockets and requests.
+ */
+#ifndef CHANGEFEED_HTTP_SEGMENT_H
+#define CHANGEFEED_HTTP_SEGMENT_H
+
+#include <h2o/linklist.h>
+#include <h2o/memory.h>
+
+#include "core/ring.h"
+
+enum {
+	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */
+	SEGMENT_SIZE_SMALL = 4 * 1024,
+	/* no segment crosses a multiple of it: streams that began anywhere meet there */
+	SEGMENT_GRID = 512 * 1024,
+	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
+};
+
+struct segment {
+	unsigned references; /* the list's, and one for each send under way */
+	bool open;           /* the drain may append to it, and `end` is not known yet */
+	uint64_t from;       /* all that its class wants of the history from this position ... */
+	struct place end;    /* ... to this one is in it */
+	uint64_t events;
+	size_t size;
+	size_t capacity;
+	struct segment_list *list; /* NULL: no longer kept */
+	h2o_linklist_t used_link;  /* in kept->used */
+	char data[];
+};
+
+/* The segments of one class, sorted by `from`. */
+struct segment_list {
+	struct segment **segments;
+	size_t count;
+	size_t capacity;
+};
+
+/* Of a worker. */
+struct segments_kept {
+	h2o_linklist_t used; /* the one that was used longest ago first; open ones are not in it */
+	size_t bytes;        /* of those in `used` */
+	size_t limit;        /* for `bytes`; but the one that was closed last is always kept */
+};
+
+void segments_kept_init(struct segments_kept *kept, size_t limit);
+
+/* An open segment with room for `capacity` bytes that begins at `from`; one that began there before is
+ * dropped. NULL out of memory. */
+struct segment *segment_open(struct segments_kept *kept, struct segment_list *list, uint64_t from,
+							 size_t capacity);
+
+/* Appends frames; there is room. */
+void segment_append(struct segment *segment, struct bytes frames, uint64_t events);
+
+/* Nothing more will be appended: it reaches to `end`, behind its `from`. From now on it may be dropped. */
+void segment_close(struct segments_kept *kept, struct segment *segment, struct place end);
+
+/* The segment that begins at a position, or NULL. It counts as used. Not held: see segment_hold(). */
+struct segment *segment_find(struct segments_kept *kept, const struct segment_list *list, uint64_t from);
+
+static inline struct segment *segment_hold(struct segment *segment)
+{
+	segment->references++;
+	return segment;
+}
+
+void segment_release(struct segment *segment);
+
+/* Drops all of a list, and its memory. */
+void segment_list_clear(struct segments_kept *kept, struct segment_list *list);
+
+#endif

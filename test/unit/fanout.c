@@ -1,0 +1,238 @@
+/*
+ * fanout.c: streams of several classes follow a ring that is written and drained at random, fall behind, are
+ * passed, leave and begin again. Each has to get every change of its class once and in order, or be told
+ * exactly how many it lost, and all get the same bytes for a change.
+ */
+#include "http/fanout.h"
+
+#include "ring_fixture.h"
+#include "tap.h"
+
+enum { STREAMS = 12, CLASSES = 3, STEPS = 60000, FIRST_LSN = 1060, STEP = 100, CHANGES = 3 };
+
+struct stream {
+	struct class *class;
+	struct reader reader;
+	struct footing at;
+	bool live;
+	bool idle;          /* takes nothing for some time */
+	uint64_t seen;      /* of the class's changes: all up to this one were got or said to be lost */
+	uint64_t got, lost; /* since it began */
+};
+
+static const char *const paths[CLASSES] = {"a", "b", "*"};
+static struct fixture fixture;
+static struct reader_scratch scratch;
+static struct fanout fanout;
+static struct changefeed_options options;
+static struct stream streams[STREAMS];
+static uint64_t transactions;
+static uint64_t frame_hashes[CLASSES][1 << 18]; /* of the frame of each change as it was first seen */
+static uint64_t disorder, different, rendered, sent;
+
+static unsigned class_number(const struct class *class)
+{
+	return class->selection.all ? 2 : class->selection.collections[0];
+}
+
+/* Collections take turns: of the three changes of a transaction `a` has the first and the third. */
+static uint64_t class_ordinal(const struct class *class, struct cursor id)
+{
+	uint64_t transaction = (id.lsn - FIRST_LSN) / STEP;
+	if (class->selection.all)
+		return transaction * CHANGES + id.n;
+	return class->selection.collections[0] == 0 ? transaction * 2 + (id.n + 1) / 2 : transaction + 1;
+}
+
+static uint64_t class_total(const struct class *class)
+{
+	return class->selection.all ? transactions * CHANGES
+								: transactions * (class->selection.collections[0] == 0 ? 2 : 1);
+}
+
+static void begin(struct stream *stream, const char *path, enum cursor_kind kind)
+{
+	struct subscription_request request = {.delivery = DELIVERY_SSE, .path = bytes_of(path)};
+	struct subscription subscription;
+	struct selection selection;
+	struct problem problem;
+
+	if (!subscription_parse(&request, &subscription, &problem) ||
+		!selection_resolve(&subscription, fixture.ring, BYTES("changefeed"), &selection, &problem))
+		abort();
+	*stream = (struct stream){.class = fanout_join(&fanout, &subscription, &selection, &options)};
+	subscription_free(&subscription);
+	reader_init(&stream->reader, fixture.ring, &stream->class->filter, (struct start){.kind = kind});
+	stream->at = (struct footing){.from = stream->reader.place.position};
+	stream->seen = UINT64_MAX; /* not known before the first change */
+}
+
+static void set_live(struct stream *stream, bool live)
+{
+	if (stream->live != live)
+		class_count_live(stream->class, live ? 1 : -1);
+	stream->live = live;
+}
+
+static void end(struct stream *stream)
+{
+	set_live(stream, false);
+	class_leave(stream->class);
+}
+
+static uint64_t hash(struct bytes frame)
+{
+	uint64_t hash = 14695981039346656037u;
+	for (size_t i = 0; i < frame.size; i++)
+		hash = (hash ^ (unsigned char)frame.data[i]) * 1099511628211u;
+	return hash;
+}
+
+static void take_frame(struct stream *stream, struct bytes frame)
+{
+	struct cursor id;
+	if (sscanf(frame.data, "id: %" SCNu64 "-%" SCNu64, &id.lsn, &id.n) != 2)
+		abort();
+	uint64_t ordinal = class_ordinal(stream->class, id);
+	uint64_t *first = &frame_hashes[class_number(stream->class)][ordinal];
+
+	if (stream->seen != UINT64_MAX && ordinal != stream->seen + 1)
+		disorder++;
+	stream->seen = ordinal;
+	stream->got++;
+	if (*first == 0)
+		*first = hash(frame);
+	different += *first != hash(frame);
+}
+
+static void take(struct stream *stream, const struct slice *slice)
+{
+	struct bytes rest = slice->bytes;
+	uint64_t events = 0;
+
+	while (rest.size > 0) {
+		const char *last = memmem(rest.data, rest.size, "\n\n", 2);
+		struct bytes frame = {rest.data, (size_t)(last + 2 - rest.data)};
+		take_frame(stream, frame);
+		rest = (struct bytes){rest.data + frame.size, rest.size - frame.size};
+		events++;
+	}
+	if (events != slice->events)
+		disorder++;
+	sent += events;
+	segment_release(slice->segment);
+}
+
+/* What a stream of stream.c does with what it is told, without a client. */
+static void step(struct stream *stream)
+{
+	struct slice slice;
+	uint64_t walked = 0, lagged = 0;
+
+	if (stream->live && class_at_front(stream->class, &stream->at))
+		return;
+	if (class_slice(stream->class, &stream->at, &stream->reader.place, &slice)) {
+		stream->reader.fresh = false;
+		take(stream, &slice);
+	} else if (stream->reader.place.position < fanout.place.position) {
+		set_live(stream, false);
+		if (class_render(stream->class, &stream->reader, &walked, &lagged) == READER_GAP) {
+			stream->lost += lagged;
+			stream->seen += stream->seen == UINT64_MAX ? 0 : lagged;
+		}
+		stream->at = (struct footing){.from = stream->reader.place.position};
+		return;
+	}
+	if (stream->reader.place.position == fanout.place.position && !stream->live) {
+		set_live(stream, true);
+		stream->at = class_front(stream->class);
+	}
+}
+
+static void drain(void)
+{
+	enum fanout_drain result = fanout_drain(&fanout, 1 + (uint64_t)random() % 20000);
+	fanout_settle(&fanout);
+	if (result != FANOUT_BROKEN)
+		return;
+	for (int i = 0; i < STREAMS; i++)
+		set_live(&streams[i], false);
+}
+
+static void write_transactions(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		fixture_transaction(&fixture, CHANGES);
+	transactions += count;
+	ring_writer_publish(fixture.writer);
+}
+
+static void act(void)
+{
+	struct stream *stream = &streams[random() % STREAMS];
+	long what = random() % 1000;
+
+	if (what < 200) {
+		write_transactions(1 + (unsigned)random() % 8);
+	} else if (what < 400) {
+		drain();
+	} else if (what < 402) {
+		end(stream);
+		begin(stream, paths[random() % CLASSES], random() % 2 == 0 ? CURSOR_EARLIEST : CURSOR_NOW);
+	} else if (what < 410) {
+		stream->idle = !stream->idle;
+	} else if (what < 412) {
+		class_rest(stream->class);
+	} else if (!stream->idle) {
+		step(stream);
+	}
+}
+
+static void finish(struct stream *stream)
+{
+	for (int i = 0; i < 1000000; i++) {
+		drain();
+		step(stream);
+		if (stream->live && class_at_front(stream->class, &stream->at) &&
+			fanout.place.position == ring_head(fixture.ring))
+			return;
+	}
+}
+
+int main(void)
+{
+	uint64_t lost = 0, incomplete = 0;
+
+	srandom(1);
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	ring_writer_set_published(fixture.writer, 0, true);
+	ring_writer_set_published(fixture.writer, 1, true);
+	fixture_checkpoint(&fixture);
+	if (!reader_scratch_init(&scratch) || !fanout_init(&fanout, fixture.ring, &scratch))
+		return 1;
+	fanout.kept.limit = 256 * 1024; /* so that much is dropped */
+	for (int i = 0; i < STREAMS; i++)
+		begin(&streams[i], paths[i % CLASSES], CURSOR_EARLIEST);
+	for (int i = 0; i < STEPS; i++)
+		act();
+	for (int i = 0; i < STREAMS; i++) {
+		finish(&streams[i]);
+		lost += streams[i].lost;
+		incomplete += streams[i].got > 0 && streams[i].seen != class_total(streams[i].class);
+	}
+	rendered = fanout.renders;
+	is_u64(disorder, 0,
+		   "every stream gets every change of its class once and in order, or is told how many it lost");
+	is_u64(incomplete, 0, "and comes to the end");
+	is_u64(different, 0, "all get the same bytes");
+	ok(lost > 0, "some were passed by the ring: %" PRIu64 " changes lost", lost);
+	ok(sent > rendered, "%" PRIu64 " frames were rendered for %" PRIu64 " that were sent", rendered, sent);
+	ok(fanout.kept.bytes <= fanout.kept.limit, "what is kept has a bound");
+	for (int i = 0; i < STREAMS; i++)
+		end(&streams[i]);
+	ok(h2o_linklist_is_empty(&fanout.kept.used) && fanout.kept.bytes == 0,
+	   "nothing is left of classes without streams");
+	reader_scratch_free(&scratch);
+	fixture_remove(&fixture);
+	return tap_end();
+}
