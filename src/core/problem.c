@@ -54,8 +54,12 @@ const char *problem_title(int status)
 		return "Not Acceptable";
 	case 410:
 		return "Gone";
+	case 414:
+		return "URI Too Long";
 	case 429:
 		return "Too Many Requests";
+	case 431:
+		return "Request Header Fields Too Large";
 	case 500:
 		return "Internal Server Error";
 	case 503:

@@ -17,6 +17,8 @@ enum {
 	FLOOD_BYTES = 1 << 20, /* received in a second beyond what answered requests explain */
 	REQUEST_BYTES = 128,   /* that an answered request explains besides its path and headers */
 	CANCELLED_MAX = 500,   /* HTTP/2 requests in a second that end before a byte of the body was sent */
+	PATH_SIZE_MAX = 16 << 10,
+	HEAD_SIZE_MAX = 64 << 10, /* of a request that is still incomplete */
 };
 
 struct connection {
@@ -109,6 +111,14 @@ static uint64_t received_bytes(const struct connection *connection)
 	return info.tcpi_bytes_received;
 }
 
+/* libh2o collects a head of up to 400 kB, a body as configured. */
+static bool request_is_oversized(const struct connection *connection)
+{
+	const struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, limits, connection->limits);
+	const h2o_buffer_t *input = connection->socket->input;
+	return input != NULL && input->size > HEAD_SIZE_MAX + worker->conf->global.max_request_entity_size;
+}
+
 static void look_at(struct connection *connection, uint64_t now_ms)
 {
 	uint64_t received = received_bytes(connection);
@@ -116,7 +126,7 @@ static void look_at(struct connection *connection, uint64_t now_ms)
 	uint64_t unexplained = connection->unexplained + received - connection->received;
 
 	connection->unexplained = unexplained > allowed ? unexplained - allowed : 0;
-	if (connection->unexplained > FLOOD_BYTES)
+	if (connection->unexplained > FLOOD_BYTES || request_is_oversized(connection))
 		cut_off_flood(connection);
 	if (connection->refused && !connection->cut && now_ms - connection->opened_ms >= REFUSED_MS)
 		cut_off(connection);
@@ -147,33 +157,18 @@ static struct connection *connection_of(h2o_req_t *req)
 	return socket == NULL ? NULL : socket->on_close.data;
 }
 
+static int answer(h2o_req_t *req, const struct problem *problem)
+{
+	response_problem(req, problem);
+	return 0;
+}
+
 static int refuse(h2o_req_t *req, const char *what, unsigned limit)
 {
 	struct problem problem;
 
 	problem_set(&problem, 429, "your address has %s than the %u allowed: wait, then try again", what, limit);
-	response_problem(req, &problem);
-	return 0;
-}
-
-static int on_request(h2o_handler_t *handler, h2o_req_t *req)
-{
-	struct limits *limits = &worker_of(req)->limits;
-	struct connection *connection = connection_of(req);
-	(void)handler;
-
-	/* what a filter makes of an answer, such as an error's page, is no request of the client's */
-	if (connection == NULL || req->num_reprocessed + req->num_delegated > 0)
-		return -1;
-	if (connection->refused) {
-		req->http1_is_persistent = 0;
-		return refuse(req, "more connections", limits->connections_per_address);
-	}
-	if (limits->requests_per_second == 0 || connection->key == 0 ||
-		quota_request(limits->quota, connection->key, limits->requests_per_second, clock_us()))
-		return -1;
-	figure_add(limits->refused, 1);
-	return refuse(req, "sent more requests in a second", limits->requests_per_second);
+	return answer(req, &problem);
 }
 
 /* At least the bytes that the request took, unless its client made it larger than it had to be. */
@@ -183,6 +178,46 @@ static size_t request_size(const h2o_req_t *req)
 	for (size_t i = 0; i < req->headers.size; i++)
 		size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 4;
 	return size;
+}
+
+/* What nothing here can mean. */
+static bool is_odd(const h2o_req_t *req, struct problem *ret_problem)
+{
+	if (req->path.len > PATH_SIZE_MAX)
+		problem_set(ret_problem, 414, "path and query may have %d bytes", PATH_SIZE_MAX);
+	else if (request_size(req) - req->entity.len > HEAD_SIZE_MAX)
+		problem_set(ret_problem, 431, "all headers together may have %d bytes", HEAD_SIZE_MAX);
+	else if (memchr(req->path_normalized.base, '\0', req->path_normalized.len) != NULL)
+		problem_set(ret_problem, 400, "%%00 is not allowed in a path");
+	else
+		return false;
+	return true;
+}
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+	struct limits *limits = &worker_of(req)->limits;
+	struct connection *connection = connection_of(req);
+	struct problem problem;
+	(void)handler;
+
+	/* what a filter makes of an answer, such as an error's page, is no request of the client's */
+	if (connection == NULL || req->num_reprocessed + req->num_delegated > 0)
+		return -1;
+	/* Nothing here takes a body, and what follows one may be a part of it in the eyes of a proxy that reads
+	 * two lengths, or a length and chunks, another way than we do. */
+	if (req->entity.base != NULL)
+		req->http1_is_persistent = 0;
+	if (connection->refused) {
+		req->http1_is_persistent = 0;
+		return refuse(req, "more connections", limits->connections_per_address);
+	}
+	if (limits->requests_per_second != 0 && connection->key != 0 &&
+		!quota_request(limits->quota, connection->key, limits->requests_per_second, clock_us())) {
+		figure_add(limits->refused, 1);
+		return refuse(req, "sent more requests in a second", limits->requests_per_second);
+	}
+	return is_odd(req, &problem) ? answer(req, &problem) : -1;
 }
 
 static void on_request_end(h2o_logger_t *logger, h2o_req_t *req)

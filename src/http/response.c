@@ -13,7 +13,7 @@ void response_send(h2o_req_t *req, int status, const char *type, struct bytes bo
 	h2o_iovec_t copy = h2o_strdup(&req->pool, body.data, body.size);
 
 	req->res.status = status;
-	req->res.reason = problem_title(status);
+	req->res.reason = status == 200 ? "OK" : problem_title(status);
 	req->res.content_length = copy.len;
 	add_header(req, "content-type", type, strlen(type));
 	add_header(req, "cache-control", H2O_STRLIT("no-store"));
