@@ -59,7 +59,7 @@ ok(!$server->poll('/cdc/users/poll?limit=10&operations=insert')->{has_more}, 'no
 
 # ---- an empty batch moves on
 my $cursor = $server->poll('/cdc/quiet/poll')->{next_cursor}{since_lsn};
-$server->sql(q{INSERT INTO users VALUES ('later')});
+$server->sql(q{INSERT INTO users VALUES ('appended')});
 $server->wait_for_feed;
 my $next = $server->poll("/cdc/quiet/poll?since_lsn=$cursor")->{next_cursor}{since_lsn};
 isnt($next, $cursor, 'the cursor of an empty batch moves with the others');
@@ -100,6 +100,22 @@ $waiting->read_head;
 $waiting->fill(time + 10) until $waiting->{raw} =~ /"count":1/ || $waiting->{ended} || $waiting->{timed_out};
 like($waiting->{raw}, qr/"document_id":"awaited"/, 'a change answers it');
 cmp_ok(time - $start, '<', 10, 'at once');
+
+# ---- an answer is shared by those who ask the same, and by nobody else, and not for longer than it is true
+my $ask = '/cdc/users/poll?since_lsn=' . $ids[3] . '&limit=';
+is($server->get($ask . 5)->{content}, $server->get($ask . 5)->{content}, 'the same question twice');
+is($server->poll($ask . 4)->{count}, 4, 'another limit');
+is($server->poll($ask . 5 . '&operations=delete')->{changes}[0]{operation}, 'DELETE', 'other operations');
+is($server->poll($ask . 5 . '&payload=key')->{changes}[0]{new}, undef, 'another view');
+my $last_page = $server->poll($ask . 1000);
+ok(!$last_page->{has_more}, 'up to the end');
+$server->sql(q{INSERT INTO users VALUES ('one more')});
+$server->wait_for_feed;
+my $longer = $server->poll($ask . 1000);
+is($longer->{count}, $last_page->{count} + 1, 'the end has moved: the same question has another answer');
+is($longer->{changes}[-1]{document_id}, 'one more', 'with the new change');
+$server->sql(q{DELETE FROM users WHERE id = 'one more'});
+$server->wait_for_feed;
 
 # ---- MessagePack
 for my $type ('application/msgpack', 'application/vnd.msgpack')

@@ -30,9 +30,10 @@ struct poll {
 	uint64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
 	int64_t since_ms;     /* for the next cursor */
 	bool full;            /* the batch is; only has_more is still to be found out */
+	uint64_t from;        /* where in the ring the batch began to look */
 	struct cursor last;   /* of the batch */
 	struct batch batch;
-	size_t held; /* bytes of worker->poll_bytes */
+	size_t held; /* bytes of worker->batch_bytes */
 	struct reader reader;
 	h2o_linklist_t worker_link; /* in ready_polls, waiting_polls or answered_polls */
 	h2o_linklist_t class_link;  /* in class->polls while it waits */
@@ -60,11 +61,16 @@ static void set_state(struct poll *poll, enum poll_state state)
 	}
 }
 
-/* The batch, then the answer, until it has been sent. */
 static void hold(struct poll *poll, size_t bytes)
 {
-	poll->worker->poll_bytes += bytes - poll->held;
+	poll->worker->batch_bytes += bytes - poll->held;
 	poll->held = bytes;
+}
+
+/* What polls hold: batches, and answers that are kept or have not been taken. */
+static size_t poll_bytes(const struct worker *worker)
+{
+	return worker->batch_bytes + worker->pages.bytes;
 }
 
 static void on_dispose(void *pointer)
@@ -103,15 +109,15 @@ static void add_header(struct poll *poll, const char *name, const struct buffer 
 }
 
 /* What is said beside the changes, where the format has no room for it. */
-static void add_headers(struct poll *poll, struct cursor next, bool has_more)
+static void add_headers(struct poll *poll, const struct page *page)
 {
 	char memory[CURSOR_TEXT_MAX];
 	struct buffer text = {.data = memory, .capacity = sizeof(memory)};
 
-	cursor_append(&text, next);
+	cursor_append(&text, page->next.since);
 	add_header(poll, "changefeed-next-cursor", &text);
 	buffer_clear(&text);
-	buffer_append_string(&text, has_more ? "true" : "false");
+	buffer_append_string(&text, page->has_more ? "true" : "false");
 	add_header(poll, "changefeed-has-more", &text);
 	if (poll->batch.lagged > 0) {
 		buffer_clear(&text);
@@ -125,31 +131,75 @@ static void add_headers(struct poll *poll, struct cursor next, bool has_more)
 	}
 }
 
+/* The answer goes out of the page's own memory, which the request holds. */
+static void answer_page(struct poll *poll, struct page *page)
+{
+	struct worker *worker = poll->worker;
+
+	figure_add(&worker->figures->events_total, page->count);
+	figure_add(&worker->figures->sent_bytes_total, page->size);
+	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * UINT64_C(1000) +
+						page->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
+	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
+	if (poll->batch.format == BATCH_CLOUDEVENTS)
+		add_headers(poll, page);
+	h2o_mem_link_shared(&poll->req->pool, page);
+	response_send_held(poll->req, 200, batch_content_type(poll->batch.format),
+					   (struct bytes){page->data, page->size});
+}
+
+static struct page_key page_key_of(const struct poll *poll)
+{
+	return (struct page_key){.class = buffer_bytes(&poll->class->key),
+							 .options = poll->class->options,
+							 .position = poll->from,
+							 .limit = poll->limit,
+							 .format = poll->batch.format};
+}
+
 static void answer(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
-	struct batch_cursor next = {poll->since_ms,
-								poll->batch.count > 0 ? poll->last : reader_cursor(&poll->reader)};
+	struct batch *batch = &poll->batch;
+	struct batch_cursor next = {poll->since_ms, batch->count > 0 ? poll->last : reader_cursor(&poll->reader)};
 
 	leave_waiting(poll, POLL_ANSWERED);
 	buffer_clear(&worker->output);
-	batch_end(&poll->batch, &next, has_more, &worker->output);
+	batch_end(batch, &next, has_more, &worker->output);
+	batch_free(batch);
+	hold(poll, 0);
 	if (worker->output.failed) {
 		answer_out_of_memory(poll);
 		return;
 	}
-	figure_add(&worker->figures->events_total, poll->batch.count);
-	figure_add(&worker->figures->sent_bytes_total, worker->output.size);
-	hold(poll, worker->output.size);
-	batch_free(&poll->batch);
-	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * UINT64_C(1000) +
-						worker->output.size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
-	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
-	if (poll->batch.format == BATCH_CLOUDEVENTS)
-		add_headers(poll, next.since, has_more);
-	response_send(poll->req, 200, batch_content_type(poll->batch.format), buffer_bytes(&worker->output));
+	struct page *page = page_make(&worker->pages, buffer_bytes(&worker->output));
+	page->count = batch->count;
+	page->has_more = has_more;
+	page->next = next;
+	page->end = poll->reader.place.position;
+	if (batch->count > 0 && batch->lagged == 0 && !batch->reset) {
+		struct page_key key = page_key_of(poll);
+		pages_keep(&worker->pages, &key, page);
+	}
+	answer_page(poll, page);
+	h2o_mem_release_shared(page);
 	if (worker->output.capacity > POLL_SIZE_MAX / 4)
 		buffer_free(&worker->output);
+}
+
+/* Returns whether somebody else's answer was the right one. */
+static bool answer_kept(struct poll *poll)
+{
+	struct page_key key = page_key_of(poll);
+	struct page *page = NULL;
+
+	if (poll->batch.lagged == 0 && !poll->batch.reset)
+		page = pages_find(&poll->worker->pages, &key, ring_head(poll->worker->ring));
+	if (page == NULL)
+		return false;
+	leave_waiting(poll, POLL_ANSWERED);
+	answer_page(poll, page);
+	return true;
 }
 
 static void answer_gone(struct poll *poll, const char *why)
@@ -183,7 +233,7 @@ static void add_change(struct poll *poll, const struct document *document)
 	poll->last = document->change->id;
 	poll->since_ms = document_timestamp_ms(document->change) + 1;
 	hold(poll, batch_size(&poll->batch));
-	size_t size_max = poll->worker->poll_bytes < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
+	size_t size_max = poll_bytes(poll->worker) < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
 	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
 }
 
@@ -202,20 +252,18 @@ static void meet_gap(struct poll *poll, uint64_t lagged)
 		poll->batch.lagged += lagged;
 }
 
-/* One event of the reader. Returns false when the poll has been answered, waits, or has read enough for this
+/* What the reader said. Returns false when the poll has been answered, waits, or has read enough for this
  * turn. */
-static bool step(struct poll *poll, uint64_t *budget)
+static bool take_event(struct poll *poll, enum reader_event event, const struct document *document,
+					   uint64_t lagged)
 {
-	struct document document;
-	uint64_t lagged = 0;
-
-	switch (reader_next(&poll->reader, &poll->worker->scratch, budget, &document, &lagged)) {
+	switch (event) {
 	case READER_CHANGE:
 		if (poll->full) {
 			answer(poll, true);
 			return false;
 		}
-		add_change(poll, &document);
+		add_change(poll, document);
 		return true;
 	case READER_GAP:
 		if (poll->batch.count > 0) {
@@ -233,6 +281,7 @@ static bool step(struct poll *poll, uint64_t *budget)
 		poll->batch.reset = true;
 		return true;
 	case READER_SKIPPED:
+		poll->from = poll->reader.place.position;
 		return true;
 	case READER_WAITING:
 	case READER_END:
@@ -250,9 +299,36 @@ static bool step(struct poll *poll, uint64_t *budget)
 	return false;
 }
 
+static bool step(struct poll *poll, uint64_t *budget)
+{
+	struct document document;
+	uint64_t lagged = 0;
+	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, budget, &document, &lagged);
+
+	return take_event(poll, event, &document, lagged);
+}
+
+/* Returns false if there is no place to read from in this turn. */
+static bool find_start(struct poll *poll)
+{
+	uint64_t lagged = 0, budget = 0;
+	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, &budget, NULL, &lagged);
+
+	return event == READER_PAUSED || take_event(poll, event, NULL, lagged);
+}
+
+/* Returns the bytes of history that it walked. */
 static uint64_t run(struct poll *poll)
 {
 	uint64_t budget = POLL_BUDGET;
+
+	if (poll->reader.seeking && !find_start(poll))
+		return 0;
+	if (poll->batch.count == 0) {
+		poll->from = poll->reader.place.position;
+		if (answer_kept(poll))
+			return 0;
+	}
 	while (step(poll, &budget)) {
 	}
 	return POLL_BUDGET - budget;
@@ -269,7 +345,7 @@ static void on_gone(struct hangup_watch *watch)
 void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format)
 {
-	if (worker->poll_bytes >= POLL_OVERCROWDED) {
+	if (poll_bytes(worker) >= POLL_OVERCROWDED) {
 		struct problem problem;
 		class_leave(class);
 		problem_set(&problem, 503, "too many answers are waiting for their clients to take them: try again");
@@ -313,6 +389,8 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 	h2o_linklist_t turn;
 	uint64_t walked = 0;
 
+	if (drain == FANOUT_BROKEN)
+		pages_clear(&worker->pages);
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
 	h2o_linklist_init_anchor(&turn);

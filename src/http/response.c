@@ -8,16 +8,32 @@ static void add_header(h2o_req_t *req, const char *name, const char *value, size
 	h2o_set_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, value, value_size, 1);
 }
 
-void response_send(h2o_req_t *req, int status, const char *type, struct bytes body)
+static bool is_method(const h2o_req_t *req, const char *method)
 {
-	h2o_iovec_t copy = h2o_strdup(&req->pool, body.data, body.size);
+	return h2o_memis(req->method.base, req->method.len, method, strlen(method));
+}
+
+void response_send_held(h2o_req_t *req, int status, const char *type, struct bytes body)
+{
+	static h2o_generator_t generator;
+	h2o_iovec_t vector = h2o_iovec_init(body.data, body.size);
 
 	req->res.status = status;
 	req->res.reason = status == 200 ? "OK" : problem_title(status);
-	req->res.content_length = copy.len;
+	req->res.content_length = body.size;
 	add_header(req, "content-type", type, strlen(type));
 	add_header(req, "cache-control", H2O_STRLIT("no-store"));
-	h2o_send_inline(req, copy.base, copy.len);
+	h2o_start_response(req, &generator);
+	if (is_method(req, "HEAD"))
+		h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+	else
+		h2o_send(req, &vector, 1, H2O_SEND_STATE_FINAL);
+}
+
+void response_send(h2o_req_t *req, int status, const char *type, struct bytes body)
+{
+	h2o_iovec_t copy = h2o_strdup(&req->pool, body.data, body.size);
+	response_send_held(req, status, type, (struct bytes){copy.base, copy.len});
 }
 
 void response_problem(h2o_req_t *req, const struct problem *problem)
@@ -59,11 +75,6 @@ static bool add_cors(h2o_req_t *req, const struct changefeed_options *options)
 			   H2O_STRLIT("retry-after, changefeed-next-cursor, changefeed-has-more, "
 						  "changefeed-lagged, changefeed-reset"));
 	return true;
-}
-
-static bool is_method(const h2o_req_t *req, const char *method)
-{
-	return h2o_memis(req->method.base, req->method.len, method, strlen(method));
 }
 
 bool response_admit(h2o_req_t *req, const struct changefeed_options *options)

@@ -12,6 +12,7 @@
 #include "http/fanout.h"
 #include "http/hangup.h"
 #include "http/limits.h"
+#include "http/page.h"
 
 struct worker {
 	/* set once at the start */
@@ -37,7 +38,8 @@ struct worker {
 	h2o_linklist_t ready_polls;
 	h2o_linklist_t waiting_polls;  /* all that wait, the class's lists are parts of it */
 	h2o_linklist_t answered_polls; /* that are being sent */
-	size_t poll_bytes;             /* in batches and in answers that have not been sent */
+	size_t batch_bytes;            /* in the batches of polls */
+	struct pages pages;            /* answers of polls */
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
 	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
 	bool draining;                 /* no new connections; ends with the last one */
