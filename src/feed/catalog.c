@@ -8,6 +8,7 @@
 
 #include "feed/catalog.h"
 #include "feed/clock.h"
+#include "feed/encoding.h"
 #include "log.h"
 
 enum {
@@ -138,7 +139,8 @@ static void end_refresh(struct catalog *catalog)
 static bool apply_answer(struct catalog *catalog)
 {
 	struct failure failure;
-	if (PQresultStatus(catalog->answer) != PGRES_TUPLES_OK) {
+	if (PQresultStatus(catalog->answer) != PGRES_TUPLES_OK ||
+		!encoding_convert_result(encoding_of(catalog->connection), catalog->answer)) {
 		failure_of_result(&failure, "cannot read what is published", catalog->answer);
 		give_up(catalog, &failure);
 		return false;

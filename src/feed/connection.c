@@ -9,6 +9,7 @@
 #include "core/bytes.h"
 #include "feed/clock.h"
 #include "feed/connection.h"
+#include "feed/encoding.h"
 #include "log.h"
 
 /*
@@ -164,19 +165,25 @@ static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, 
 static bool put_parameters(PGconn *connection, const char *sql, int parameter_count,
 						   const char *const *parameters, struct buffer *out)
 {
+	struct buffer converted = {0};
+
 	for (; *sql != '\0'; sql++) {
 		int parameter = sql[0] == '$' ? sql[1] - '1' : -1;
 		if (parameter < 0 || parameter >= parameter_count) {
 			buffer_append_char(out, *sql);
 			continue;
 		}
-		char *literal = PQescapeLiteral(connection, parameters[parameter], strlen(parameters[parameter]));
+		const char *value = encoding_from_utf8(encoding_of(connection), parameters[parameter], &converted);
+		char *literal = PQescapeLiteral(connection, value, strlen(value));
 		if (literal == NULL)
-			return false;
+			break;
 		buffer_append_string(out, literal);
 		PQfreemem(literal);
 		sql++;
 	}
+	buffer_free(&converted);
+	if (*sql != '\0')
+		return false;
 	buffer_append_char(out, '\0');
 	return !out->failed;
 }
@@ -205,20 +212,24 @@ PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, 
 	if (result == NULL)
 		return NULL;
 	ExecStatusType status = PQresultStatus(result);
-	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_BOTH)
+	bool done = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_BOTH;
+	if (done && encoding_convert_result(encoding_of(connection), result))
 		return result;
-	failure_of_result(failure, what, result);
+	if (done)
+		failure_set(failure, "out of memory");
+	else
+		failure_of_result(failure, what, result);
 	PQclear(result);
 	return NULL;
 }
 
 bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure)
 {
-	const char *encoding = PQparameterStatus(connection, "server_encoding");
-	if (encoding == NULL || strcmp(encoding, "SQL_ASCII") != 0)
+	const char *encoding = encoding_to_ask_for(PQparameterStatus(connection, "server_encoding"));
+	if (encoding == NULL)
 		return true;
 	PGresult *result = connection_query(connection, stop_fd, CONNECTION_TIMEOUT, "cannot set the encoding",
-										"SET client_encoding = 'SQL_ASCII'", 0, NULL, failure);
+										"SET client_encoding = $1", 1, &encoding, failure);
 	PQclear(result);
 	return result != NULL;
 }

@@ -41,7 +41,7 @@ PGconn *connection_open(const char *conninfo, enum connection_kind kind, int sto
 
 /*
  * Sends a command, where $1 to $9 are replaced by the parameters as literals: a walsender does not know the
- * protocol's own parameters. Returns false on failure.
+ * protocol's own parameters. They are UTF-8, as are the results. Returns false on failure.
  */
 bool connection_send(PGconn *connection, const char *what, const char *sql, int parameter_count,
 					 const char *const *parameters, struct failure *failure);
@@ -57,9 +57,9 @@ PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, 
 						   struct failure *failure);
 
 /*
- * For a connection that was just made: a database in SQL_ASCII holds any bytes, and its server would refuse
- * to send those that are not UTF-8, so there the encoding is not pinned. Waits for the server's answer, and
- * only there. Returns false if there is none; then the connection is of no more use.
+ * For a connection that was just made: where the database's encoding can hold bytes that its server would
+ * refuse to send as UTF-8, it is asked for the bytes as they are (encoding.h). Waits for the server's answer,
+ * and only there. Returns false if there is none; then the connection is of no more use.
  */
 bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure);
 

@@ -5,17 +5,26 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/utf8.h"
 #include "feed/failure.h"
 
-/* libpq's messages end in a line break and may hold several lines; a status is one line. */
-static void join_lines(char *text)
+/* libpq's messages end in a line break and may hold several lines, in the server's encoding; a status is one
+ * line of UTF-8. */
+static void make_line(char *text)
 {
+	struct bytes rest = bytes_of(text);
 	char *end = text;
-	for (const char *from = text; *from != 0; from++) {
-		if (*from != '\n' && *from != '\r' && *from != '\t')
-			*end++ = *from;
+	while (rest.size > 0) {
+		size_t size = utf8_sequence(rest);
+		bool is_space = *rest.data == '\n' || *rest.data == '\r' || *rest.data == '\t';
+		if (size == 0)
+			*end++ = '?';
+		else if (!is_space)
+			memmove(end, rest.data, size), end += size;
 		else if (end > text && end[-1] != ' ')
 			*end++ = ' ';
+		size += size == 0;
+		rest = (struct bytes){rest.data + size, rest.size - size};
 	}
 	while (end > text && end[-1] == ' ')
 		end--;
@@ -28,7 +37,7 @@ bool failure_set(struct failure *failure, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(failure->text, sizeof(failure->text), format, arguments);
 	va_end(arguments);
-	join_lines(failure->text);
+	make_line(failure->text);
 	failure->sqlstate[0] = 0;
 	return false;
 }

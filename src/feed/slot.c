@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "feed/encoding.h"
 #include "feed/slot.h"
 #include "log.h"
 
@@ -266,7 +267,11 @@ bool history_misfit(const struct server *server, const struct ring_writer *write
 /* The publication's name as an identifier in a list, inside a string literal. */
 static bool append_publication(PGconn *replication, const char *publication, struct buffer *out)
 {
-	char *name = PQescapeIdentifier(replication, publication, strlen(publication));
+	struct buffer converted = {0};
+	const char *text = encoding_from_utf8(encoding_of(replication), publication, &converted);
+	char *name = PQescapeIdentifier(replication, text, strlen(text));
+
+	buffer_free(&converted);
 	if (name == NULL)
 		return false;
 	for (const char *c = name; *c != 0; c++) {

@@ -7,6 +7,7 @@
 
 #include "core/pgoutput.h"
 #include "feed/clock.h"
+#include "feed/encoding.h"
 #include "feed/relation.h"
 #include "feed/row.h"
 #include "feed/stream.h"
@@ -46,6 +47,8 @@ struct stream {
 	struct buffer body;
 	struct row_scratch row;
 	struct pgoutput_scratch scratch;
+	struct encoding *encoding; /* of what the server sends */
+	struct buffer converted;
 };
 
 struct stream *stream_open(PGconn *connection, struct ring_writer *writer, struct ring_live *live,
@@ -63,6 +66,7 @@ struct stream *stream_open(PGconn *connection, struct ring_writer *writer, struc
 	stream->live = live;
 	stream->catalog = catalog;
 	stream->relations = relations;
+	stream->encoding = encoding_of(connection);
 	stream->received_lsn = from_lsn;
 	stream->confirmed_lsn = confirmed_lsn;
 	atomic_store_explicit(&live->confirmed_lsn, confirmed_lsn, memory_order_relaxed);
@@ -78,6 +82,7 @@ void stream_close(struct stream *stream)
 	relation_cache_free(stream->relations);
 	row_scratch_free(&stream->row);
 	buffer_free(&stream->body);
+	buffer_free(&stream->converted);
 	free(stream);
 }
 
@@ -339,6 +344,10 @@ static enum outcome process_xlogdata(struct stream *stream, struct bytes copy, s
 	const char *error = pgoutput_decode(payload, &stream->scratch, &message);
 	if (error != NULL)
 		return fail(failure, error);
+	if (!encoding_convert_message(stream->encoding, payload, &message, &stream->converted)) {
+		failure_set(failure, "out of memory");
+		return OUTCOME_FAILED;
+	}
 	enum outcome outcome = dispatch(stream, &message, sent_us, failure);
 	if (outcome == OUTCOME_BLOCKED)
 		stream->transaction = before; /* it comes again, and what went into the ring is a repetition then */

@@ -11,7 +11,6 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -21,6 +20,7 @@
 #include "core/json.h"
 #include "core/reader.h"
 #include "pg/compat.h"
+#include "pg/encoding.h"
 #include "pg/local_ring.h"
 #include "pg/published.h"
 #include "pg/sql_row.h"
@@ -65,12 +65,6 @@ static struct core_memory *make_core_memory(void)
 	return core;
 }
 
-/* A name of the catalog as the ring has it: in UTF-8, or as it is where nobody knows the encoding. */
-static const char *ring_name(const char *name)
-{
-	return GetDatabaseEncoding() == PG_SQL_ASCII ? name : pg_server_to_any(name, (int)strlen(name), PG_UTF8);
-}
-
 /* The collections of these tables. A table that the ring does not know has no changes in it yet. */
 static struct filter filter_of(const struct ring *ring, List *tables)
 {
@@ -85,8 +79,8 @@ static struct filter filter_of(const struct ring *ring, List *tables)
 			continue;
 		foreach (cell, tables) {
 			const struct published_table *table = lfirst(cell);
-			if (strcmp(ring_name(table->name), collection.name) == 0 &&
-				strcmp(ring_name(table->schema), collection.schema) == 0) {
+			if (strcmp(encoding_to_utf8(table->name), collection.name) == 0 &&
+				strcmp(encoding_to_utf8(table->schema), collection.schema) == 0) {
 				numbers[count++] = number;
 				break;
 			}
@@ -116,10 +110,9 @@ static void put_jsonb(struct sql_row *row, struct buffer *json, const msgpack_ob
 	}
 	buffer_clear(json);
 	json_append_value(json, value, (struct json_options){0});
-	buffer_append_char(json, '\0');
 	if (json->failed)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	text = pg_any_to_server(json->data, (int)json->size - 1, PG_UTF8);
+	text = encoding_from_utf8(buffer_bytes(json));
 	sql_row_put(row, DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
 

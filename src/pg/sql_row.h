@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "core/bytes.h"
+#include "pg/encoding.h"
 
 enum { SQL_ROW_COLUMNS_MAX = 48 };
 
@@ -59,14 +60,9 @@ static inline void sql_row_put_lsn(struct sql_row *row, uint64 lsn)
 		sql_row_put(row, LSNGetDatum(lsn));
 }
 
-/* Text of the core, in UTF-8; SQL_ASCII means that nobody knows the encoding, and then it stays as it is. */
 static inline void sql_row_put_text(struct sql_row *row, struct bytes text)
 {
-	char *copy = pnstrdup(text.data, text.size);
-
-	if (GetDatabaseEncoding() != PG_SQL_ASCII)
-		copy = pg_any_to_server(copy, (int)text.size, PG_UTF8);
-	sql_row_put(row, CStringGetTextDatum(copy));
+	sql_row_put(row, CStringGetTextDatum(encoding_from_utf8(text)));
 }
 
 /* Microseconds since 1970. */
