@@ -50,6 +50,19 @@ $server->wait_for_feed;
 my @rows = split /\n/, $server->sql(q{SELECT id FROM users WHERE id LIKE 'k%' ORDER BY substr(id, 2)::int});
 is_deeply([map { $_->{document_id} } $server->poll_all('users', since => $since)], \@rows, 'what was committed is there, once, in order: ' . @rows . ' rows');
 
+# ---- the ring file cannot be written for a while: nothing is served that is not in it, nothing is lost
+$since = $server->now_lsn;
+my ($feed) = $server->processes->{feed};
+my $limit_files = sub { return run_command('prlimit', "--fsize=$_[0]:", '--pid', $feed) == 0 };
+ok($limit_files->(4096), 'the feed may not write files any more');
+$server->sql(q{INSERT INTO users VALUES ('unwritten'); INSERT INTO users VALUES ('unwritten, too')});
+ok(wait_for(sub { $server->sql('SELECT message FROM changefeed.status()') =~ /cannot write the ring file: File too large/ }, 'it is said'), 'the status says what is wrong');
+is(documents(since => $since), '', 'what is not in the file is not served');
+ok($limit_files->('unlimited'), 'it may again');
+$server->wait_for_feed;
+is(documents(since => $since), 'unwritten unwritten, too', 'every change comes, once');
+is($server->processes->{feed}, $feed, 'from the same process');
+
 # ---- a damaged ring: never wrong data; what was lost with it is said. (What the slot has not forgotten yet would come
 # again; so it has to forget it first.)
 sub make_slot_forget

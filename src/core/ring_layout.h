@@ -20,12 +20,19 @@
  * One writer moves head and tail; any number of readers in other processes follow without locks.
  *
  *   writer, to append:  (1) tail is far enough: it was moved, release fence, before bytes are overwritten
- *                       (2) writes records behind head
+ *                       (2) writes records behind head, with pwrite()
  *                       (3) stores head, release                       pairs with ring_head()
  *   reader:             (a) loads head, acquire                        pairs with (3)
  *                       (b) copies bytes of [its position, head)
  *                       (c) acquire fence, loads tail; what it copied is valid iff tail <= its position
  *                                                                      pairs with the fence of (1)
+ *
+ * Readers map the data, the writer does not store to it through a mapping: each page would cost it a fault,
+ * and another one after each sync, which has to make the page read-only again in every process while the
+ * writer waits. It gathers records and writes them when it publishes; pages of a file are the same memory for
+ * write() and for mappings, and what one thread writes before (3) is seen by who acquires (3). Only records
+ * that are larger than what is gathered are put together in the mapping, as are the sections before the data,
+ * of which little changes.
  *
  * The run log tells what has been evicted: for each run of changes of one transaction, collection and
  * operation that lie side by side, one entry. It is what makes the N of 'lagged N events' exact for a cursor
@@ -40,10 +47,10 @@
  * synced; nothing before `tail` is needed, and no byte of [tail, tail + capacity) has been overwritten by
  * newer history before the next checkpoint was synced. Recovery starts at the newer valid checkpoint and goes
  * on from its head, record by record, as long as checksums are right. It does the same after a crash of a
- * process, where the page cache is whole and so nothing is lost, and after a crash of the machine, where the
- * slot refills the rest. To keep the promise, eviction happens only when a checkpoint begins, ahead of need,
- * and the room it makes is used only after that checkpoint is durable. The run log's floor keeps a step ahead
- * in the same way.
+ * process, where the page cache is whole and so nothing that was published is lost, and after a crash of the
+ * machine, where the slot refills the rest. To keep the promise, eviction happens only when a checkpoint
+ * begins, ahead of need, and the room it makes is used only after that checkpoint is durable. The run log's
+ * floor keeps a step ahead in the same way.
  */
 #ifndef CHANGEFEED_RING_LAYOUT_H
 #define CHANGEFEED_RING_LAYOUT_H

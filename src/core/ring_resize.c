@@ -17,7 +17,7 @@ struct resize {
 static int checkpoint(struct ring_writer *writer)
 {
 	if (!ring_checkpoint_begin(writer))
-		return 0;
+		return ring_writer_error(writer);
 	int error = ring_checkpoint_sync(writer);
 	ring_checkpoint_end(writer, error);
 	return error;

@@ -15,6 +15,9 @@
  * history lost. */
 enum { ROOM_DIVISOR = 16, RUNS_DIVISOR = 8, OVERSIZE_DIVISOR = 4 };
 
+/* Records are gathered in a stage of this size and written together. */
+enum { STAGE_SIZE = 128 * 1024 };
+
 struct ring_writer {
 	struct ring *ring;
 	struct ring_checkpoint state;   /* as it is now; `head` may be ahead of what readers see */
@@ -23,6 +26,9 @@ struct ring_writer {
 		durable;          /* what the last one wrote: bytes up to its tail + capacity may be written */
 	uint64_t index_block; /* the first block that is not indexed yet */
 	uint64_t wanted;      /* bytes that an append is waiting for */
+	uint64_t written;     /* the file has all records before it; `stage` has those from there to head */
+	int error;            /* errno of the last write if it failed, else 0 */
+	char stage[STAGE_SIZE];
 };
 
 static void store(_Atomic uint64_t *word, uint64_t value)
@@ -45,6 +51,7 @@ struct ring_writer *ring_writer_open(struct ring *ring)
 	writer->state = ring->checkpoint;
 	writer->durable = ring->checkpoint;
 	writer->index_block = ring->index_block;
+	writer->written = writer->state.head;
 	return writer;
 }
 
@@ -71,6 +78,11 @@ struct cursor ring_writer_last(const struct ring_writer *writer)
 uint64_t ring_writer_unsynced(const struct ring_writer *writer)
 {
 	return writer->state.head - writer->durable.head;
+}
+
+int ring_writer_error(const struct ring_writer *writer)
+{
+	return writer->error;
 }
 
 static uint64_t new_history_number(uint64_t previous)
@@ -116,19 +128,55 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 /*
  * ---- appending
  */
-static bool has_room(struct ring_writer *writer, uint64_t size)
+
+/* Writes what is staged to the file. Returns false, and goes on from there the next time, if that fails. */
+static bool write_stage(struct ring_writer *writer)
 {
-	if (writer->state.head + size <= writer->durable.tail + writer->durable.capacity)
-		return true;
-	writer->wanted = size;
-	return false;
+	const struct ring_sections *sections = &writer->ring->sections;
+	const char *from = writer->stage;
+	uint64_t head = writer->state.head;
+
+	while (writer->written < head) {
+		uint64_t offset = writer->written % sections->capacity, size = head - writer->written;
+		if (size > sections->capacity - offset)
+			size = sections->capacity - offset;
+		ssize_t done = pwrite(writer->ring->fd, from, size, (off_t)(sections->data_offset + offset));
+		if (done <= 0) {
+			writer->error = done < 0 ? errno : EIO;
+			memmove(writer->stage, from, head - writer->written);
+			return false;
+		}
+		writer->written += (uint64_t)done;
+		from += done;
+	}
+	writer->error = 0;
+	return true;
 }
 
-/* Writes a record behind head; nobody sees it before ring_writer_publish(). */
+/* Whether a record of this size can be put behind head, in the ring and in the stage. */
+static bool has_room(struct ring_writer *writer, uint64_t size)
+{
+	if (writer->state.head + size > writer->durable.tail + writer->durable.capacity) {
+		writer->wanted = size;
+		return false;
+	}
+	return writer->state.head - writer->written + size <= STAGE_SIZE || write_stage(writer);
+}
+
+/* Where the record at head is put together: one that is larger than the stage in the file itself. */
+static char *record_at_head(struct ring_writer *writer, uint64_t size)
+{
+	if (size <= STAGE_SIZE)
+		return writer->stage + (writer->state.head - writer->written);
+	writer->written += size; /* the stage was empty */
+	return writer->ring->data + writer->state.head % writer->state.capacity;
+}
+
+/* Puts a record behind head; nobody sees it before ring_writer_publish(). */
 static void put_record(struct ring_writer *writer, struct ring_record_header *header, struct bytes body)
 {
 	struct ring_checkpoint *state = &writer->state;
-	char *at = writer->ring->data + state->head % state->capacity;
+	char *at = record_at_head(writer, header->size);
 	size_t padding = header->size - sizeof(*header) - body.size;
 
 	memcpy(at, header, sizeof(*header));
@@ -255,7 +303,7 @@ bool ring_writer_publish(struct ring_writer *writer)
 	uint64_t head = atomic_load_explicit(&live->head, memory_order_relaxed);
 	uint64_t streamed = atomic_load_explicit(&live->streamed_lsn, memory_order_relaxed);
 
-	if (head == state->head && streamed == state->streamed_lsn)
+	if ((head == state->head && streamed == state->streamed_lsn) || !write_stage(writer))
 		return false;
 	add(&live->appended_bytes_total, state->head - head);
 	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
@@ -397,6 +445,8 @@ bool ring_checkpoint_begin(struct ring_writer *writer)
 	if (state->head == durable->head && state->streamed_lsn == durable->streamed_lsn &&
 		state->history == durable->history && writer->wanted == 0)
 		return false;
+	if (!write_stage(writer))
+		return false;
 	ring_writer_publish(writer);
 	if (state->head + room > state->tail + state->capacity)
 		evict(writer, state->head + room - state->capacity);
@@ -434,7 +484,7 @@ static void dirty_again(struct ring_writer *writer)
 	uint64_t first = writer->durable.head / 4096 * 4096;
 
 	touch((char *)writer->ring->collections, s->data_offset - s->collections_offset);
-	touch(writer->ring->data + first % s->capacity, writer->state.head - first);
+	touch(writer->ring->data + first % s->capacity, writer->written - first);
 }
 
 void ring_checkpoint_end(struct ring_writer *writer, int error)

@@ -65,9 +65,17 @@ enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *
  * with publish. */
 void ring_writer_progress(struct ring_writer *writer, uint64_t lsn);
 
-/* Makes what was appended visible (release). Returns true if there was something. Waking sleepers is the
- * caller's. */
+/*
+ * Writes what was appended to the file and makes it visible (release). Returns true if there was something.
+ * Waking sleepers is the caller's.
+ */
 bool ring_writer_publish(struct ring_writer *writer);
+
+/*
+ * 0, or the errno of the last write to the file, which failed. Nothing is lost: what was appended is kept,
+ * RING_WRITE_BLOCKED holds up more than there is room to keep, and the next call tries again.
+ */
+int ring_writer_error(const struct ring_writer *writer);
 
 /*
  * The number of the collection with these names (cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's
@@ -78,10 +86,11 @@ void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, 
 
 /*
  * Durability, in three steps so that the disk is waited for in another thread. One checkpoint at a time.
- *   ring_checkpoint_begin   writer's thread: publishes, decides what the checkpoint promises, and whether
- * there is anything to do at all (false: nothing new) ring_checkpoint_sync    any thread: writes it and syncs
- * the file. Blocks. Returns 0 or an errno ring_checkpoint_end     writer's thread: `error` as sync returned
- * it; on 0 live->durable_lsn and durable_position move on
+ *   ring_checkpoint_begin: the writer's thread. Publishes, decides what the checkpoint promises, and whether
+ *     there is anything to do at all. False: nothing new, or it cannot be written, see ring_writer_error().
+ *   ring_checkpoint_sync: any thread. Writes it and syncs the file. Blocks. Returns 0 or an errno.
+ *   ring_checkpoint_end: the writer's thread. `error` as sync returned it; on 0 live->durable_lsn and
+ *     durable_position move on.
  */
 bool ring_checkpoint_begin(struct ring_writer *writer);
 int ring_checkpoint_sync(struct ring_writer *writer);

@@ -306,6 +306,9 @@ static bool run_stream(struct feed *feed, struct failure *failure)
 		announce(feed, false);
 		if (step == STREAM_FAILED)
 			return false;
+		int error = ring_writer_error(feed->writer);
+		if (error != 0)
+			return failure_set(failure, "cannot write the ring file: %s", strerror(error));
 		int64_t now = clock_monotonic_us();
 		durability_step(&feed->durability, step == STREAM_BLOCKED, now);
 		show_disk(feed);
@@ -396,6 +399,7 @@ static int open_stop_fd(void)
 	if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
 		return -1;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error of write() */
 	return signalfd(-1, &signals, SFD_CLOEXEC);
 }
 

@@ -1,7 +1,12 @@
 /* ring.c: cursors over a ring, gaps counted exactly, recovery. */
 #include "tap.h"
 
+#include <signal.h>
+#include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/resource.h>
 
 #include "core/ring_resize.h"
 #include "ring_fixture.h"
@@ -320,6 +325,64 @@ static void test_large(void)
 	fixture_remove(&fixture);
 }
 
+/* Whether the records from 0 on are the changes 1 to `count` of a transaction, whole. */
+static bool all_whole(uint64_t count)
+{
+	struct buffer body = {0};
+	struct record record = {0};
+	uint64_t n = 0;
+	bool whole = true;
+	for (uint64_t position = 0; ring_read(fixture.ring, position, &record) == RING_READ_OK;
+		 position = record.next) {
+		buffer_clear(&body);
+		ring_read_body(fixture.ring, &record, &body);
+		whole =
+			whole && record.change.id.n == ++n && fixture_body_whole(record.change.id, buffer_bytes(&body));
+	}
+	buffer_free(&body);
+	return whole && n == count;
+}
+
+static enum ring_write append(uint64_t n)
+{
+	struct change change = {.id = {2000, n}, .operation = OPERATION_INSERT};
+	size_t size = fixture_body_size(change.id);
+	for (size_t i = 0; i < size; i++)
+		fixture.body[i] = fixture_body_byte(change.id, i);
+	return ring_writer_change(fixture.writer, &change, (struct bytes){fixture.body, size});
+}
+
+/* A limit on the size of files makes every write to the data fail. */
+static void test_write_fails(void)
+{
+	struct rlimit before, limit;
+	uint64_t n = 1;
+
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	limit = (struct rlimit){.rlim_cur = 4096, .rlim_max = before.rlim_max};
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	append(1);
+	ok(ring_writer_publish(fixture.writer) && ring_writer_error(fixture.writer) == 0, "a write succeeds");
+
+	setrlimit(RLIMIT_FSIZE, &limit);
+	append(2);
+	ok(!ring_writer_publish(fixture.writer) && ring_writer_error(fixture.writer) == EFBIG,
+	   "the next one fails");
+	ok(all_whole(1), "readers see nothing of it");
+	ok(!ring_checkpoint_begin(fixture.writer), "no checkpoint promises it");
+	for (n = 3; append(n) == RING_WRITE_OK;)
+		n++;
+	ok(n > 100 && n < 10000, "what is kept for later is bounded: %" PRIu64 " changes", n);
+
+	setrlimit(RLIMIT_FSIZE, &before);
+	ok(ring_writer_publish(fixture.writer) && ring_writer_error(fixture.writer) == 0,
+	   "it is made good later");
+	ok(append(n) == RING_WRITE_OK && ring_writer_publish(fixture.writer) && all_whole(n),
+	   "and nothing is lost");
+	fixture_remove(&fixture);
+}
+
 static void test_collections(void)
 {
 	struct collection found;
@@ -383,6 +446,7 @@ int main(void)
 	test_messages();
 	test_overrun();
 	test_large();
+	test_write_fails();
 	test_collections();
 	return tap_end();
 }
