@@ -10,17 +10,7 @@ use Test::More;
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1});
 my $tls_port = free_port();
 
-sub make_certificate
-{
-	my ($name) = @_;
-	my ($status, $output) = run_command('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', "/CN=$name",
-		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', "$server->{dir}/key.pem", '-out', "$server->{dir}/cert.pem");
-	$status == 0 or die "openssl: $output";
-	return;
-}
-
-make_certificate('first');
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => {'certificate-file' => "$server->{dir}/cert.pem", 'key-file' => "$server->{dir}/key.pem"}};
+push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('first')};
 $server->write_h2o_conf;
 $server->pg_start;
 $server->sql('CREATE EXTENSION pg_changefeed');
@@ -93,7 +83,7 @@ is($answers, 50, 'with the change');
 # ---- the certificate is replaced; the old connection goes on
 sub subject { return (run_command('/bin/sh', '-c', "openssl s_client -connect 127.0.0.1:$tls_port -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -subject"))[1]; }
 like(subject(), qr/first/, 'the first certificate');
-make_certificate('second');
+$server->make_certificate('second');
 $server->reload;
 ok(wait_for(sub { subject() =~ /second/ }, 'the second certificate'), 'a reload replaces the certificate');
 $server->sql(q{INSERT INTO users VALUES ('u4')});

@@ -19,10 +19,7 @@ plan skip_all => 'no chromium and chromedriver here' unless $driver && $browser;
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, retry => 100});
 my $tls_port = free_port();
-my ($status, $output) = run_command('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost',
-	'-addext', 'subjectAltName=DNS:localhost', '-keyout', "$server->{dir}/key.pem", '-out', "$server->{dir}/cert.pem");
-$status == 0 or die "openssl: $output";
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => {'certificate-file' => "$server->{dir}/cert.pem", 'key-file' => "$server->{dir}/key.pem"}};
+push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('localhost')};
 $server->{h2o}{hosts}{default}{paths}{'/test'} = {'file.dir' => $Bin};
 $server->write_h2o_conf;
 $server->pg_start;

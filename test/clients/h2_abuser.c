@@ -1,6 +1,7 @@
 /*
- * h2_abuser: HTTP/2 connections (RFC 9113, cleartext with prior knowledge) that do what no honest client
- * does.
+ * h2_abuser: HTTP/2 connections (RFC 9113, cleartext with prior knowledge, or TLS) that do what no honest
+ * client does.
+ * links: -lssl -lcrypto
  *
  *   h2_abuser --port 7080 --attack resets --connections 4 --seconds 2
  *
@@ -15,9 +16,12 @@
  *     late-windows    answers that use their window up to the last byte, and then WINDOW_UPDATE for them
  *                     while they are stuck in TCP (aborts libh2o 2.2.5)
  *     nothing         one request, and then silence; with --window 0 its answer cannot even begin
+ *     crowd           the same with 100 requests, as many as a connection may have open; its own window is
+ *                     wide
  *   --path PATH       of the requests (/healthz)      --window N     SETTINGS_INITIAL_WINDOW_SIZE
  *   --connections N   how many (1)                    --address A    where they come from (127.0.0.1)
  *   --seconds N       for how long (2)                --deaf         read nothing
+ *                                                     --tls          any certificate will do
  *
  * Prints `open` when all are connected, and at the end `sent=BYTES cut=N`: how many bytes the server took,
  * and how many of the connections it ended. One thread, poll().
@@ -28,6 +32,8 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -38,7 +44,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FRAME_HEAD = 9, OUTPUT_SIZE = 64 << 10, DEAF_BUFFER = 4096 };
+enum { FRAME_HEAD = 9, OUTPUT_SIZE = 64 << 10, DEAF_BUFFER = 4096, STREAMS_MAX = 100 };
 
 enum frame_type {
 	DATA = 0,
@@ -53,7 +59,8 @@ enum frame_type {
 enum { END_STREAM = 1, END_HEADERS = 4, SETTING_WINDOW = 4, ERROR_CANCEL = 8 };
 
 struct connection {
-	int fd; /* -1: ended */
+	int fd;   /* -1: ended */
+	SSL *ssl; /* NULL: cleartext */
 	uint32_t next_stream;
 	uint32_t round;
 	size_t size, sent; /* of output */
@@ -65,7 +72,7 @@ static struct {
 	double seconds;
 	const char *attack, *path, *address;
 	long window;
-	bool deaf;
+	bool deaf, tls;
 } options = {.connection_count = 1, .seconds = 2, .path = "/healthz", .address = "127.0.0.1", .window = -1};
 
 static double now(void)
@@ -178,6 +185,13 @@ static void requests(struct connection *to)
 	put_request(to, next_stream(to), END_STREAM | END_HEADERS);
 }
 
+static void crowd(struct connection *to)
+{
+	put_window(to, 0, 1 << 30);
+	for (int i = 0; i < STREAMS_MAX; i++)
+		requests(to);
+}
+
 /* Some 90 requests fit into one read of the server, which answers all of them with one write: what follows
  * is for the requests of the read before. */
 static void late_windows(struct connection *to)
@@ -194,10 +208,17 @@ static const struct attack {
 	void (*round)(struct connection *to);
 	bool once;
 } attacks[] = {
-	{"resets", resets, false},   {"pings", pings, false},           {"settings", settings, false},
-	{"windows", windows, false}, {"priorities", priorities, false}, {"continuations", continuations, false},
-	{"bodies", bodies, false},   {"requests", requests, false},     {"late-windows", late_windows, false},
+	{"resets", resets, false},
+	{"pings", pings, false},
+	{"settings", settings, false},
+	{"windows", windows, false},
+	{"priorities", priorities, false},
+	{"continuations", continuations, false},
+	{"bodies", bodies, false},
+	{"requests", requests, false},
+	{"late-windows", late_windows, false},
 	{"nothing", requests, true},
+	{"crowd", crowd, true},
 };
 
 static const struct attack *find_attack(const char *name)
@@ -209,7 +230,53 @@ static const struct attack *find_attack(const char *name)
 	exit(2);
 }
 
-/* ---- connections */
+/* ---- connections: like read(2) and write(2), also over TLS */
+static ssize_t transfer_result(const struct connection *connection, int result)
+{
+	int error = SSL_get_error(connection->ssl, result);
+	if (result > 0)
+		return result;
+	errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : ECONNRESET;
+	return -1;
+}
+
+static ssize_t receive(const struct connection *connection, void *bytes, size_t size)
+{
+	ERR_clear_error(); /* of another connection, which SSL_get_error() would take for one of this */
+	return connection->ssl == NULL ? read(connection->fd, bytes, size)
+								   : transfer_result(connection, SSL_read(connection->ssl, bytes, (int)size));
+}
+
+static ssize_t transmit(const struct connection *connection, const void *bytes, size_t size)
+{
+	ERR_clear_error();
+	return connection->ssl == NULL
+			   ? write(connection->fd, bytes, size)
+			   : transfer_result(connection, SSL_write(connection->ssl, bytes, (int)size));
+}
+
+static void connection_close(struct connection *connection)
+{
+	close(connection->fd);
+	connection->fd = -1;
+}
+
+static void start_tls(struct connection *connection)
+{
+	static SSL_CTX *context;
+	if (context == NULL) {
+		context = SSL_CTX_new(TLS_client_method());
+		SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\2h2", 3);
+		SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	}
+	connection->ssl = SSL_new(context);
+	SSL_set_fd(connection->ssl, connection->fd);
+	if (SSL_connect(connection->ssl) != 1) {
+		fprintf(stderr, "h2_abuser: no TLS\n");
+		exit(2);
+	}
+}
+
 static void connection_open(struct connection *connection)
 {
 	struct sockaddr_in from = {.sin_family = AF_INET};
@@ -225,6 +292,8 @@ static void connection_open(struct connection *connection)
 		perror("h2_abuser");
 		exit(2);
 	}
+	if (options.tls)
+		start_tls(connection);
 	fcntl(connection->fd, F_SETFL, O_NONBLOCK);
 	connection->next_stream = 1;
 	put(connection, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
@@ -254,11 +323,9 @@ static uint64_t connection_write(struct connection *connection, const struct att
 	if (connection->sent == connection->size)
 		prepare_output(connection, attack);
 	ssize_t taken =
-		write(connection->fd, connection->output + connection->sent, connection->size - connection->sent);
-	if (taken < 0 && errno != EAGAIN) {
-		close(connection->fd);
-		connection->fd = -1;
-	}
+		transmit(connection, connection->output + connection->sent, connection->size - connection->sent);
+	if (taken < 0 && errno != EAGAIN)
+		connection_close(connection);
 	connection->sent += taken > 0 ? (size_t)taken : 0;
 	return taken > 0 ? (uint64_t)taken : 0;
 }
@@ -266,11 +333,9 @@ static uint64_t connection_write(struct connection *connection, const struct att
 static void connection_read(struct connection *connection)
 {
 	static char ignored[1 << 16];
-	ssize_t size = read(connection->fd, ignored, sizeof(ignored));
-	if (size == 0 || (size < 0 && errno != EAGAIN)) {
-		close(connection->fd);
-		connection->fd = -1;
-	}
+	ssize_t size = receive(connection, ignored, sizeof(ignored));
+	if (size == 0 || (size < 0 && errno != EAGAIN))
+		connection_close(connection);
 }
 
 static uint64_t run(struct connection *connections, const struct attack *attack)
@@ -310,6 +375,7 @@ static void parse_options(int argc, char **argv)
 		{"address", required_argument, NULL, 'A'},
 		{"seconds", required_argument, NULL, 's'},
 		{"deaf", no_argument, NULL, 'd'},
+		{"tls", no_argument, NULL, 't'},
 		{0},
 	};
 	int option;
@@ -338,6 +404,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case 'd':
 			options.deaf = true;
+			break;
+		case 't':
+			options.tls = true;
 			break;
 		default:
 			exit(2);

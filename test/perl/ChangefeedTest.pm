@@ -403,15 +403,29 @@ sub anonymous_kb
 	return slurp("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+) kB/m ? $1 : 0;
 }
 
+# Makes a certificate for localhost and 127.0.0.1; returns what `ssl` of a listener takes.
+sub make_certificate
+{
+	my ($self, $name) = @_;
+	my %ssl = ('certificate-file' => "$self->{dir}/cert.pem", 'key-file' => "$self->{dir}/key.pem");
+	my ($status, $output) = run_command('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', "/CN=$name",
+		'-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', $ssl{'key-file'}, '-out', $ssl{'certificate-file'});
+	$status == 0 or die "openssl: $output";
+	return \%ssl;
+}
+
 # ---- the load client -----------------------------------------------------------------------------------------
 
-# Compiles test/clients/$name.c into the server's directory; returns the program's path.
+# Compiles test/clients/$name.c into the server's directory, with the libraries that its head comment names behind
+# ` * links:`; returns the program's path.
 sub client_program
 {
 	my ($self, $name) = @_;
 	my $program = "$self->{dir}/$name";
 	return $program if -x $program;
-	my ($status, $output) = run_command($ENV{CC} // 'cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-o', $program, "$root/test/clients/$name.c");
+	my ($links) = slurp("$root/test/clients/$name.c") =~ /^ \* links: (.*)$/m;
+	my ($status, $output) = run_command($ENV{CC} // 'cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-o', $program, "$root/test/clients/$name.c",
+		split(/ /, $links // ''));
 	$status == 0 or die "cannot compile $name: $output";
 	return $program;
 }
