@@ -32,7 +32,7 @@ $server->sql(q{CREATE TABLE control (stop boolean); INSERT INTO control VALUES (
 my $since = $server->now_lsn;
 my $record = "$server->{dir}/record";
 my $load = $server->client_start('sse_clients', '--port', $server->{http_port}, '--path', '/cdc/users', '--clients', $clients,
-	'--from', $since, '--until', 'the end', '--reconnect', 200, '--record', $record);
+	'--from', $since, '--until', 'the end', '--reconnect', 200, '--record', $record, '--seconds', ChangefeedTest::TEST_SECONDS);
 ok(wait_for(sub { $server->client_output('sse_clients') =~ /^open$/m }, 'the clients are connected'), "$clients clients are connected");
 my @writers = map { my $session = $server->session; $session->send("CALL write_until_stopped('$_')") } qw(a b c);
 

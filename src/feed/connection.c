@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/bytes.h"
@@ -11,6 +12,9 @@
 #include "feed/connection.h"
 #include "feed/encoding.h"
 #include "log.h"
+
+/* As the server's own walreceiver, which gives up after 60 s of silence. */
+enum { TCP_USER_TIMEOUT_MS = 30000 };
 
 /*
  * The text form of values must not depend on settings of the role or the database, or a change that is sent
@@ -21,10 +25,12 @@
 	"TimeZone=UTC "                                                                                          \
 	"-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 
+/* A walsender that decodes without having anything to send speaks up after half of wal_sender_timeout, which
+ * is sooner than connection_patience(). */
 static const char *options_of(enum connection_kind kind)
 {
 	return kind == CONNECTION_SQL ? PINNED_OPTIONS " -c statement_timeout=5s"
-								  : PINNED_OPTIONS " -c statement_timeout=0";
+								  : PINNED_OPTIONS " -c statement_timeout=0 -c wal_sender_timeout=60s";
 }
 
 /* The user's own `options`, then the pinned ones: of two settings of one name the later wins. */
@@ -58,6 +64,8 @@ bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **
 					  struct failure *failure)
 {
 	struct buffer options = {0};
+	char user_timeout[16];
+	snprintf(user_timeout, sizeof(user_timeout), "%d", TCP_USER_TIMEOUT_MS);
 	if (!append_options(conninfo, kind, &options, failure)) {
 		buffer_free(&options);
 		return false;
@@ -73,8 +81,8 @@ bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **
 							  "client_encoding",
 							  "replication",
 							  NULL};
-	const char *values[] = {"10",     "10",         "3",    "30000",    "pg_changefeed",
-							conninfo, options.data, "UTF8", "database", NULL};
+	const char *values[] = {"10",     "10",         "3",    user_timeout, "pg_changefeed",
+							conninfo, options.data, "UTF8", "database",   NULL};
 	PGconn *connection = PQconnectStartParams(keywords, values, 1);
 
 	buffer_free(&options);
@@ -232,6 +240,19 @@ bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *fail
 										"SET client_encoding = $1", 1, &encoding, failure);
 	PQclear(result);
 	return result != NULL;
+}
+
+int64_t connection_patience(PGconn *connection)
+{
+	PQconninfoOption *options = PQconninfo(connection);
+	int64_t milliseconds = 0;
+
+	for (const PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++) {
+		if (strcmp(option->keyword, "tcp_user_timeout") == 0 && option->val != NULL)
+			milliseconds = strtoll(option->val, NULL, 10);
+	}
+	PQconninfoFree(options);
+	return 2 * MILLISECOND * (milliseconds > 0 ? milliseconds : TCP_USER_TIMEOUT_MS);
 }
 
 bool stop_asked(int stop_fd)

@@ -24,6 +24,13 @@ enum connection_kind {
  * ordinary session to end by itself, and ours never would.
  */
 
+/*
+ * How long a server may be silent although it was asked to answer: a proxy that hangs, or a machine behind
+ * one that is gone, still acknowledges what TCP sends it. Twice the connection's tcp_user_timeout, in
+ * microseconds.
+ */
+int64_t connection_patience(PGconn *connection);
+
 /* How long to wait for a connection, and for an answer to a query, in microseconds. */
 enum { CONNECTION_TIMEOUT = 10 * 1000 * 1000 };
 

@@ -47,6 +47,7 @@ struct feed {
 	uint64_t announced_generation; /* of the catalog, that workers were woken for */
 	int64_t streaming_since;
 	int64_t feedback_at;
+	int64_t silence; /* how long the server was waited for since it was heard last */
 	int64_t back_off;
 	bool confirm;                 /* more is durable than the slot knows */
 	bool publication_was_missing; /* when changes were made that the slot would have to decode */
@@ -221,6 +222,7 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 		atomic_fetch_add_explicit(&feed->live->reconnects_total, 1, memory_order_relaxed);
 	feed->streaming_since = clock_monotonic_us();
 	feed->feedback_at = 0;
+	feed->silence = 0;
 	catalog_want_refresh(&feed->catalog);
 	describe_streaming(feed, message);
 	transition(feed, FEED_STREAMING, message);
@@ -258,11 +260,16 @@ static void show_disk(struct feed *feed)
 
 static bool give_feedback(struct feed *feed, int64_t now, struct failure *failure)
 {
+	int64_t patience = stream_patience(feed->stream);
+
+	if (feed->silence >= patience)
+		return failure_set(failure, "the server has been silent for %d s", (int)(feed->silence / SECOND));
 	if (!feed->confirm && !stream_reply_asked(feed->stream) && now < feed->feedback_at)
 		return true;
 	feed->confirm = false;
 	feed->feedback_at = now + FEEDBACK_INTERVAL;
-	return stream_feedback(feed->stream, durability_lsn(&feed->durability), failure);
+	return stream_feedback(feed->stream, durability_lsn(&feed->durability), feed->silence >= patience / 2,
+						   failure);
 }
 
 /* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to stop.
@@ -288,6 +295,10 @@ static bool wait_for_events(struct feed *feed, enum stream_step step)
 		return false;
 
 	uint64_t count;
+	if (step != STREAM_DRAINED || (ready > 0 && (fds[WAIT_STREAM].revents & POLLIN) != 0))
+		feed->silence = 0;
+	else
+		feed->silence += clock_monotonic_us() - now;
 	if (ready > 0 && fds[WAIT_DISK].revents != 0)
 		feed->confirm = durability_finish(&feed->durability) || feed->confirm;
 	if (ready > 0 && fds[WAIT_REFRESH].revents != 0 &&
@@ -437,7 +448,7 @@ static void close_feed(struct feed *feed)
 	announce(feed, false);
 	bool synced = durability_stop(&feed->durability, STOP_SYNC_MS);
 	if (feed->stream != NULL) {
-		if (stream_feedback(feed->stream, durability_lsn(&feed->durability), &failure))
+		if (stream_feedback(feed->stream, durability_lsn(&feed->durability), false, &failure))
 			stream_end(feed->stream, STOP_STREAM);
 		stream_close(feed->stream);
 	}

@@ -40,6 +40,7 @@ struct stream {
 	struct transaction transaction;
 	uint64_t received_lsn;
 	uint64_t confirmed_lsn;
+	int64_t patience;
 	bool reply_asked;
 	bool unsent;   /* libpq holds bytes that the socket did not take */
 	char *blocked; /* the message that the ring had no room for, libpq's memory, or NULL */
@@ -62,6 +63,7 @@ struct stream *stream_open(PGconn *connection, struct ring_writer *writer, struc
 		return NULL;
 	}
 	stream->connection = connection;
+	stream->patience = connection_patience(connection);
 	stream->writer = writer;
 	stream->live = live;
 	stream->catalog = catalog;
@@ -89,6 +91,11 @@ void stream_close(struct stream *stream)
 int stream_socket(const struct stream *stream)
 {
 	return PQsocket(stream->connection);
+}
+
+int64_t stream_patience(const struct stream *stream)
+{
+	return stream->patience;
 }
 
 bool stream_wants_to_write(const struct stream *stream)
@@ -459,7 +466,7 @@ static void put_u64(char *at, uint64_t number)
 	memcpy(at, &big_endian, sizeof(big_endian));
 }
 
-static bool send_status(struct stream *stream, uint64_t flushed_lsn, struct failure *failure)
+static bool send_status(struct stream *stream, uint64_t flushed_lsn, bool ask, struct failure *failure)
 {
 	char status[STATUS_SIZE] = {'r'};
 
@@ -467,13 +474,14 @@ static bool send_status(struct stream *stream, uint64_t flushed_lsn, struct fail
 	put_u64(status + 9, flushed_lsn);
 	put_u64(status + 17, flushed_lsn);
 	put_u64(status + 25, (uint64_t)(clock_realtime_us() - POSTGRES_EPOCH_US));
+	status[STATUS_SIZE - 1] = ask;
 	/* 0 means that libpq has no room to queue it, and the next one will say the same */
 	if (PQputCopyData(stream->connection, status, sizeof(status)) < 0)
 		return failure_of_connection(failure, "the stream broke", stream->connection);
 	return true;
 }
 
-bool stream_feedback(struct stream *stream, uint64_t durable_lsn, struct failure *failure)
+bool stream_feedback(struct stream *stream, uint64_t durable_lsn, bool ask, struct failure *failure)
 {
 	/*
 	 * A consumer that has flushed less than it received counts as a synchronous standby under
@@ -482,12 +490,12 @@ bool stream_feedback(struct stream *stream, uint64_t durable_lsn, struct failure
 	 * by the next.
 	 */
 	if (durable_lsn > stream->confirmed_lsn && durable_lsn <= stream->received_lsn) {
-		if (!send_status(stream, durable_lsn, failure))
+		if (!send_status(stream, durable_lsn, false, failure))
 			return false;
 		stream->confirmed_lsn = durable_lsn;
 		atomic_store_explicit(&stream->live->confirmed_lsn, durable_lsn, memory_order_relaxed);
 	}
-	if (!send_status(stream, 0, failure))
+	if (!send_status(stream, 0, ask, failure))
 		return false;
 	stream->reply_asked = false;
 	int unsent = PQflush(stream->connection);

@@ -44,6 +44,9 @@ void stream_close(struct stream *stream);
 
 int stream_socket(const struct stream *stream);
 
+/* How long the server may be silent; see connection_patience(). */
+int64_t stream_patience(const struct stream *stream);
+
 /* True if something is waiting to be sent: poll for writing, too. */
 bool stream_wants_to_write(const struct stream *stream);
 
@@ -55,9 +58,9 @@ bool stream_reply_asked(const struct stream *stream);
 
 /*
  * Tells the server what was received and, if `durable_lsn` moved since the last time, confirms it to the
- * slot. Returns false if the connection is broken.
+ * slot; `ask`: it shall answer. Returns false if the connection is broken.
  */
-bool stream_feedback(struct stream *stream, uint64_t durable_lsn, struct failure *failure);
+bool stream_feedback(struct stream *stream, uint64_t durable_lsn, bool ask, struct failure *failure);
 
 /* Says good-bye, so that the last feedback is not lost on a closed socket. Blocks, `timeout_us` at most. */
 void stream_end(struct stream *stream, int64_t timeout_us);

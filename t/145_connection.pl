@@ -1,0 +1,98 @@
+# The connection to PostgreSQL breaks in the middle of messages, is refused, hangs without a word, crawls: the feed notices,
+# says what it waits for, and goes on where it was. Clients see a pause; nothing is lost or comes twice.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use ChangefeedTest::Proxy;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $seed = $ENV{CHANGEFEED_TEST_SEED} // int(rand 2**31);
+my $cuts = $ENV{CHANGEFEED_CUTS} // 10;
+srand $seed;
+note("CHANGEFEED_TEST_SEED=$seed");
+
+my $server = ChangefeedTest->new(changefeed => {heartbeat => 1});
+my $proxy = ChangefeedTest::Proxy->new("$server->{dir}/.s.PGSQL.5432");
+$server->configure('changefeed.conninfo' => "host=127.0.0.1 port=$proxy->{port} user=postgres dbname=postgres tcp_user_timeout=1000");
+$server->pg_start;
+$server->sql('CREATE EXTENSION pg_changefeed');
+$server->wait_ready;
+$server->publish('users', 'id int PRIMARY KEY, filler text');
+my $stream = $server->stream('/cdc/users');
+my $number = 0;
+
+sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
+
+# Rows of some bytes to some kilobytes, in transactions of one to twenty.
+sub write_some
+{
+	my $first = $number + 1;
+	$number += 1 + int rand 20;
+	$server->sql("INSERT INTO users SELECT i, repeat(md5(i::text), (300 * random())::int) FROM generate_series($first, $number) i");
+	return;
+}
+
+# What came since the last time: every row, once, in order.
+my $seen = 0;
+sub is_complete
+{
+	my ($what) = @_;
+	my @got = map { $_->{json}{document_id} } $stream->events_until(sub { ($_[0]{json}{document_id} // '') eq $number });
+	is("@got", join(' ', $seen + 1 .. $number), "$what: every change, once, in order");
+	$seen = $number;
+	return;
+}
+
+# ---- cut in the middle of messages
+for my $cut (1 .. $cuts)
+{
+	my $reconnects = status('reconnects_total');
+	$proxy->order('cut ' . int(rand 10 ** (2 + $cut % 4)));
+	wait_for(sub { write_some(); status('reconnects_total') > $reconnects }, "cut $cut");
+}
+is_complete("cut $cuts times");
+
+# ---- refused for a while
+$proxy->order('refuse');
+write_some();
+ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'refused: /readyz says 503');
+like(status('message'), qr/\w/, 'refused: status() says: ' . status('message'));
+is($server->get('/cdc/users/poll?since_lsn=earliest')->{status}, 200, 'refused: what there is is served');
+$proxy->order('accept');
+is_complete('refused for a while');
+
+# ---- hangs: TCP is well, and nobody answers
+my $start = time;
+$proxy->hang;
+write_some();
+ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), sprintf 'hangs: noticed after %.1f s', time - $start);
+cmp_ok(time - $start, '<', 6, 'hangs: within some more than twice tcp_user_timeout');
+like($server->log, qr/the server has been silent for \d+ s/, 'hangs: the log says so');
+$proxy->wake;
+is_complete('hangs and goes on');
+ok($server->wait_ready, 'hangs: ready again');
+
+# ---- silent for long, but well: nothing has to be sent
+my $reconnects = status('reconnects_total');
+$start = time;
+wait_for(sub { time - $start > 4 }, 'four seconds');    # no synchronisation: it is the time that is tested
+is(status('reconnects_total'), $reconnects, 'an idle connection is not taken for one that hangs');
+
+# ---- crawls: bytes come, messages take long
+$proxy->order('rate 100000');
+$server->sql('ALTER TABLE users ALTER filler SET STORAGE EXTERNAL');
+$number++;
+$server->sql("INSERT INTO users SELECT $number, repeat('x', 500000)");
+write_some();
+is_complete('crawls');
+is(status('reconnects_total'), $reconnects, 'a slow connection is not taken for one that hangs');
+
+$server->wait_for_feed;
+is_deeply([map { $_->{document_id} } $server->poll_all('users')], [1 .. $number], 'polls have the same');
+unlike($server->log, qr/terminating any other active server processes|PANIC/, 'PostgreSQL never restarted its processes');
+
+done_testing();
