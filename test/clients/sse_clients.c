@@ -21,8 +21,8 @@
  *   different   clients whose ids are not those of the first one
  * Exit status 0 if all finished and disorder, gaps, resets, refused and different are 0.
  *
- * It reads HTTP/1.1 with chunks as the server sends it and SSE lines that end in LF, which is all that is
- * needed here; it is no general client. One thread, epoll.
+ * It reads HTTP/1.1, with chunks or to the end of the connection, and SSE lines that end in LF, which is all
+ * that is needed here; it is no general client. One thread, epoll.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -48,6 +49,7 @@ enum reading {
 	READING_CHUNK_SIZE,
 	READING_CHUNK,
 	READING_CHUNK_END,
+	READING_BODY, /* without chunks, to the end of the connection */
 };
 
 struct client {
@@ -63,7 +65,7 @@ struct client {
 	char event[16];
 	char document[64];
 	char *data; /* the first client's, with --data */
-	bool has_data, is_open, is_done;
+	bool chunked, has_data, is_open, is_done;
 
 	int64_t connect_at_ms, cut_at_ms;
 	uint64_t lsn, n, events, digest, connects;
@@ -99,6 +101,7 @@ static void client_disconnect(struct client *client)
 		close(client->fd);
 	client->fd = -1;
 	client->reading = READING_STATUS;
+	client->chunked = false;
 	client->head_size = client->line_size = 0;
 	client->has_data = false;
 	client->event[0] = client->id[0] = 0;
@@ -244,8 +247,10 @@ static void client_head_line(struct client *client)
 		}
 		return;
 	case READING_HEADERS:
+		if (strcasecmp(line, "transfer-encoding: chunked") == 0)
+			client->chunked = true;
 		if (line[0] == 0)
-			client->reading = READING_CHUNK_SIZE;
+			client->reading = client->chunked ? READING_CHUNK_SIZE : READING_BODY;
 		return;
 	case READING_CHUNK_SIZE:
 		client->chunk_left = strtoull(line, NULL, 16);
@@ -257,12 +262,18 @@ static void client_head_line(struct client *client)
 	case READING_CHUNK_END:
 		client->reading = READING_CHUNK_SIZE;
 		return;
+	case READING_BODY:
+		return;
 	}
 }
 
 static void client_bytes(struct client *client, const char *data, size_t size)
 {
 	while (size > 0 && client->fd >= 0) {
+		if (client->reading == READING_BODY) {
+			client_body(client, data, size);
+			return;
+		}
 		if (client->reading == READING_CHUNK) {
 			size_t part = size < client->chunk_left ? size : client->chunk_left;
 			client_body(client, data, part);
