@@ -1,6 +1,7 @@
 /* hangup.c: see hangup.h. */
 #include "http/hangup.h"
 
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -39,11 +40,15 @@ static int socket_of(h2o_req_t *req)
 	return socket == NULL ? -1 : h2o_socket_get_fd(socket);
 }
 
-void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req)
+void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req, unsigned stall_seconds)
 {
 	struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = watch};
+	int fd = socket_of(req);
+	/* the kernel also counts the time that a peer takes nothing: a second more, so that we are first */
+	unsigned timeout_ms = (stall_seconds + 1) * 1000;
 
-	watch->fd = req->version >= 0x200 ? -1 : socket_of(req);
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+	watch->fd = req->version >= 0x200 ? -1 : fd;
 	if (watch->fd >= 0 && epoll_ctl(hangup->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) != 0)
 		watch->fd = -1; /* then its end is noticed at the next keep-alive */
 }

@@ -1,9 +1,12 @@
 /*
- * hangup.h: notices clients that have gone away from an HTTP/1.1 response that is still open.
+ * hangup.h: notices clients that have gone away from a response that is still open.
  *
- * libh2o stops reading such a connection, so it does not see its end. An epoll set of our own watches the
- * sockets for EPOLLRDHUP alone, edge-triggered, and is itself a socket of the loop. HTTP/2 connections are
- * read all the time and need none of this.
+ * One that says goodbye: over HTTP/1.1 libh2o stops reading such a connection, so it does not see its end. An
+ * epoll set of our own watches the sockets for EPOLLRDHUP alone, edge-triggered, and is itself a socket of
+ * the loop. HTTP/2 connections are read all the time and need none of this.
+ *
+ * One that does not, because its machine or the way to it is down: what it is sent stays unacknowledged,
+ * keep-alives if nothing else, and TCP_USER_TIMEOUT ends the connection.
  */
 #ifndef CHANGEFEED_HTTP_HANGUP_H
 #define CHANGEFEED_HTTP_HANGUP_H
@@ -26,8 +29,8 @@ struct hangup_watch {
 /* Returns false, with errno set, if the kernel gives no epoll set. */
 bool hangup_init(struct hangup *hangup, h2o_loop_t *loop);
 
-/* Watches the connection of a request until hangup_unwatch() or gone(). HTTP/2: does nothing. */
-void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req);
+/* Watches the connection of a request until hangup_unwatch() or gone(). HTTP/2: gone() is never called. */
+void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req, unsigned stall_seconds);
 void hangup_unwatch(struct hangup *hangup, struct hangup_watch *watch);
 
 /* Ends a connection for good; libh2o finds out at its next write. */

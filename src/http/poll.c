@@ -224,7 +224,7 @@ static void wait_or_answer(struct poll *poll)
 		figure_add(&worker->figures->polls_waiting, 1);
 	set_state(poll, POLL_WAITING);
 	if (poll->hangup.fd < 0)
-		hangup_watch(&worker->hangup, &poll->hangup, poll->req);
+		hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->class->options->stall_seconds);
 }
 
 static void add_change(struct poll *poll, const struct document *document)

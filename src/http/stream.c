@@ -378,7 +378,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	h2o_linklist_insert(&class->streams, &stream->class_link);
 	figure_add(&worker->figures->streams, 1);
 	figure_add(&worker->figures->streams_total, 1);
-	hangup_watch(&worker->hangup, &stream->hangup, req);
+	hangup_watch(&worker->hangup, &stream->hangup, req, class->options->stall_seconds);
 
 	req->res.status = 200;
 	req->res.reason = "OK";
