@@ -17,6 +17,7 @@
 #include "feed/clock.h"
 #include "feed/durability.h"
 #include "feed/feed.h"
+#include "feed/gather.h"
 #include "feed/slot.h"
 #include "feed/stream.h"
 #include "log.h"
@@ -43,6 +44,7 @@ struct feed {
 	struct catalog catalog;
 	struct server server;
 	struct stream *stream; /* in FEED_STREAMING */
+	struct gather gather;
 	enum feed_state state;
 	uint64_t announced_generation; /* of the catalog, that workers were woken for */
 	int64_t streaming_since;
@@ -223,6 +225,7 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 	feed->streaming_since = clock_monotonic_us();
 	feed->feedback_at = 0;
 	feed->silence = 0;
+	feed->gather = (struct gather){0};
 	catalog_want_refresh(&feed->catalog);
 	describe_streaming(feed, message);
 	transition(feed, FEED_STREAMING, message);
@@ -309,6 +312,15 @@ static bool wait_for_events(struct feed *feed, enum stream_step step)
 	return true;
 }
 
+static void let_gather(struct feed *feed, int64_t now)
+{
+	struct stream_received received = stream_received(feed->stream);
+	int64_t time = gather_time(&feed->gather, received.messages, received.bytes, now);
+
+	if (time > 0)
+		nanosleep(&(struct timespec){.tv_nsec = time * 1000}, NULL);
+}
+
 /* One turn of the loop after another, until the stream breaks (false) or it is to stop (true). */
 static bool run_stream(struct feed *feed, struct failure *failure)
 {
@@ -329,6 +341,8 @@ static bool run_stream(struct feed *feed, struct failure *failure)
 							   strerror(feed->durability.error));
 		if (!give_feedback(feed, now, failure))
 			return false;
+		if (step == STREAM_DRAINED)
+			let_gather(feed, now);
 		if (!wait_for_events(feed, step))
 			return true;
 	}

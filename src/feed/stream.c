@@ -38,6 +38,7 @@ struct stream {
 	struct catalog *catalog;
 	struct relation_cache *relations;
 	struct transaction transaction;
+	struct stream_received received;
 	uint64_t received_lsn;
 	uint64_t confirmed_lsn;
 	int64_t patience;
@@ -101,6 +102,11 @@ int64_t stream_patience(const struct stream *stream)
 bool stream_wants_to_write(const struct stream *stream)
 {
 	return stream->unsent;
+}
+
+struct stream_received stream_received(const struct stream *stream)
+{
+	return stream->received;
 }
 
 bool stream_reply_asked(const struct stream *stream)
@@ -453,6 +459,8 @@ enum stream_step stream_step(struct stream *stream, struct failure *failure)
 			return STREAM_FAILED;
 		step = take_messages(stream, &messages, &bytes, failure);
 	} while (step == STREAM_DRAINED && messages > messages_before);
+	stream->received.messages += messages;
+	stream->received.bytes += bytes;
 	atomic_fetch_add_explicit(&stream->live->received_bytes_total, bytes, memory_order_relaxed);
 	return step;
 }

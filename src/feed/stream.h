@@ -53,6 +53,14 @@ bool stream_wants_to_write(const struct stream *stream);
 /* Reads and appends. Waits for nothing but, rarely, the catalog (types.h). */
 enum stream_step stream_step(struct stream *stream, struct failure *failure);
 
+/* What was received so far. */
+struct stream_received {
+	uint64_t messages;
+	uint64_t bytes;
+};
+
+struct stream_received stream_received(const struct stream *stream);
+
 /* True if the server wants to hear from us at once. */
 bool stream_reply_asked(const struct stream *stream);
 

@@ -1,0 +1,28 @@
+/*
+ * gather.h: whether to let messages gather before the next are taken.
+ *
+ * A walsender sends every message by itself, and a feed that waits for it is woken for every few. When they
+ * come without pause, that is most of what both spend: so the feed looks away for a moment, and finds many.
+ * It does so only after they have come densely for a while, and not when they are so large that the socket's
+ * buffer could fill meanwhile, which would hold up the walsender. A change by itself is never delayed.
+ *
+ * Data in: how much was received, the time. Data out: how long to look away. No clock and no sleep of its
+ * own.
+ */
+#ifndef CHANGEFEED_GATHER_H
+#define CHANGEFEED_GATHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct gather {
+	int64_t since; /* the beginning of the span that is being judged */
+	uint64_t messages;
+	uint64_t bytes; /* received before it */
+	bool dense;     /* what the last span was */
+};
+
+/* `messages` and `bytes`: received so far in all. Returns microseconds, 0: do not look away. */
+int64_t gather_time(struct gather *gather, uint64_t messages, uint64_t bytes, int64_t now);
+
+#endif
