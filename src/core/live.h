@@ -33,10 +33,11 @@ struct live_message {
 struct live_worker {
 	_Alignas(64) _Atomic int32_t pid; /* 0: free. Writer: the master */
 	_Atomic uint32_t sleeping;        /* set by the worker (seq_cst, then it looks at head again); cleared by
-									   * whoever wakes it, the feed or itself; pairs with ring_publish() */
-	_Atomic uint32_t draining;        /* an old worker after a reload */
-	_Atomic uint64_t connections;     /* open now */
-	_Atomic uint64_t streams;         /* open now */
+									   * whoever wakes it, the feed or itself; pairs with wake_workers() */
+	_Atomic uint64_t wanted;   /* what to be woken for: live_collection_bit() of each; set before sleeping */
+	_Atomic uint32_t draining; /* an old worker after a reload */
+	_Atomic uint64_t connections; /* open now */
+	_Atomic uint64_t streams;     /* open now */
 	_Atomic uint64_t polls_waiting;
 	_Atomic uint64_t connections_total;
 	_Atomic uint64_t requests_total;
@@ -109,6 +110,14 @@ struct ring_live {
 };
 
 const char *feed_state_name(uint32_t state);
+
+/* Collections share bits: who wants one may be woken for another, which only costs time. */
+#define LIVE_WANTS_ALL UINT64_MAX
+
+static inline uint64_t live_collection_bit(uint32_t collection)
+{
+	return UINT64_C(1) << collection % 64;
+}
 
 /* Replaces the text; cut at LIVE_MESSAGE_SIZE - 1 bytes, never inside a UTF-8 character. One writer at a
  * time. */

@@ -26,6 +26,8 @@ struct ring_writer {
 		durable;          /* what the last one wrote: bytes up to its tail + capacity may be written */
 	uint64_t index_block; /* the first block that is not indexed yet */
 	uint64_t wanted;      /* bytes that an append is waiting for */
+	uint64_t staged_news; /* of what was appended, see ring_writer_news() */
+	uint64_t news;        /* of what was published */
 	uint64_t written;     /* the file has all records before it; `stage` has those from there to head */
 	int error;            /* errno of the last write if it failed, else 0 */
 	char stage[STAGE_SIZE];
@@ -226,6 +228,7 @@ enum ring_write ring_writer_change(struct ring_writer *writer, const struct chan
 	put_record(writer, &header, body);
 
 	struct ring_live *live = writer->ring->live;
+	writer->staged_news |= is_message ? LIVE_WANTS_ALL : live_collection_bit(change->collection);
 	if (!is_message) {
 		add(&live->changes_total, 1);
 		add(&writer->ring->collections[change->collection].changes, 1);
@@ -309,7 +312,16 @@ bool ring_writer_publish(struct ring_writer *writer)
 	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
 	store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
 	store(&live->streamed_lsn, state->streamed_lsn);
+	writer->news |= writer->staged_news;
+	writer->staged_news = 0;
 	return true;
+}
+
+uint64_t ring_writer_news(struct ring_writer *writer)
+{
+	uint64_t news = writer->news;
+	writer->news = 0;
+	return news;
 }
 
 /*

@@ -71,6 +71,10 @@ void ring_writer_progress(struct ring_writer *writer, uint64_t lsn);
  */
 bool ring_writer_publish(struct ring_writer *writer);
 
+/* What was published since this was last asked: live_collection_bit() of each collection that has changes,
+ * all bits for a message. Other news, a commit or progress, have none. */
+uint64_t ring_writer_news(struct ring_writer *writer);
+
 /*
  * 0, or the errno of the last write to the file, which failed. Nothing is lost: what was appended is kept,
  * RING_WRITE_BLOCKED holds up more than there is room to keep, and the next call tries again.

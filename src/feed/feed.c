@@ -27,6 +27,7 @@ enum {
 	BACK_OFF_MIN = 100 * MILLISECOND,
 	BACK_OFF_MAX = 2 * SECOND,
 	STABLE_AFTER = 5 * SECOND, /* the time a stream has to live to count as one */
+	SLEEP_DIVISOR = 16,        /* of the ring's size that may pass a worker that wants nothing of it */
 	STOP_SYNC_MS = 300,
 	STOP_STREAM = 100 * MILLISECOND,
 };
@@ -47,6 +48,7 @@ struct feed {
 	struct gather gather;
 	enum feed_state state;
 	uint64_t announced_generation; /* of the catalog, that workers were woken for */
+	uint64_t announced_head;       /* of the ring, when all workers were last woken */
 	int64_t streaming_since;
 	int64_t feedback_at;
 	int64_t silence; /* how long the server was waited for since it was heard last */
@@ -103,30 +105,44 @@ static void describe_streaming(const struct feed *feed, char message[LIVE_MESSAG
  * ---- waking workers
  */
 
-/* Pairs with a worker that sets `sleeping`, seq_cst, and then looks again at everything it waits for. */
-static void wake_workers(struct feed *feed)
+/*
+ * Wakes those who want one of the collections, or everything. Pairs with a worker that sets `wanted`, then
+ * `sleeping`, seq_cst, and then looks again at everything it waits for.
+ */
+static void wake_workers(struct feed *feed, uint64_t collections)
 {
 	const uint64_t one = 1;
 
 	atomic_thread_fence(memory_order_seq_cst);
 	for (int i = 0; i < LIVE_WORKERS_MAX; i++) {
 		_Atomic uint32_t *sleeping = &feed->live->workers[i].sleeping;
-		if (feed->options->worker_fds[i] < 0 || atomic_load_explicit(sleeping, memory_order_relaxed) == 0)
+		uint64_t wanted = atomic_load_explicit(&feed->live->workers[i].wanted, memory_order_relaxed);
+		if (feed->options->worker_fds[i] < 0 || atomic_load_explicit(sleeping, memory_order_relaxed) == 0 ||
+			(wanted != LIVE_WANTS_ALL && (wanted & collections) == 0))
 			continue;
 		if (atomic_exchange(sleeping, 0) == 1 && write(feed->options->worker_fds[i], &one, sizeof(one)) < 0)
 			log_line(LOG_LEVEL_WARNING, "cannot wake worker %d: %s", i, strerror(errno));
 	}
 }
 
-/* Publishes what was appended; wakes workers for that, for a change of the catalog, or if `moved` says so. */
-static void announce(struct feed *feed, bool moved)
+/*
+ * Publishes what was appended and wakes the workers that want it. All are woken for a change of the catalog,
+ * if `all` says so, and before the ring has gone far beyond where a worker that sleeps has come.
+ */
+static void announce(struct feed *feed, bool all)
 {
 	uint64_t generation = atomic_load_explicit(&feed->live->catalog_generation, memory_order_relaxed);
+	bool published = ring_writer_publish(feed->writer);
+	uint64_t head = ring_head(feed->ring), news = ring_writer_news(feed->writer);
 
-	moved = ring_writer_publish(feed->writer) || moved || generation != feed->announced_generation;
-	feed->announced_generation = generation;
-	if (moved)
-		wake_workers(feed);
+	all = all || generation != feed->announced_generation ||
+		  head - feed->announced_head > ring_capacity(feed->ring) / SLEEP_DIVISOR;
+	if (all) {
+		feed->announced_generation = generation;
+		feed->announced_head = head;
+	}
+	if (all || published || news != 0)
+		wake_workers(feed, all ? LIVE_WANTS_ALL : news);
 }
 
 /*

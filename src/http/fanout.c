@@ -101,6 +101,7 @@ void class_leave(struct class *class)
 	struct fanout *fanout = class->fanout;
 	if (--class->members > 0)
 		return;
+	fanout->wanted_known = false;
 	if (class->selection.all)
 		list_remove(fanout->all, class);
 	for (unsigned i = 0; i < class->selection.count; i++)
@@ -172,7 +173,30 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 		return NULL;
 	}
 	h2o_linklist_insert(&fanout->classes, &class->link);
+	fanout->wanted_known = false;
 	return class;
+}
+
+static uint64_t class_wanted(const struct class *class)
+{
+	uint64_t wanted = 0;
+
+	if (class->selection.all || (class->filter.operations & 1u << OPERATION_MESSAGE) != 0)
+		return LIVE_WANTS_ALL;
+	for (unsigned i = 0; i < class->selection.count; i++)
+		wanted |= live_collection_bit(class->selection.collections[i]);
+	return wanted;
+}
+
+uint64_t fanout_wanted(struct fanout *fanout)
+{
+	if (fanout->wanted_known)
+		return fanout->wanted;
+	fanout->wanted = 0;
+	for (h2o_linklist_t *node = fanout->classes.next; node != &fanout->classes; node = node->next)
+		fanout->wanted |= class_wanted(H2O_STRUCT_FROM_MEMBER(struct class, link, node));
+	fanout->wanted_known = true;
+	return fanout->wanted;
 }
 
 /*

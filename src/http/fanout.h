@@ -66,6 +66,8 @@ struct fanout {
 	uint64_t renders; /* frames rendered since it was last set to 0 */
 	struct segments_kept kept;
 	h2o_linklist_t classes;
+	bool wanted_known; /* `wanted` is that of the classes there are now */
+	uint64_t wanted;
 	h2o_linklist_t changed;
 	struct class_list *by_collection; /* which classes want a collection */
 	size_t by_collection_size;
@@ -104,6 +106,9 @@ bool fanout_find_losses(struct fanout *fanout);
 /* Appends an event for each collection of the class that was lost behind the first `seen` losses, and is
  * still. */
 void class_append_losses(const struct class *class, uint64_t seen, struct buffer *out);
+
+/* What the classes want, as live_worker.wanted has it. */
+uint64_t fanout_wanted(struct fanout *fanout);
 
 /* Empties fanout->changed. */
 void fanout_settle(struct fanout *fanout);

@@ -142,7 +142,11 @@ void limits_look(struct limits *limits, uint64_t now_ms)
 			H2O_STRUCT_FROM_MEMBER(struct connection, link, limits->connections.next);
 		if (now_ms < connection->looked_ms + LOOK_MS)
 			return;
-		look_at(connection, now_ms);
+		/* while an answer is under way over HTTP/1.1, nothing is read */
+		if (h2o_socket_is_reading(connection->socket) || connection->refused)
+			look_at(connection, now_ms);
+		else
+			connection->looked_ms = now_ms;
 		h2o_linklist_unlink(&connection->link);
 		h2o_linklist_insert(&limits->connections, &connection->link);
 	}

@@ -302,6 +302,32 @@ static bool has_answers(struct worker *worker)
 		   atomic_load(&worker->live->refresh_done) != worker->refresh_seen;
 }
 
+/* What the feed is to wake us for. Who waits for a place in the history that is still to come wants to see
+ * all of it. */
+static uint64_t wanted(struct worker *worker)
+{
+	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->waiting_polls))
+		return LIVE_WANTS_ALL;
+	return fanout_wanted(&worker->fanout);
+}
+
+/*
+ * Asks the feed to wake us. Returns whether that was asked before the last turn, which has then looked at all
+ * that came earlier: nothing has to be looked at again, even if the ring has moved on by what nobody here
+ * wants.
+ */
+static bool will_be_woken(struct worker *worker)
+{
+	struct live_worker *figures = worker->figures;
+	uint64_t wants = wanted(worker);
+
+	if (atomic_load(&figures->sleeping) == 1 && atomic_load(&figures->wanted) == wants)
+		return true;
+	atomic_store(&figures->wanted, wants);
+	atomic_store(&figures->sleeping, 1);
+	return false;
+}
+
 /* How long to sleep; not at all if there is something to do. The feed wakes us through the eventfd if we are
  * seen asleep. */
 static int32_t bedtime(struct server *server)
@@ -314,11 +340,8 @@ static int32_t bedtime(struct server *server)
 	uint64_t wait_us = pace_us(server, clock_us());
 	if (server->more || (wait_us > 0 && has_news(worker)))
 		return (int32_t)((wait_us + 999) / 1000);
-	atomic_store(&worker->figures->sleeping, 1);
-	if (has_news(worker) || has_answers(worker)) {
-		atomic_store(&worker->figures->sleeping, 0);
+	if (!will_be_woken(worker) && (has_news(worker) || has_answers(worker)))
 		return 0;
-	}
 	return server->deadlines ? WAITING_TICK_MS : TICK_MS;
 }
 
@@ -327,8 +350,10 @@ static void run_loop(struct server *server)
 	struct worker *worker = &server->worker;
 
 	while (!worker->stopping && !(worker->draining && server->connections == 0)) {
-		h2o_evloop_run(worker->context.loop, bedtime(server));
-		atomic_store(&worker->figures->sleeping, 0);
+		int32_t wait_ms = bedtime(server);
+		h2o_evloop_run(worker->context.loop, wait_ms);
+		if (wait_ms > 0)
+			atomic_store(&worker->figures->sleeping, 0);
 		if (worker->draining) {
 			atomic_store_explicit(&worker->figures->draining, 1, memory_order_relaxed);
 			close_listeners(server);
