@@ -59,6 +59,8 @@ ok(wait_for(sub { !grep { process_alive($_) } @pids }, 'the program ends', 10), 
 $took = time - $start;
 cmp_ok($took, '<', 2, sprintf('after %.2f s', $took));
 
+unlike($server->log, qr/a process that was to end was killed/, 'no process of ours crashed on its way out');
+
 # ---- switched off
 wait_for(sub { run_command("$server->{bindir}/pg_ctl", '-D', $server->{data}, '-l', $server->{log}, '-w', '-s', 'start') == 0 }, 'the server starts again');
 $server->wait_ready;

@@ -568,15 +568,20 @@ bool streams_tick(struct worker *worker)
 	return done;
 }
 
+/* A stream that ends may be freed at once, and its class with it. */
 void streams_end(struct worker *worker)
 {
-	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
-		 node = node->next) {
+	for (h2o_linklist_t *node = worker->fanout.classes.next, *next; node != &worker->fanout.classes;
+		 node = next) {
 		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
-		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
+		next = node->next;
+		class->members++;
+		for (h2o_linklist_t *link = class->streams.next, *after; link != &class->streams; link = after) {
 			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+			after = link->next;
 			if (stream->state != STREAM_ENDED && !stream->sending)
 				end_stream(stream);
 		}
+		class_leave(class);
 	}
 }

@@ -494,8 +494,11 @@ static void end_children(struct master *master)
 
 	while (running > 0) {
 		struct process *process;
-		pid_t pid = waitpid(-1, NULL, WNOHANG);
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG);
 		if (pid > 0 && (process = processes_find(&master->processes, pid)) != NULL) {
+			if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGKILL)
+				log_line(LOG_LEVEL_ERROR, "a process that was to end %s", process_end_text(status));
 			process->kind = PROCESS_NONE;
 			running--;
 		} else if (pid < 0) {
