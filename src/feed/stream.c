@@ -453,12 +453,13 @@ enum stream_step stream_step(struct stream *stream, struct failure *failure)
 	size_t bytes = 0;
 	enum stream_step step;
 
+	/* poll() tells when there is more, except of what TLS has decrypted and holds back */
 	do {
 		messages_before = messages;
 		if (stream->blocked == NULL && !read_socket(stream, failure))
 			return STREAM_FAILED;
 		step = take_messages(stream, &messages, &bytes, failure);
-	} while (step == STREAM_DRAINED && messages > messages_before);
+	} while (step == STREAM_DRAINED && messages > messages_before && PQsslInUse(stream->connection));
 	stream->received.messages += messages;
 	stream->received.bytes += bytes;
 	atomic_fetch_add_explicit(&stream->live->received_bytes_total, bytes, memory_order_relaxed);
