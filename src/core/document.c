@@ -210,6 +210,12 @@ bool document_shows(const struct document *document, const struct view *view, co
 	return false;
 }
 
+const msgpack_object *document_visible_id(const struct document *document, const struct view *view)
+{
+	bool oversize = (document->change->flags & CHANGE_OVERSIZE) != 0;
+	return oversize && view->has_tenants ? NULL : document->document_id;
+}
+
 static void append_row(struct buffer *out, const struct document *document, const struct view *view,
 					   const msgpack_object *row)
 {
@@ -312,8 +318,9 @@ void document_append_json(struct buffer *out, const struct document *document, c
 	buffer_append_string(out, "\"operation\":\"");
 	buffer_append_string(out, operation_name(change->operation));
 	buffer_append_string(out, "\",\"document_id\":");
-	if (document->document_id != NULL)
-		json_append_string(out, str_bytes(document->document_id));
+	const msgpack_object *document_id = document_visible_id(document, view);
+	if (document_id != NULL)
+		json_append_string(out, str_bytes(document_id));
 	else
 		buffer_append_string(out, "null");
 	buffer_append_string(out, ",\"timestamp_ms\":");

@@ -10,7 +10,8 @@
  *   new         INSERT and UPDATE
  *   old         UPDATE and DELETE, if the replica identity gave it
  *   unchanged   if not empty
- *   oversize    true, and no new, old, unchanged: the row was too large for the ring
+ *   oversize    true, and no new, old, unchanged: the row was too large for the ring. Whose it was is not
+ *               known any more: with tenants, document_id is null
  *
  * A message is a document of its own:
  *
@@ -52,6 +53,7 @@ struct view {
 	enum format format;
 	const struct ring_identity *origin;     /* for the formats that name it. Borrowed */
 	bool key_only;                          /* leaves out new, old, unchanged and content */
+	bool has_tenants;                       /* hides the document_id of an oversize row */
 	bool numbers_as_strings;                /* int8 and numeric of rows; `lsn` stays a number */
 	unsigned column_count;                  /* 0: all columns */
 	struct bytes columns[VIEW_COLUMNS_MAX]; /* exact names; columns of the key always stay. Borrowed */
@@ -108,6 +110,9 @@ int64_t document_timestamp_ms(const struct change *change);
 
 /* The bytes of a message's content. */
 struct bytes document_content_bytes(const msgpack_object *content);
+
+/* The document_id to show, a str; NULL: null. */
+const msgpack_object *document_visible_id(const struct document *document, const struct view *view);
 
 /* Whether a column (a str of the body) is among those that the view shows; with key_only, only the key's are.
  */

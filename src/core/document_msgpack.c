@@ -340,8 +340,10 @@ static void pack_table_name(struct writer *writer, const struct document *docume
 }
 
 /* The eight members that every document has. */
-static void pack_head(struct writer *writer, const struct document *document, enum document_layout layout)
+static void pack_head(struct writer *writer, const struct document *document, const struct view *view,
+					  enum document_layout layout)
 {
+	const msgpack_object *document_id = document_visible_id(document, view);
 	const struct change *change = document->change;
 
 	if (layout == DOCUMENT_EVENT) {
@@ -351,8 +353,8 @@ static void pack_head(struct writer *writer, const struct document *document, en
 	pack_name(writer, "operation");
 	pack_name(writer, operation_name(change->operation));
 	pack_name(writer, "document_id");
-	if (document->document_id != NULL)
-		pack_value(writer, document->document_id);
+	if (document_id != NULL)
+		pack_value(writer, document_id);
 	else
 		msgpack_pack_nil(&writer->packer);
 	pack_name(writer, "timestamp_ms");
@@ -407,7 +409,7 @@ void document_append_msgpack(struct buffer *out, const struct document *document
 	msgpack_packer_init(&writer.packer, out, buffer_msgpack_write);
 	msgpack_pack_map(&writer.packer, 8u + oversize + has_new + has_old + (unchanged > 0) + is_message +
 										 has_prefix + has_content);
-	pack_head(&writer, document, layout);
+	pack_head(&writer, document, view, layout);
 	if (oversize) {
 		pack_name(&writer, "oversize");
 		msgpack_pack_true(&writer.packer);

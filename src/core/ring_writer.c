@@ -203,11 +203,16 @@ static uint32_t record_size(size_t body_size)
 					  RING_ALIGN);
 }
 
+size_t ring_writer_body_max(const struct ring_writer *writer)
+{
+	return writer->state.capacity / OVERSIZE_DIVISOR - sizeof(struct ring_record_header);
+}
+
 enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change, struct bytes body)
 {
 	bool is_message = change->operation == OPERATION_MESSAGE;
 	unsigned flags = change->flags;
-	if (body.size > writer->state.capacity / OVERSIZE_DIVISOR - sizeof(struct ring_record_header)) {
+	if (body.size > ring_writer_body_max(writer)) {
 		body = (struct bytes){0};
 		flags |= CHANGE_OVERSIZE;
 	}

@@ -49,6 +49,9 @@ enum ring_write {
 enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change,
 								   struct bytes body);
 
+/* The largest body that is kept. */
+size_t ring_writer_body_max(const struct ring_writer *writer);
+
 /* Ends the transaction whose changes were appended last. Not called for one without changes. */
 enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn,
 								   int64_t commit_us, uint32_t xid);

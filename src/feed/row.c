@@ -186,6 +186,18 @@ bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_
 	return true;
 }
 
+void row_pack_key(const struct relation *relation, const struct pgoutput_tuple *old_row,
+				  const struct pgoutput_tuple *new_row, struct row_scratch *scratch, struct buffer *body)
+{
+	struct row row = {.relation = relation, .old_row = old_row, .new_row = new_row, .body = body};
+
+	buffer_clear(body);
+	msgpack_packer_init(&row.packer, body, buffer_msgpack_write);
+	msgpack_pack_array(&row.packer, BODY_KEY + 1);
+	pack_document_id(&row, scratch);
+	buffer_append_bytes(body, relation->packed_key);
+}
+
 void row_pack_none(struct buffer *body)
 {
 	msgpack_packer packer;

@@ -29,6 +29,10 @@ void row_scratch_free(struct row_scratch *scratch);
 bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_row,
 			  const struct pgoutput_tuple *new_row, struct row_scratch *scratch, struct buffer *body);
 
+/* The same without `new`, `old` and `unchanged`, for a row that is too large; not for others. */
+void row_pack_key(const struct relation *relation, const struct pgoutput_tuple *old_row,
+				  const struct pgoutput_tuple *new_row, struct row_scratch *scratch, struct buffer *body);
+
 /* The body of a change without a row: a TRUNCATE's. */
 void row_pack_none(struct buffer *body);
 

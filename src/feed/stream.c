@@ -232,6 +232,11 @@ static enum outcome append_change(struct stream *stream, const struct relation *
 		row_pack_none(&stream->body);
 	else if (!row_pack(relation, &row->row.old_row, &row->row.new_row, &stream->row, &stream->body))
 		return fail(failure, "a row with another number of columns than its table");
+	if (!stream->body.failed && stream->body.size > ring_writer_body_max(stream->writer)) {
+		change.flags = CHANGE_OVERSIZE;
+		buffer_free(&stream->body); /* its memory is not needed again soon */
+		row_pack_key(relation, &row->row.old_row, &row->row.new_row, &stream->row, &stream->body);
+	}
 	if (stream->body.failed) {
 		failure_set(failure, "out of memory");
 		return OUTCOME_FAILED;

@@ -61,6 +61,8 @@ static void test_members(void)
 	change.flags = CHANGE_OVERSIZE;
 	is_json(&change, &update, &everything, DOCUMENT_EVENT, HEAD("UPDATE", "\"u1\"") ",\"oversize\":true}",
 			"an oversize row is told, not shown");
+	is_json(&change, &update, &(struct view){.has_tenants = true}, DOCUMENT_EVENT,
+			HEAD("UPDATE", "null") ",\"oversize\":true}", "with tenants not its id either");
 	buffer_free(&insert);
 	buffer_free(&update);
 }

@@ -100,6 +100,15 @@ static void test_single_key(struct relation_cache *cache)
 			"[\"9007199254740993\",[\"id\"],{\"id\":9007199254740993,\"n\":2},{\"id\":7},[\"big\"]]",
 			"an UPDATE of the key: of the old row only the key");
 	is_text(body_of(relation, &old, &no_tuple), "[\"7\",[\"id\"],null,{\"id\":7}]", "a DELETE");
+	struct row_scratch scratch = {0};
+	struct buffer body = {0};
+	row_pack_key(relation, &old, &update, &scratch, &body);
+	is_bytes(buffer_bytes(&body),
+			 "\x92\xB0"
+			 "9007199254740993\x91\xA2id",
+			 "of a row that is too large only the key");
+	row_scratch_free(&scratch);
+	buffer_free(&body);
 	insert.column_count = 2;
 	is_text(body_of(relation, &no_tuple, &insert), "refused", "a row with too few columns");
 	is_text(body_of(relation, &no_tuple, &no_tuple), "refused", "no row at all");
