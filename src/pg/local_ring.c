@@ -76,5 +76,6 @@ bool local_ring_master_alive(const struct ring *ring)
 {
 	int32_t pid = atomic_load_explicit(&ring_live(ring)->master_pid, memory_order_relaxed);
 
-	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+	/* the ring of a standby came with its base backup, and so did the number, of a process somewhere else */
+	return !RecoveryInProgress() && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
