@@ -45,7 +45,8 @@ sub truncate_tables { sql('TRUNCATE ' . join ', ', map { "bench_$_" } 0 .. 9); r
 sub start_writer
 {
 	my (%option) = @_;
-	return start_program(undef, "$bin/write_load", '--conninfo', '', '--payload', $PAYLOAD, '--first', $seq, map { ("--$_", $option{$_}) } keys %option);
+	%option = (payload => $PAYLOAD, %option);
+	return start_program(undef, "$bin/write_load", '--conninfo', '', '--first', $seq, map { ("--$_", $option{$_}) } keys %option);
 }
 
 sub stop_writer
@@ -89,7 +90,7 @@ sub observe_changefeed
 	my $changefeed = changefeed(%option);
 	my $client = load_client($changefeed, connections => $streams, parse => $option{parse} // $streams, path => $option{path} // '/cdc/bench_0');
 	kill('STOP', @{$changefeed->{workers}}) if $option{backlog};
-	my $writer = start_writer(rate => $rate, rows => $rows);
+	my $writer = start_writer(rate => $rate, rows => $rows, payload => $option{payload} // $PAYLOAD);
 	sleep($option{backlog}) if $option{backlog};
 	kill('CONT', @{$changefeed->{workers}}) if $option{backlog};
 	my $seen = observe($client, $seconds, $option{backlog} ? 0.1 : 0.7);
@@ -384,11 +385,12 @@ sub idle
 
 sub fill_history
 {
-	my ($changefeed, $changes) = @_;
+	my ($changefeed, $changes, $payload) = @_;
 	my $before = metrics($changefeed)->{changes_total};
-	sql("INSERT INTO bench_0 SELECT $seq + i, 0, repeat('x', $PAYLOAD) FROM generate_series(0, $changes - 1) i");
+	$payload //= $PAYLOAD;
+	sql("INSERT INTO bench_0 SELECT $seq + i, 0, repeat('x', $payload) FROM generate_series(0, $changes - 1) i");
 	$seq += $changes;
-	wait_until(sub { metrics($changefeed)->{changes_total} >= $before + $changes }, 'the changes are in the ring');
+	wait_until(sub { metrics($changefeed)->{changes_total} >= $before + $changes }, 'the changes are in the ring', 300);
 	return;
 }
 

@@ -1,0 +1,130 @@
+# Bench::Growth: how cost grows with what there is more of: subscribers, collections, history, bytes in a row, workers. Each
+# curve is a list of points [x, y], medians of the repetitions; there are no goals, a curve should be flat or fall.
+package Bench::Growth;
+
+use strict;
+use warnings;
+
+use HTTP::Tiny;
+use List::Util qw(min);
+use Time::HiRes qw(time);
+
+use Bench;
+use Bench::Report qw(curve);
+use Bench::Rows;
+
+our @order = qw(growth_subscribers growth_collections growth_rows growth_workers growth_history);
+our %rows = (
+	growth_subscribers => \&subscribers,
+	growth_collections => \&collections,
+	growth_rows => \&rows,
+	growth_workers => \&workers,
+	growth_history => \&history,
+);
+
+sub median_of { my ($measure) = @_; return median(map { $measure->() } 1 .. min(3, $Bench::Rows::repetitions)); }
+
+sub subscribers
+{
+	my @points;
+	for my $streams (1, 10, 100, 1000, 10_000)
+	{
+		my $rate = $streams > 1000 ? 10 : 100;
+		push @points, [$streams, median_of(sub { Bench::Rows::observe_changefeed(2, $rate, 1, $streams, parse => 1)->{cpu_us_per_event} })];
+	}
+	curve('CPU for each delivered event', 'streams', 'us', @points);
+	return;
+}
+
+# A thousand streams, spread over the collections, and a hundred changes a second in all: with more collections each change goes to
+# fewer streams, and what it costs by itself weighs more.
+sub collections
+{
+	my $tables = 1000;
+	sql(join('', map { "CREATE TABLE IF NOT EXISTS bench_$_ (seq bigint PRIMARY KEY, sent_us bigint, pad text);" } 10 .. $tables - 1)
+		  . 'ALTER PUBLICATION changefeed ADD TABLE ' . join(', ', map { "bench_$_" } 10 .. $tables - 1));
+	my @points;
+	for my $collections (1, 10, 100, 1000)
+	{
+		push @points, [$collections, median_of(sub { spread($collections, 1000) })];
+	}
+	curve('CPU for each change, spread over collections', 'collections', 'us', @points);
+	return;
+}
+
+# Microseconds of the worker's CPU for each change.
+sub spread
+{
+	my ($collections, $streams) = @_;
+	my $changefeed = changefeed();
+	my @clients = map { load_client($changefeed, connections => $streams / $collections, parse => 1, path => "/cdc/bench_$_") } 0 .. min($collections, 100) - 1;
+	my $pid = $changefeed->{workers}[0];
+	my $writer = Bench::Rows::start_writer(rate => 100, tables => $collections);
+	my ($changes, $cpu) = (metrics($changefeed)->{changes_total}, pids_cpu($pid));
+	Time::HiRes::sleep(2);
+	$cpu = pids_cpu($pid) - $cpu;
+	$changes = metrics($changefeed)->{changes_total} - $changes;
+	Bench::Rows::stop_writer($writer);
+	stop($_) for @clients;
+	stop($changefeed);
+	return $cpu / $changes;
+}
+
+sub rows
+{
+	my @points;
+	for my $bytes (50, 1000, 10_000, 100_000, 1_000_000)
+	{
+		my $rate = $bytes > 100_000 ? 10 : 50;
+		push @points,
+		  [
+			$bytes,
+			median_of(
+				sub
+				{
+					my $seen = Bench::Rows::observe_changefeed(2, $rate, 1, 10, parse => 1, payload => $bytes);
+					return $seen->{cpu_us_per_event} / ($seen->{bytes_per_event} / 1000);
+				})
+		  ];
+	}
+	curve('CPU for each kB delivered to 10 streams', 'bytes in a row', 'us', @points);
+	return;
+}
+
+sub workers
+{
+	my @points = map { my $threads = $_; [$threads, median_of(sub { Bench::Rows::observe_changefeed(2, 100, 1, 1000, parse => 1, threads => $threads)->{cpu_us_per_event} })] } 1, 2;
+	curve('CPU for each event to 1,000 streams, all workers', 'workers', 'us', @points);
+	return;
+}
+
+# Polls with cursors all over the history.
+sub history
+{
+	my $changefeed = changefeed(ring_size => '2GB', ring => 'growth_ring', slot => 'growth');
+	my ($http, $written, @points) = (HTTP::Tiny->new(keep_alive => 1), 0);
+	my $url = "http://127.0.0.1:$changefeed->{port}/cdc/bench_0/poll";
+	for my $records (1000, 10_000, 100_000, 1_000_000, 3_000_000)
+	{
+		Bench::Rows::fill_history($changefeed, $records - $written, 10);
+		$written = $records;
+		my ($first, $last) = map { (split /-/, $_)[0] } ($http->get("$url?limit=1")->{content} =~ /"id":"([\d-]+)"/)[0], metrics($changefeed)->{streamed_lsn};
+		my @microseconds = map { resume($http, $url, int($first + rand($last - $first))) } 1 .. 300;
+		push @points, [$records, median(@microseconds)];
+	}
+	stop($changefeed);
+	drop_slots('growth');
+	unlink "$dir/growth_ring";
+	curve('time to resume, as a poll over HTTP', 'changes in the ring', 'us', @points);
+	return;
+}
+
+sub resume
+{
+	my ($http, $url, $lsn) = @_;
+	my $start = time;
+	$http->get("$url?limit=1&since_lsn=$lsn")->{success} or die "bench: cannot resume at $lsn\n";
+	return (time - $start) * 1e6;
+}
+
+1;
