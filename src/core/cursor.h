@@ -35,8 +35,10 @@ enum cursor_kind { CURSOR_NOW, CURSOR_EARLIEST, CURSOR_EVENT, CURSOR_LSN, CURSOR
 /* Where a reader wants to start. */
 struct start {
 	enum cursor_kind kind;
-	struct cursor at; /* CURSOR_EVENT: all; CURSOR_LSN: lsn */
-	int64_t since_us; /* CURSOR_TIME: microseconds since 1970 */
+	union {
+		struct cursor at; /* CURSOR_EVENT: all; CURSOR_LSN: lsn */
+		int64_t since_us; /* CURSOR_TIME: microseconds since 1970 */
+	};
 };
 
 /* three numbers of 20 digits, "-0.", ".", and the terminating 0 */

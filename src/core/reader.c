@@ -13,10 +13,10 @@ void reader_scratch_free(struct reader_scratch *scratch)
 	buffer_free(&scratch->body);
 }
 
-void reader_init(struct reader *reader, const struct ring *ring, const struct filter *filter,
+void reader_init(struct reader *reader, const struct ring *ring, const struct scope *scope,
 				 struct start start)
 {
-	*reader = (struct reader){.ring = ring, .filter = *filter, .start = start, .fresh = true};
+	*reader = (struct reader){.ring = ring, .scope = scope, .start = start, .fresh = true};
 	reader->seeking = start.kind == CURSOR_EVENT || start.kind == CURSOR_LSN;
 	if (!reader->seeking)
 		ring_seek(ring, &start, &reader->place);
@@ -31,7 +31,7 @@ struct cursor reader_cursor(const struct reader *reader)
 static bool skip_gap(struct reader *reader, uint64_t *ret_lagged)
 {
 	bool by_cursor = reader->start.kind == CURSOR_EVENT || reader->start.kind == CURSOR_LSN;
-	uint64_t lagged = ring_skip_evicted(reader->ring, &reader->filter, &reader->place, NULL);
+	uint64_t lagged = ring_skip_evicted(reader->ring, &reader->scope->filter, &reader->place, NULL);
 
 	if (lagged == 0 || (reader->fresh && !by_cursor))
 		return false;
@@ -83,10 +83,10 @@ enum reader_load reader_load(const struct ring *ring, const struct record *recor
 	return read_document(scratch, (struct bytes){0}, ret_document) ? READER_LOADED : READER_LOAD_FAILED;
 }
 
-static bool matches_tenant(const struct reader *reader, const struct document *document)
+bool scope_admits(const struct scope *scope, const struct document *document)
 {
-	return reader->tenant_column.size == 0 ||
-		   document_matches_tenant(document, reader->tenant_column, reader->tenant);
+	return scope->tenant_column.size == 0 ||
+		   document_matches_tenant(document, scope->tenant_column, scope->tenant);
 }
 
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
@@ -111,7 +111,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 			return READER_END;
 		}
 		bool wanted = result == RING_READ_OK && record.kind == RECORD_CHANGE &&
-					  filter_matches(&reader->filter, &record.change);
+					  filter_matches(&reader->scope->filter, &record.change);
 		enum reader_load load =
 			wanted ? reader_load(reader->ring, &record, scratch, ret_document) : READER_LOADED;
 		if (load == READER_LOAD_FAILED)
@@ -121,7 +121,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 		uint64_t walked = record.next - record.position;
 		*budget -= walked < *budget ? walked : *budget;
 		place_advance(&reader->place, &record);
-		if (wanted && matches_tenant(reader, ret_document))
+		if (wanted && scope_admits(reader->scope, ret_document))
 			return READER_CHANGE;
 	}
 	return READER_PAUSED;

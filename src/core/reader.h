@@ -26,11 +26,19 @@ struct reader_scratch {
 bool reader_scratch_init(struct reader_scratch *scratch);
 void reader_scratch_free(struct reader_scratch *scratch);
 
-struct reader {
-	const struct ring *ring;
-	struct filter filter;       /* borrowed arrays */
+/* Which changes a reader is for. */
+struct scope {
+	struct filter filter;       /* by their headers; borrowed arrays */
 	struct bytes tenant_column; /* empty: every tenant */
 	struct bytes tenant;
+};
+
+/* Whether a change that the filter lets through is one of the tenant's. */
+bool scope_admits(const struct scope *scope, const struct document *document);
+
+struct reader {
+	const struct ring *ring;
+	const struct scope *scope; /* borrowed */
 	struct start start;
 	bool seeking;       /* the start is not found yet */
 	bool foreign;       /* set by the caller: the start is known to belong to another history */
@@ -39,7 +47,7 @@ struct reader {
 };
 
 /* A start that is no cursor (now, earliest, a time) is found here and now. */
-void reader_init(struct reader *reader, const struct ring *ring, const struct filter *filter,
+void reader_init(struct reader *reader, const struct ring *ring, const struct scope *scope,
 				 struct start start);
 
 enum reader_event {

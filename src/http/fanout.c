@@ -165,7 +165,9 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 							.key = key};
 	subscription->text = (struct buffer){0};
 	class->subscription.view.origin = &fanout->origin;
-	class->filter = selection_filter(&class->selection, &class->subscription);
+	class->scope = (struct scope){.filter = selection_filter(&class->selection, &class->subscription),
+								  .tenant_column = class->subscription.tenant_column,
+								  .tenant = class->subscription.tenant};
 	h2o_linklist_init_anchor(&class->streams);
 	h2o_linklist_init_anchor(&class->polls);
 	if (!enlist(fanout, class)) {
@@ -181,7 +183,7 @@ static uint64_t class_wanted(const struct class *class)
 {
 	uint64_t wanted = 0;
 
-	if (class->selection.all || (class->filter.operations & 1u << OPERATION_MESSAGE) != 0)
+	if (class->selection.all || (class->scope.filter.operations & 1u << OPERATION_MESSAGE) != 0)
 		return LIVE_WANTS_ALL;
 	for (unsigned i = 0; i < class->selection.count; i++)
 		wanted |= live_collection_bit(class->selection.collections[i]);
@@ -392,17 +394,15 @@ static struct segment *open_for(struct class *class, size_t size)
 static void render(struct class *class, const struct document *document, const struct place *behind)
 {
 	struct fanout *fanout = class->fanout;
-	const struct subscription *subscription = &class->subscription;
 
-	if (subscription->tenant_column.size > 0 &&
-		!document_matches_tenant(document, subscription->tenant_column, subscription->tenant))
+	if (!scope_admits(&class->scope, document))
 		return;
 	mark_changed(class);
 	class->rested = false;
 	if (class->live_streams == 0)
 		return;
 	buffer_clear(&fanout->frames);
-	frame_append_change(&fanout->frames, document, &subscription->view);
+	frame_append_change(&fanout->frames, document, &class->subscription.view);
 	struct segment *segment = fanout->frames.failed ? NULL : open_for(class, fanout->frames.size);
 	if (segment == NULL) {
 		/* no memory for this frame now: its streams read it from the ring later */
@@ -423,7 +423,7 @@ static bool render_for(struct class *class, const struct record *record, struct 
 	struct fanout *fanout = class->fanout;
 	struct place behind = {record->next, record->change.id};
 
-	if (!filter_matches(&class->filter, &record->change))
+	if (!filter_matches(&class->scope.filter, &record->change))
 		return true;
 	if (!*loaded && reader_load(fanout->ring, record, fanout->scratch, document) != READER_LOADED)
 		return false;

@@ -42,7 +42,7 @@ struct class
 	const struct changefeed_options *options; /* of the path that they came by */
 	struct subscription subscription;         /* names, view, tenant; the start is of no meaning here */
 	struct selection selection;
-	struct filter filter;
+	struct scope scope;
 	struct buffer key;
 	struct segment_list segments;
 	struct segment *open;  /* the one that the drain appends to, NULL until it has a frame for it */

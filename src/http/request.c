@@ -153,9 +153,7 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 		response_problem(request->req, &problem);
 		return;
 	}
-	reader_init(&reader, worker->ring, &class->filter, subscription->start);
-	reader.tenant_column = class->subscription.tenant_column;
-	reader.tenant = class->subscription.tenant;
+	reader_init(&reader, worker->ring, &class->scope, subscription->start);
 	reader.foreign = beyond_wal(worker, &subscription->start) && feed_streams(worker);
 	if (request->delivery == DELIVERY_POLL) {
 		poll_begin(worker, request->req, class, &reader, subscription,

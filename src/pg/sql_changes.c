@@ -187,7 +187,7 @@ static void read_changes(ReturnSetInfo *result, List *tables, struct start start
 	struct output output = {.result = result};
 	struct ring *ring = local_ring_open();
 	struct reader reader;
-	struct filter filter;
+	struct scope scope = {0};
 
 	if (ring == NULL)
 		ereport(
@@ -196,11 +196,11 @@ static void read_changes(ReturnSetInfo *result, List *tables, struct start start
 			 errmsg("changes of this database are not retained"),
 			 errhint(
 				 "changefeed.status() says what the feed does; changefeed.database names its database.")));
-	filter = filter_of(ring, tables);
+	scope.filter = filter_of(ring, tables);
 	output.core = make_core_memory();
 	output.row =
 		AllocSetContextCreate(CurrentMemoryContext, "changefeed.changes row", ALLOCSET_DEFAULT_SIZES);
-	reader_init(&reader, ring, &filter, start);
+	reader_init(&reader, ring, &scope, start);
 	put_changes(&output, &reader, max_changes);
 }
 

@@ -62,7 +62,7 @@ static void begin(struct stream *stream, const char *path, enum cursor_kind kind
 		abort();
 	*stream = (struct stream){.class = fanout_join(&fanout, &subscription, &selection, &options)};
 	subscription_free(&subscription);
-	reader_init(&stream->reader, fixture.ring, &stream->class->filter, (struct start){.kind = kind});
+	reader_init(&stream->reader, fixture.ring, &stream->class->scope, (struct start){.kind = kind});
 	stream->at = (struct footing){.from = stream->reader.place.position};
 	stream->seen = UINT64_MAX; /* not known before the first change */
 }
