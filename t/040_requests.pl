@@ -89,6 +89,7 @@ is($list->{status}, 200, 'GET /cdc');
 is_deeply([sort map { "$_->{schema}.$_->{name} $_->{path}" } @{$list->{json}{collections}}],
 	['public.later /cdc/later', 'public.orders /cdc/orders', 'public.users /cdc/users'], 'the collections');
 is($list->{json}{feed}{state}, 'streaming', 'what the feed does');
+like($list->{json}{feed}{lag_bytes} // '', qr/^\d+$/, 'how far it is behind');
 my $ring = $list->{json}{ring};
 cmp_ok($ring->{capacity_bytes}, '>=', 16 * 1024 * 1024, "the ring's capacity");
 cmp_ok($ring->{retained_bytes}, '>', 0, 'what it retains');

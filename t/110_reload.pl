@@ -6,6 +6,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use IO::Socket::UNIX;
 use Test::More;
 
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
@@ -108,19 +109,17 @@ for my $case (['no YAML', "listen: [\n"], ['a listener that is not loopback', $g
 
 # A program that is about to end for its configuration gets a reload, and so does the next one.
 {
-	my $taken = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 1) or die "listen: $!";
-	my $port = $taken->sockport;
-	my $text = slurp($server->{config_file}) =~ s/$server->{http_port}/$port/r;
+	my $taken = IO::Socket::UNIX->new(Local => "$server->{dir}/taken", Listen => 1) or die "listen: $!";
 	$server->pg_stop;
-	unlink($server->{config_file});
-	POSIX::mkfifo($server->{config_file}, 0600) or die "mkfifo: $!";
+	unshift @{$server->{h2o}{listen}}, {type => 'unix', port => "$server->{dir}/taken"};
+	$server->write_h2o_conf;
 	my $log_before = length($server->log);
 	$server->pg_start;
-	spew($server->{config_file}, $text); # returns when it is being read; then it tries for 3 seconds to get its port
-	unlink($server->{config_file});
+	$taken->accept; # it looks whether the socket is in use, and goes on to for 3 seconds
+	shift @{$server->{h2o}{listen}};
 	$server->write_h2o_conf;
 	$server->reload;
-	ok(wait_for(sub { substr($server->log, $log_before) =~ /cannot listen/ }, 'it gives up'), 'started with a port that is taken');
+	ok(wait_for(sub { substr($server->log, $log_before) =~ /cannot listen/ }, 'it gives up'), 'started with a socket that is taken');
 	ok($server->wait_ready, 'a reload that came before it gave up counts');
 }
 

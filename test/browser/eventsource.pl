@@ -1,5 +1,6 @@
-# A browser: Chromium's EventSource follows a collection while the workers that serve it are killed. It reconnects by
-# itself with its last id, over HTTP/1.1 and over HTTP/2 with TLS, and misses or repeats nothing. Then the console.
+# A browser: Chromium's EventSource follows a collection while the workers that serve it are killed, PostgreSQL restarts
+# and the browser sleeps. It reconnects by itself with its last id, over HTTP/1.1 and over HTTP/2 with TLS, and misses or
+# repeats nothing. Then the console.
 #
 # Chromium is driven through chromedriver (https://www.w3.org/TR/webdriver2/). Without the two the test is skipped:
 # Ubuntu has Chromium as a snap only, which does not run in containers.
@@ -78,6 +79,14 @@ ok($session, 'a browser');
 
 sub seen { return script('return seen'); }
 
+# A process and all that come from it.
+sub descendants
+{
+	my ($pid) = @_;
+	my %parent = ChangefeedTest::process_parents();
+	return ($pid, map { descendants($_) } grep { $parent{$_} == $pid } keys %parent);
+}
+
 my $row = 0;
 for my $origin ("http://127.0.0.1:$server->{http_port}", "https://localhost:$tls_port")
 {
@@ -108,10 +117,25 @@ for my $origin ("http://127.0.0.1:$server->{http_port}", "https://localhost:$tls
 		$write->(20);
 		wait_for(sub { scalar(@{seen()->{documents}}) >= @written }, "$scheme: " . @written . ' changes after a worker was killed');
 	}
+	# PostgreSQL restarts, and all that belongs to it.
+	$server->pg_stop;
+	$server->pg_start;
+	$server->wait_ready;
+	$write->(20);
+	wait_for(sub { scalar(@{seen()->{documents}}) >= @written }, "$scheme: " . @written . ' changes after a restart of PostgreSQL');
+
+	# The browser sleeps, as a laptop does whose lid is shut; its connection is gone when it wakes.
+	my @browser = grep { $_ != $driver_pid } descendants($driver_pid);
+	kill('STOP', @browser) == @browser or die "kill: $!";
+	kill('KILL', @{$server->processes->{workers}});
+	$server->wait_ready;
+	$write->(20);
+	kill('CONT', @browser);
+	wait_for(sub { scalar(@{seen()->{documents}}) >= @written }, "$scheme: " . @written . ' changes after a sleep');
 	my $seen = seen();
 	is_deeply($seen->{documents}, \@written, "$scheme: every change fired once and in order");
 	is_deeply($seen->{others}, [], "$scheme: no warning, no reset, no nameless message");
-	cmp_ok($seen->{opens}, '>=', 2, "$scheme: EventSource had to reconnect");
+	cmp_ok($seen->{opens}, '>=', 4, "$scheme: EventSource had to reconnect");
 	my %twice;
 	ok(!(grep { $twice{$_}++ } @{$seen->{ids}}), "$scheme: lastEventId is the change's id, each once");
 }
@@ -120,9 +144,21 @@ for my $origin ("http://127.0.0.1:$server->{http_port}", "https://localhost:$tls
 open_page("http://127.0.0.1:$server->{http_port}/");
 ok(wait_for(sub { script('return document.body.innerText') =~ /users/ }, 'the console lists the collection'), 'the console lists the collection');
 wait_for(sub { script('return document.body.dataset.state') eq 'live' }, 'the console is connected');
-$server->sql(q{INSERT INTO users VALUES ('shown', '<b>not markup</b>')});
+my $markup = q{<script>document.title = 'run'</script><img src=x onerror="document.title = 'run'">};
+$server->sql(qq{CREATE TABLE "<b>bold" (id text PRIMARY KEY, "<i>" text); ALTER PUBLICATION changefeed ADD TABLE "<b>bold"});
+$server->sql(q{INSERT INTO users VALUES ('shown', $$} . $markup . q{$$); INSERT INTO "<b>bold" VALUES ($$<u>$$, $$} . $markup . q{$$)});
 ok(wait_for(sub { script('return document.body.innerText') =~ /shown/ }, 'the console shows a change'), 'the console shows a change');
-ok(wait_for(sub { script('return document.body.innerText') =~ /<b>not markup/ }, 'as text'), 'and its values as text, never as markup');
+ok(wait_for(sub { index(script('return document.querySelector("main").innerText'), $markup) >= 0 }, 'as text'), 'and its values as text');
+script('for (const details of document.querySelectorAll("details")) details.open = true');
+ok(wait_for(sub { script('return document.querySelector("nav").innerText') =~ /<b>bold/ }, 'names as text'), 'and names');
+is(script('return document.querySelectorAll("main script, main img, b, i, u").length'), 0, 'never as markup');
+is(script('return document.title'), 'pg_changefeed', 'and nothing of it runs');
+ok(wait_for(sub { script('return document.querySelector("#ring").innerText') =~ /of 16\.\d MB/ }, 'the ring'), 'the console shows how full the ring is');
+like(script('return document.querySelector("#lag").innerText'), qr/^[\d.]+ \w+$/, 'and the lag');
+script('document.querySelectorAll("nav button")[1].click()');
+is(script('return document.querySelector("main").innerText') =~ /shown/ ? 1 : 0, 0, 'choosing a collection begins anew');
+$server->sql(q{INSERT INTO users VALUES ('chosen')});
+ok(wait_for(sub { script('return document.body.innerText') =~ /chosen/ }, 'its changes'), 'with its changes');
 my $errors = eval { command(POST => "/session/$session/se/log", {type => 'browser'}) } // [];
 is_deeply([map { $_->{message} } grep { $_->{level} eq 'SEVERE' && $_->{message} =~ m{:$server->{http_port}/ } } @$errors], [], 'without errors of its own');
 
