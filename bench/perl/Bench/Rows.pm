@@ -130,8 +130,8 @@ sub frame_size { my ($seen) = @_; return int($seen->{bytes_per_event} + 0.5) || 
 # ---- filling the ring
 
 my %fill_loads = (
-	'100k one-row transactions' => 'SET synchronous_commit = off; CALL singles();',
-	'200k updates, identity full' => 'UPDATE wide SET number = number + 1;',
+	'100k one-row transactions' => {sql => 'SET synchronous_commit = off; CALL singles();'},
+	'200k updates, identity full' => {sql => 'UPDATE wide SET number = number + 1;'},
 );
 
 sub fill
@@ -143,7 +143,9 @@ sub fill
 		FOR i IN 1 .. 100000 LOOP INSERT INTO rows (text) VALUES (md5(i::text)); COMMIT; END LOOP; END $$});
 	my $file = "$ENV{PGHOST}/rows.txt";
 	sql("COPY (SELECT md5(i::text) FROM generate_series(1, 1000000) i) TO '$file'");
-	$fill_loads{'COPY of 1M rows'} = "COPY rows (text) FROM '$file';";
+	$fill_loads{'COPY of 1M rows'} = {sql => "COPY rows (text) FROM '$file';"};
+	# most of them find it full: each checkpoint evicts, and the stream waits if that is late
+	$fill_loads{'COPY of 1M rows into a ring of 32 MB'} = {sql => "COPY rows (text) FROM '$file';", ring_size => '32MB', goal => '>= 0.9'};
 	for my $load (sort keys %fill_loads)
 	{
 		my (@raw, @durable, @raw_cpu, @feed_cpu);
@@ -151,7 +153,7 @@ sub fill
 		{
 			fill_once($load, $repetition % 2, \@raw, \@durable, \@raw_cpu, \@feed_cpu);
 		}
-		compare("fill the ring, durable: $load", 'speed', 'bare libpq client', '>= 0.97', 'seconds', \@raw, \@durable);
+		compare("fill the ring, durable: $load", 'speed', 'bare libpq client', $fill_loads{$load}{goal} // '>= 0.97', 'seconds', \@raw, \@durable);
 		note_line(sprintf('CPU of the feed %.2f s, of the bare client %.2f s', median(@feed_cpu), median(@raw_cpu)));
 	}
 	return;
@@ -160,10 +162,10 @@ sub fill
 sub fill_once
 {
 	my ($load, $raw_first, $raw, $durable, $raw_cpu, $feed_cpu) = @_;
-	my %ring = (ring => 'fill_ring', slot => 'fill', ring_size => '1GB');
+	my %ring = (ring => 'fill_ring', slot => 'fill', ring_size => $fill_loads{$load}{ring_size} // '1GB');
 	stop(changefeed(%ring));
 	sql(q{SELECT pg_create_logical_replication_slot('raw', 'pgoutput')});
-	sql_file("$fill_loads{$load}\n\\o $dir/end\nSELECT pg_current_wal_insert_lsn();\n\\o\nCHECKPOINT;\nSELECT pg_logical_emit_message(true, 'bench', 'end') \\g $dir/ignored\n");
+	sql_file("$fill_loads{$load}{sql}\n\\o $dir/end\nSELECT pg_current_wal_insert_lsn();\n\\o\nCHECKPOINT;\nSELECT pg_logical_emit_message(true, 'bench', 'end') \\g $dir/ignored\n");
 	my ($end) = Bench::slurp("$dir/end") =~ m{([0-9A-F]+/[0-9A-F]+)};
 	my $consume_raw = sub {
 		my $client = start_program('ready', "$bin/raw_client", '--conninfo', '', '--slot', 'raw', '--end', $end);
@@ -178,9 +180,7 @@ sub fill_once
 		# at a page's border the insert position is behind the header of the next page
 		my $lsn = ($high << 32) + $low - 64;
 		my $changefeed = changefeed(%ring);
-		wait_until(sub { metrics($changefeed)->{durable_lsn} >= $lsn }, 'the ring is durable');
-		my $now = time;
-		push @$durable, $now - Bench::replication_started('fill');
+		push @$durable, wait_until_durable($changefeed, $lsn) - Bench::replication_started('fill');
 		push @$feed_cpu, pids_cpu($changefeed->{feed}) / 1e6;
 		stop($changefeed);
 	};
@@ -188,6 +188,22 @@ sub fill_once
 	drop_slots('raw', 'fill');
 	unlink "$dir/fill_ring";
 	return;
+}
+
+# Returns when it was. Asks the more often the nearer it is: asking needs the cores that are being measured.
+sub wait_until_durable
+{
+	my ($changefeed, $lsn) = @_;
+	my ($began, $first) = (time, metrics($changefeed)->{durable_lsn});
+	while (1)
+	{
+		my $durable = metrics($changefeed)->{durable_lsn};
+		my $now = time;
+		return $now if $durable >= $lsn;
+		die "bench: the ring is durable: not within time\n" if $now > $began + 120;
+		my $left = $durable > $first ? ($lsn - $durable) * ($now - $began) / ($durable - $first) : 0;
+		sleep($left / 2 < 0.005 ? 0.005 : $left / 2 > 0.5 ? 0.5 : $left / 2);
+	}
 }
 
 # ---- streams
