@@ -6,6 +6,7 @@
 
 #include "core/frame.h"
 #include "core/msgpack_check.h"
+#include "core/ring.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,7 +44,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct bytes body = {(const char *)data + 3, size - 3};
 	struct change change = {
 		.id = {1, 1, 0}, .operation = (enum operation)(data[0] % OPERATION_COUNT), .flags = data[1] % 2u};
-	struct view view = {.key_only = data[2] % 8 == 7,
+	static const struct ring_identity origin = {.database = "d", .slot = "s", .publication = "p"};
+	struct view view = {.format = (enum format)(data[2] / 8 % 3),
+						.origin = &origin,
+						.key_only = data[2] % 8 == 7,
 						.numbers_as_strings = data[2] % 2 == 1,
 						.column_count = data[2] / 2 % 2};
 	view.columns[0] = BYTES("a");

@@ -46,6 +46,17 @@ static void check_text(struct bytes text, size_t max)
 	require(text.size >= 1 && text.size <= max && utf8_valid(text));
 }
 
+/* What users are told is a cursor that they may give back. */
+static void check_cursor(struct cursor cursor)
+{
+	struct buffer out = {0};
+	struct start start;
+
+	cursor_append(&out, cursor);
+	require(cursor_parse(buffer_bytes(&out), &start) && cursor_compare(start.at, cursor) == 0);
+	buffer_free(&out);
+}
+
 static void check_subscription(const struct subscription *subscription)
 {
 	require(subscription->all ? subscription->name_count == 0 : subscription->name_count >= 1);
@@ -62,6 +73,8 @@ static void check_subscription(const struct subscription *subscription)
 	require(subscription->limit >= 1 && subscription->limit <= SUBSCRIPTION_LIMIT_MAX);
 	require(subscription->wait_s <= SUBSCRIPTION_WAIT_MAX);
 	require(subscription->start.kind != CURSOR_TIME || subscription->start.since_us > 0);
+	if (subscription->start.kind == CURSOR_EVENT || subscription->start.kind == CURSOR_LSN)
+		check_cursor(subscription->start.at);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
