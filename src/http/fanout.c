@@ -367,27 +367,29 @@ static void mark_changed(struct class *class)
 		h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
 }
 
+/* How large the segment behind the open one is to be: they grow as they are filled. */
+static size_t next_capacity(const struct segment *open, bool full)
+{
+	if (open == NULL || (!full && open->size <= SEGMENT_SIZE / 4))
+		return SEGMENT_SIZE_SMALL;
+	return full && open->capacity < SEGMENT_SIZE ? 4 * open->capacity : SEGMENT_SIZE;
+}
+
 /* The open segment with room for a frame of the record at which the drain stands. NULL out of memory. */
 static struct segment *open_for(struct class *class, size_t size)
 {
 	struct fanout *fanout = class->fanout;
-	size_t capacity = SEGMENT_SIZE_SMALL;
+	struct segment *open = class->open;
+	bool full = open != NULL && open->capacity - open->size < size;
+	size_t capacity = next_capacity(open, full);
 
-	if (class->open != NULL) {
-		bool full = class->open->capacity - class->open->size < size;
-		if (!full && class->front.position / SEGMENT_GRID == fanout->place.position / SEGMENT_GRID)
-			return class->open;
-		fanout->full = fanout->full || (full && class->open->capacity >= SEGMENT_SIZE);
-		if (full && class->open->capacity < SEGMENT_SIZE)
-			capacity = 4 * class->open->capacity;
-		else if (class->open->size > SEGMENT_SIZE / 4)
-			capacity = SEGMENT_SIZE;
-		close_open(class);
-	}
-	class->open = segment_open(&fanout->kept, &class->segments, class->front.position,
-							   capacity < SEGMENT_SIZE && size <= capacity ? capacity
-							   : size <= SEGMENT_SIZE                      ? SEGMENT_SIZE
-																		   : size);
+	if (open != NULL && !full && open->from / SEGMENT_GRID == fanout->place.position / SEGMENT_GRID)
+		return open;
+	fanout->full = fanout->full || (full && open->capacity >= SEGMENT_SIZE);
+	if (capacity < size)
+		capacity = size > SEGMENT_SIZE ? size : SEGMENT_SIZE;
+	close_open(class);
+	class->open = segment_open(&fanout->kept, &class->segments, class->front.position, capacity);
 	return class->open;
 }
 
