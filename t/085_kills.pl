@@ -242,10 +242,11 @@ spew($stop_file, '');
 $server->sql('UPDATE control SET stop = true');
 for my $pid (@writers) { wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }, 'a writer ends', 60); }
 $server->sql(q{INSERT INTO accounts VALUES ('the end', 1)});
-my $status = $server->client_result($load, 120);
+my $patience = 120 + 10 * $kills;    # on a machine that does other things, too
+my $status = $server->client_result($load, $patience);
 my ($summary) = $server->client_output('sse_clients') =~ /^(finished=.*)$/m;
-is($status, 0, "streams: $summary") or diag($server->client_output('sse_clients'));
-for my $pid (@pollers) { is($server->client_result($pid, 60), 0, 'a poller has reached the end'); }
+is($status, 0, 'streams: ' . ($summary // 'not at the end')) or diag($server->client_output('sse_clients'));
+for my $pid (@pollers) { is($server->client_result($pid, $patience), 0, 'a poller has reached the end'); }
 
 my @ids = map { (split /\t/)[0] } split /\n/, slurp($record);
 for my $poller (1 .. 2)

@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+BEGIN { $ENV{CHANGEFEED_TEST_SECONDS} //= 600 }    # six servers, one after the other
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
@@ -189,7 +190,21 @@ is($standby->sql('SELECT pg_promote()'), 't', 'the standby is promoted');
 is_told('a promoted standby', $standby, $cursor, qr/(it is of timeline 1, and the server is on 2|the slot is new and starts at)/);
 like($standby->sql('SELECT pg_walfile_name(pg_current_wal_lsn())'), qr/^00000002/, 'a promoted standby: on a timeline of its own');
 
-for my $each ($server, $restored, $standby)
+$standby->pg_stop;
+
+# ---- pg_upgrade: another cluster, whose WAL goes on where the old one's ended; before PostgreSQL 17 it leaves slots behind
+my $old = ChangefeedTest->start(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '4MB'});
+$old->publish('users', 'id text PRIMARY KEY');
+$cursor = write_row($old);
+$old->pg_stop;
+my $new = ChangefeedTest->new(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '4MB'});
+my ($upgraded, $output) = run_command('/bin/sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $new->{dir}, "$server->{bindir}/pg_upgrade", '-b', $server->{bindir}, '-B', $server->{bindir}, '-d', $old->{data}, '-D', $new->{data}, '-U', 'postgres', '-s', $new->{dir});
+is($upgraded, 0, 'pg_upgrade') or diag($output);
+$new->pg_start;
+is_told('upgraded by pg_upgrade', $new, $cursor, qr/the ring begins a new history/);
+is($new->sql('SELECT count(*) FROM users'), 2, 'upgraded by pg_upgrade: the table, the publication and the extension are there');
+
+for my $each ($server, $restored, $standby, $new)
 {
 	unlike($each->log, qr/terminating any other active server processes|PANIC/, 'PostgreSQL never restarted its processes');
 }
