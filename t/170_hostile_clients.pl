@@ -129,8 +129,13 @@ for my $transport ('cleartext', 'TLS')
 }
 
 # Answers that use up their window, stuck in TCP, and then WINDOW_UPDATE: an assertion of libh2o 2.2.5.
-for my $to ([], ['--port', $tls_port, '--tls'])
+# src/http/h2_guard.c keeps it away, unless the library was linked to bind its own functions, as Ubuntu's may be; then the worker
+# is replaced.
+my ($library) = (run_command('ldd', "$server->{bindir}/pg_changefeed"))[1] =~ /libh2o-evloop\S* => (\S+)/;
+my $is_guarded = (run_command('readelf', '--relocs', '--wide', $library))[1] =~ /JUMP_SLOT.*\bh2o_http2_stream_reset\b/;
+SKIP: for my $to ([], ['--port', $tls_port, '--tls'])
 {
+	skip "$library binds its own functions", 1 if !$is_guarded;
 	$server->client_result(abuse('late-windows', @$to, '--connections', 4, '--window', length("alive\n"), '--deaf', '--seconds', 20));
 	is_deeply([workers()], \@workers, 'WINDOW_UPDATE for streams that have ended aborts no worker' . (@$to ? ', over TLS' : ''));
 }
