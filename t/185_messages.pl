@@ -41,8 +41,9 @@ is_deeply({%$json, xid => 1, timestamp_ms => 1},
 like($event->{data}, qr/^\{"collection":null,"operation":"MESSAGE","document_id":null,"timestamp_ms":\d+,"lsn":\d+,"id":"/, 'begins as any other');
 
 my $before = $server->now_lsn;
-$server->sql(emit('false', 'now', q{''}));
+my $returned = $server->sql("SELECT l - '0/0' FROM pg_logical_emit_message(false, 'now', '') l");
 $event = $stream->event;
+is($event->{json}{lsn}, $returned - 1, 'the LSN of a message that belongs to no transaction is that of its last byte');
 is_deeply([@{$event->{json}}{qw(xid transactional prefix content)}], [undef, JSON::PP::false, 'now', ''], 'one that belongs to no transaction');
 is($event->{id}, $event->{json}{lsn} . '-0', 'has the LSN of its own record');
 is(brief($server->poll_all('t', since => $before))->[0], 'm:now', 'which an LSN read before it precedes');
@@ -87,6 +88,19 @@ is($server->get('/quiet/*/poll?operations=message')->{status}, 400, 'asking for 
 is_deeply(brief(@{$server->get("/tenants/t/poll?tenant_id=7&since_lsn=$mixed")->{json}{changes}}), [grep { /^m/ } @wanted], 'they concern every tenant');
 is_deeply(brief($server->poll_all('*', since => "$commit-0.9.9")), [@wanted[9 .. 11]], 'a place behind all of the transaction');
 is($server->sql(q{SELECT string_agg(operation, ',') FROM changefeed.changes('t', '} . $mixed . q{')}), 'INSERT,INSERT,INSERT', 'changefeed.changes() has rows of the table only');
+
+# ---- a commit record right behind a message has the LSN that the message's record ends with
+my $behind = $server->now_lsn;
+$server->sql('BEGIN; ' . emit('true', 'a', q{''}) . '; INSERT INTO t VALUES (5); ' . emit('false', 'b', q{''}) . '; COMMIT');
+$server->wait_for_feed;
+my @close = $server->poll_all('*', since => $behind);
+is_deeply(brief(@close), [qw(m:b m:a i5)], 'a message right before a commit record hides nothing of that transaction');
+is($close[0]{lsn} + 1, $close[1]{lsn}, 'they do lie side by side');
+for my $i (0 .. $#close)
+{
+	is(scalar($server->poll_all('*', since => $close[$i]{id})), $#close - $i, "behind $close[$i]{id}");
+}
+is(scalar($server->poll_all('*', since => $close[1]{lsn})), 2, 'the LSN between them');
 
 # ---- a long poll and a live stream of another table
 my $waiting = $server->stream('/cdc/u');

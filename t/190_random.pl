@@ -51,6 +51,34 @@ my %values = (
 	'int[]' => sub { return one_of("'{}'", "'{{1,2},{3,NULL}}'", "'[0:1]={5,6}'"); },
 	'int4range' => sub { return one_of("'empty'", "'[1,5)'", "'(,)'"); },
 	'positive' => sub { return 1 + int rand 100; },
+	'words' => sub { return one_of("'{}'", 'ARRAY[' . quoted(word()) . ', NULL]::text[]', q{'[3:4]={x,"y z"}'}); },
+	'whole' => sub { return 'ROW(' . one_of('NULL', 'ROW(1, ' . quoted(word()) . ', NULL)::pair') . ', ARRAY[' . quoted(word()) . "]::text[], 'sad')::whole"; },
+	'whole[]' => sub { return "'{}'" if chance(0.2); return 'ARRAY[ROW(NULL, NULL, NULL)::whole, NULL, ' . 'ROW(ROW(2, ' . quoted(word()) . ", '{}')::pair, NULL, NULL)::whole]"; },
+	'int2' => sub { return one_of(32767, -32768, int rand 100); },
+	'float4' => sub { return one_of("'NaN'", "'-0'", '3.4028235e38', '1e-45', sprintf '%.3f', rand 1000); },
+	'bpchar(5)' => sub { return quoted(one_of('a', 'a  b', '', 'é')); },
+	'"char"' => sub { return one_of("'x'", "''", q{'"'}); },
+	'name' => sub { return quoted(one_of(@words[0 .. $#words - 1])); },
+	'money' => sub { return sprintf "'%.2f'::money", rand(2e6) - 1e6; },
+	'bit(4)' => sub { return sprintf "B'%04b'", rand 16; },
+	'varbit' => sub { return "B'" . join('', map { int rand 2 } 1 .. rand 9) . "'"; },
+	'inet' => sub { return sprintf "'%d.0.0.%d/%d'", rand 256, rand 256, rand 33; },
+	'cidr' => sub { return "'2001:db8::/32'"; },
+	'macaddr' => sub { return sprintf "'08:00:2b:01:02:%02x'", rand 256; },
+	'time' => sub { return sprintf "'%02d:%02d:%02d.%d'", rand 24, rand 60, rand 60, rand 1e6; },
+	'timetz' => sub { return sprintf "'%02d:00:00%+03d'", rand 24, rand(24) - 12; },
+	'point' => sub { return sprintf "'(%.2f,%s)'", rand 100, one_of('NaN', 'Infinity', 1); },
+	'box[]' => sub { return "ARRAY['(3,4),(1,2)'::box, NULL, '(1,1),(0,0)']"; },
+	'tsvector' => sub { return "to_tsvector('simple', " . quoted(word()) . ')'; },
+	'numrange' => sub { return sprintf "'[%.3f,%s'", rand 10, one_of(')', '20.50)', '20.50]'); },
+	'datemultirange' => sub { return one_of("'{}'", "'{[2024-01-01,2024-02-01),[2024-03-01,infinity)}'"); },
+	'tstzrange' => sub { return q{'["2024-01-01 10:00+02",infinity)'}; },
+	'pg_lsn' => sub { return sprintf "'%X/%X'", rand 2**32, rand 2**32; },
+	'xml' => sub { return one_of(q{'<a b="c">d &amp; e</a>'}, q{'text'}); },
+	'regclass' => sub { return one_of("'pg_class'", "'0'"); },
+	'jsonpath' => sub { return q{'$.a[*] ? (@ > 1)'}; },
+	'hstore' => sub { return 'hstore(' . quoted(word()) . ', ' . one_of('NULL', quoted(word())) . ')'; },
+	'citext' => sub { return quoted(word()); },
 );
 my @types = sort keys %values;
 
@@ -130,6 +158,7 @@ sub alter
 {
 	my ($table) = @_;
 	return insert($table) unless @{$table->{key}};
+	return ("ALTER TABLE $table->{ref} REPLICA IDENTITY " . ($table->{identity} = one_of('DEFAULT', 'FULL')), update($table), update_key($table)) if chance(0.2);
 	my %is_key = map { $_ => 1 } @{$table->{key}};
 	my @columns = grep { !$is_key{$_} && $table->{columns}{$_} ne 'toasted' } sort keys %{$table->{columns}};
 	my $column = @columns ? one_of(@columns) : undef;
@@ -163,6 +192,7 @@ sub statement
 {
 	my ($table) = @_;
 	my $dice = rand;
+	return "SELECT pg_logical_emit_message(" . one_of('true', 'false') . ', ' . quoted(word()) . ', ' . quoted(word()) . ')' if chance(0.05);
 	return $dice < 0.45 ? insert($table) : $dice < 0.75 ? update($table) : $dice < 0.85 ? update_key($table) : $dice < 0.97 ? "DELETE FROM $table->{ref} WHERE " . some_rows($table) : "TRUNCATE $table->{ref}";
 }
 
@@ -182,9 +212,10 @@ sub transaction
 }
 
 # ---- the run
-my $server = ChangefeedTest->start(postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
+my $server = ChangefeedTest->start(changefeed => {messages => 'ON'}, postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
 $server->sql(q{
 	CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+	CREATE DOMAIN words AS text[]; CREATE TYPE whole AS (part pair, list words, feeling mood); CREATE EXTENSION hstore; CREATE EXTENSION citext;
 	CREATE SCHEMA replay;
 	CREATE TABLE replay.page (number serial, body jsonb);
 	CREATE TABLE replay.keys (name text, key text[]);
@@ -200,6 +231,7 @@ $server->sql(q{
 		lost int := 0;
 	BEGIN
 		FOR change IN SELECT c FROM replay.page, jsonb_array_elements(body -> 'changes') WITH ORDINALITY e (c, place) ORDER BY number, place LOOP
+			CONTINUE WHEN change ->> 'operation' = 'MESSAGE';
 			IF change ->> 'operation' = 'TRUNCATE' THEN
 				DELETE FROM replay.copy WHERE name = change ->> 'collection';
 				CONTINUE;
@@ -256,6 +288,13 @@ sub write_transactions
 	return;
 }
 
+# An id as text that sorts as ids do: 5-0.2.1 behind 5-2.
+sub order
+{
+	my ($lsn, $n, $after, $m) = $_[0] =~ /^(\d+)-(\d+)(?:\.(\d+)\.(\d+))?$/;
+	return sprintf '%020d %010d %010d', $lsn, $after // $n, $m // ($n == 0 ? 1 : 0);
+}
+
 # Polls to the end, in batches of random size, into replay.page; returns the ids.
 sub poll_pages
 {
@@ -263,8 +302,8 @@ sub poll_pages
 	while ($more eq 'true')
 	{
 		my $body = $server->get("/cdc/*/poll?since_lsn=$cursor&limit=" . one_of(7, 100, 1000))->{content};
-		($cursor, $more) = $body =~ /"since_lsn":"([\d-]+)"\},"has_more":(true|false)/ or die "no cursor in $body";
-		push @ids, $body =~ /"collection":"(?:[^"\\]|\\.)*","id":"(\d+-\d+)","schema"/g;
+		($cursor, $more) = $body =~ /"since_lsn":"([\d.-]+)"\},"has_more":(true|false)/ or die "no cursor in $body";
+		push @ids, $body =~ /"collection":(?:null|"(?:[^"\\]|\\.)*"),"id":"(\d+-[\d.]+)","schema"/g;
 		$server->sql("INSERT INTO replay.page (body) VALUES (\$json\$$body\$json\$)");
 	}
 	return @ids;
@@ -289,6 +328,8 @@ for (my $left = $transactions; $left > 0; $left -= 300)
 	my @ids = poll_pages();
 	my @streamed = map { $_->{id} } $stream->events(scalar @ids);
 	is_deeply(\@streamed, \@ids, 'a stream and polls give the same changes: ' . @ids);
+	cmp_ok(scalar(grep { /-0/ } @ids), '>', 0, 'messages among them');
+	is_deeply([sort { order($a) cmp order($b) } @ids], \@ids, 'in the order of their ids');
 	is($server->sql('SELECT replay.apply()'), 0, 'every UPDATE and DELETE finds its row');
 	is_copied($_) for map { @$_ } @writers;
 }

@@ -4,8 +4,8 @@
  * A change is identified by (commit_lsn, n): the LSN of its transaction's commit record and its place in the
  * transaction, from 1. A message (pg_logical_emit_message) does not count as a change, so that ids are the
  * same whether or not somebody wants messages: it is the m-th message, from 1, behind the n-th change of its
- * transaction. One that belongs to no transaction has its own LSN, and n = 0, m = 1. A cursor names a place
- * between these: 'strictly after (lsn, n, m)', m = 0 for a change. Users write
+ * transaction. One that belongs to no transaction has the LSN of its record's last byte, and n = 0, m = 1. A
+ * cursor names a place between these: 'strictly after (lsn, n, m)', m = 0 for a change. Users write
  *
  *   23987096-1     strictly after that change                            CURSOR_EVENT
  *   23987096-0     strictly after the message that its transaction begins with    CURSOR_EVENT

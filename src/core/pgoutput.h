@@ -91,7 +91,7 @@ struct pgoutput_message {
 		} truncate;
 		struct {
 			bool transactional;
-			uint64_t lsn;
+			uint64_t lsn; /* the end of its record: what pg_logical_emit_message() returned */
 			struct bytes prefix;
 			struct bytes content;
 		} message;

@@ -271,8 +271,8 @@ static enum outcome append_truncate(struct stream *stream, const struct pgoutput
 
 /*
  * A message of pg_logical_emit_message(). One that belongs to no transaction comes between transactions, and
- * is stored as one that has nothing else: the ring is never left in the middle of it. Where its record in the
- * WAL ends is not told; behind its text at least.
+ * is stored as one that has nothing else: the ring is never left in the middle of it. Its LSN is told as
+ * where its record ends, which is where a commit record may begin: its own place is the last byte before.
  */
 static enum outcome append_message(struct stream *stream, const struct pgoutput_message *message,
 								   int64_t sent_us, struct failure *failure)
@@ -281,9 +281,9 @@ static enum outcome append_message(struct stream *stream, const struct pgoutput_
 	bool transactional = message->message.transactional;
 	struct bytes prefix = message->message.prefix, content = message->message.content;
 	struct change change = {
-		.id = {message->message.lsn, 0, 1}, .commit_us = sent_us, .operation = OPERATION_MESSAGE};
+		.id = {message->message.lsn - 1, 0, 1}, .commit_us = sent_us, .operation = OPERATION_MESSAGE};
 
-	if (transactional != transaction->open)
+	if (transactional != transaction->open || message->message.lsn == 0)
 		return fail(failure, "a message in the wrong place");
 	if (transactional) {
 		change.id = (struct cursor){transaction->commit_lsn, transaction->n, ++transaction->m};
@@ -302,8 +302,7 @@ static enum outcome append_message(struct stream *stream, const struct pgoutput_
 	struct cursor last = ring_writer_last(stream->writer);
 	if (transactional || last.lsn != change.id.lsn || last.n == UINT64_MAX)
 		return OUTCOME_DONE;
-	uint64_t end_lsn = change.id.lsn + prefix.size + content.size + 1;
-	return ring_writer_commit(stream->writer, change.id.lsn, end_lsn, change.commit_us, 0) ==
+	return ring_writer_commit(stream->writer, change.id.lsn, message->message.lsn, change.commit_us, 0) ==
 				   RING_WRITE_BLOCKED
 			   ? OUTCOME_BLOCKED
 			   : OUTCOME_DONE;
