@@ -71,7 +71,7 @@ static void test_process_crash(void)
 	struct cursor last = {fixture.lsn + 60, 1, 0};
 	uint64_t lsn = fixture.lsn;
 	ring_writer_publish(fixture.writer);
-	fixture_change(&fixture, (struct cursor){last.lsn, 2}, 0, OPERATION_INSERT);
+	fixture_change(&fixture, (struct cursor){last.lsn, 2, 0}, 0, OPERATION_INSERT);
 	/* not published, so nobody has seen it; no checkpoint: the process is gone */
 	fixture_close(&fixture);
 	fixture_open(&fixture);
