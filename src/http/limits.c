@@ -18,7 +18,7 @@ enum {
 	REQUEST_BYTES = 128,   /* that an answered request explains besides its path and headers */
 	CANCELLED_MAX = 500,   /* HTTP/2 requests in a second that end before a byte of the body was sent */
 	PATH_SIZE_MAX = 16 << 10,
-	HEAD_SIZE_MAX = 64 << 10, /* of a request that is still incomplete */
+	HEAD_SIZE_MAX = 64 << 10, /* of all headers, also while they come */
 };
 
 struct connection {
