@@ -212,7 +212,7 @@ sub transaction
 }
 
 # ---- the run
-my $server = ChangefeedTest->start(changefeed => {messages => 'ON'}, postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
+my $server = ChangefeedTest->start(changefeed => {messages => 'ON', 'stall-timeout' => 300}, postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
 $server->sql(q{
 	CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 	CREATE DOMAIN words AS text[]; CREATE TYPE whole AS (part pair, list words, feeling mood); CREATE EXTENSION hstore; CREATE EXTENSION citext;
@@ -327,7 +327,7 @@ for (my $left = $transactions; $left > 0; $left -= 300)
 	$server->wait_for_feed;
 	my @ids = poll_pages();
 	my @streamed = map { $_->{id} } $stream->events(scalar @ids);
-	is_deeply(\@streamed, \@ids, 'a stream and polls give the same changes: ' . @ids);
+	is_deeply(\@streamed, \@ids, 'a stream and polls give the same changes: ' . @ids) or diag($stream->{ended} ? 'the stream has ended' : 'the stream is open');
 	cmp_ok(scalar(grep { /-0/ } @ids), '>', 0, 'messages among them');
 	is_deeply([sort { order($a) cmp order($b) } @ids], \@ids, 'in the order of their ids');
 	is($server->sql('SELECT replay.apply()'), 0, 'every UPDATE and DELETE finds its row');

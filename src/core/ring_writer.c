@@ -28,6 +28,7 @@ struct ring_writer {
 	uint64_t wanted;      /* bytes that an append is waiting for */
 	uint64_t staged_news; /* of what was appended, see ring_writer_news() */
 	uint64_t news;        /* of what was published */
+	bool published;       /* and that something was */
 	uint64_t written;     /* the file has all records before it; `stage` has those from there to head */
 	int error;            /* errno of the last write if it failed, else 0 */
 	char stage[STAGE_SIZE];
@@ -317,16 +318,20 @@ bool ring_writer_publish(struct ring_writer *writer)
 	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
 	store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
 	store(&live->streamed_lsn, state->streamed_lsn);
+	writer->published = true;
 	writer->news |= writer->staged_news;
 	writer->staged_news = 0;
 	return true;
 }
 
-uint64_t ring_writer_news(struct ring_writer *writer)
+bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections)
 {
-	uint64_t news = writer->news;
+	bool published = writer->published;
+
+	*ret_collections = writer->news;
+	writer->published = false;
 	writer->news = 0;
-	return news;
+	return published;
 }
 
 /*

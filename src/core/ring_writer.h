@@ -74,9 +74,12 @@ void ring_writer_progress(struct ring_writer *writer, uint64_t lsn);
  */
 bool ring_writer_publish(struct ring_writer *writer);
 
-/* What was published since this was last asked: live_collection_bit() of each collection that has changes,
- * all bits for a message. Other news, a commit or progress, have none. */
-uint64_t ring_writer_news(struct ring_writer *writer);
+/*
+ * Whether something was published since this was last asked, also by a checkpoint. *ret_collections is then
+ * live_collection_bit() of each collection that has changes, all bits for a message, none for a commit or
+ * progress.
+ */
+bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections);
 
 /*
  * 0, or the errno of the last write to the file, which failed. Nothing is lost: what was appended is kept,

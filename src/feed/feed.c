@@ -132,16 +132,18 @@ static void wake_workers(struct feed *feed, uint64_t collections)
 static void announce(struct feed *feed, bool all)
 {
 	uint64_t generation = atomic_load_explicit(&feed->live->catalog_generation, memory_order_relaxed);
-	bool published = ring_writer_publish(feed->writer);
-	uint64_t head = ring_head(feed->ring), news = ring_writer_news(feed->writer);
+	uint64_t news;
 
+	ring_writer_publish(feed->writer);
+	bool published = ring_writer_news(feed->writer, &news);
+	uint64_t head = ring_head(feed->ring);
 	all = all || generation != feed->announced_generation ||
 		  head - feed->announced_head > ring_capacity(feed->ring) / SLEEP_DIVISOR;
 	if (all) {
 		feed->announced_generation = generation;
 		feed->announced_head = head;
 	}
-	if (all || published || news != 0)
+	if (all || published)
 		wake_workers(feed, all ? LIVE_WANTS_ALL : news);
 }
 

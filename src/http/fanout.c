@@ -499,7 +499,8 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 		enum ring_read result = ring_read(fanout->ring, fanout->place.position, &record);
 		if (result == RING_READ_END) {
 			place_follow(&fanout->place, streamed);
-			bool moved = cursor_compare(before.cursor, fanout->place.cursor) != 0;
+			bool moved = fanout->place.position != before.position ||
+						 cursor_compare(before.cursor, fanout->place.cursor) != 0;
 			return moved ? FANOUT_DRAINED : FANOUT_IDLE;
 		}
 		if (result != RING_READ_OK || !render_record(fanout, &record))

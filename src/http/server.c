@@ -49,6 +49,7 @@ struct server {
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
 	bool more;      /* the last turn left something for the next one */
+	bool looked;    /* a turn has looked at all there was in the ring since the feed was asked to wake us */
 	bool deadlines; /* polls or deferred requests wait for a moment */
 };
 
@@ -255,9 +256,11 @@ static void turn(h2o_timeout_entry_t *entry)
 
 	uint64_t began_us = clock_us();
 	bool open = pace_us(server, began_us) == 0;
+	bool asked = atomic_load(&worker->figures->sleeping) == 1;
 	worker->now_ms = began_us / 1000;
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	server->more = drain == FANOUT_MORE || (!open && server->more);
+	server->looked = server->looked || (asked && open && drain != FANOUT_MORE);
 	streams_pump(worker, drain);
 	polls_pump(worker, drain);
 	fanout_settle(&worker->fanout);
@@ -312,17 +315,17 @@ static uint64_t wanted(struct worker *worker)
 }
 
 /*
- * Asks the feed to wake us. Returns whether that was asked before the last turn, which has then looked at all
- * that came earlier: nothing has to be looked at again, even if the ring has moved on by what nobody here
- * wants.
+ * Asks the feed to wake us. Returns whether that was asked already, and a turn has looked since then: nothing
+ * has to be looked at again, even if the ring has moved on by what nobody here wants.
  */
-static bool will_be_woken(struct worker *worker)
+static bool will_be_woken(struct server *server)
 {
-	struct live_worker *figures = worker->figures;
-	uint64_t wants = wanted(worker);
+	struct live_worker *figures = server->worker.figures;
+	uint64_t wants = wanted(&server->worker);
 
-	if (atomic_load(&figures->sleeping) == 1 && atomic_load(&figures->wanted) == wants)
+	if (server->looked && atomic_load(&figures->sleeping) == 1 && atomic_load(&figures->wanted) == wants)
 		return true;
+	server->looked = false;
 	atomic_store(&figures->wanted, wants);
 	atomic_store(&figures->sleeping, 1);
 	return false;
@@ -340,7 +343,7 @@ static int32_t bedtime(struct server *server)
 	uint64_t wait_us = pace_us(server, clock_us());
 	if (server->more || (wait_us > 0 && has_news(worker)))
 		return (int32_t)((wait_us + 999) / 1000);
-	if (!will_be_woken(worker) && (has_news(worker) || has_answers(worker)))
+	if (!will_be_woken(server) && (has_news(worker) || has_answers(worker)))
 		return 0;
 	return server->deadlines ? WAITING_TICK_MS : TICK_MS;
 }
