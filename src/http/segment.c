@@ -105,6 +105,12 @@ void segment_append(struct segment *segment, struct bytes frames, uint64_t event
 	segment->events += events;
 }
 
+static size_t limit_of(const struct segments_kept *kept)
+{
+	size_t share = (size_t)kept->readers * SEGMENTS_KEPT_FOR_ONE;
+	return share < kept->limit ? share : kept->limit;
+}
+
 void segment_close(struct segments_kept *kept, struct segment *segment, struct place end)
 {
 	assert(segment->open && end.position > segment->from);
@@ -112,7 +118,7 @@ void segment_close(struct segments_kept *kept, struct segment *segment, struct p
 	segment->end = end;
 	h2o_linklist_insert(&kept->used, &segment->used_link);
 	kept->bytes += memory_of(segment);
-	while (kept->bytes > kept->limit && kept->used.next != &segment->used_link)
+	while (kept->bytes > limit_of(kept) && kept->used.next != &segment->used_link)
 		drop(kept, H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
 }
 

@@ -22,6 +22,8 @@ enum {
 	/* no segment crosses a multiple of it: streams that began anywhere meet there */
 	SEGMENT_GRID = 512 * 1024,
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
+	SEGMENTS_KEPT_FOR_ONE =
+		1024 * 1024, /* a reader: few of them need little, which stays in the processor's cache */
 };
 
 struct segment {
@@ -49,6 +51,7 @@ struct segments_kept {
 	h2o_linklist_t used; /* the one that was used longest ago first; open ones are not in it */
 	size_t bytes;        /* of those in `used` */
 	size_t limit;        /* for `bytes`; but the one that was closed last is always kept */
+	unsigned readers;    /* streams there are; moved by the caller */
 };
 
 void segments_kept_init(struct segments_kept *kept, size_t limit);

@@ -21,9 +21,7 @@
 
 enum {
 	DRAIN_BUDGET = 1024 * 1024, /* bytes of history rendered in one turn of the loop */
-	PACE_FACTOR = 2,            /* microseconds to pay for each one spent */
-	PACE_CREDIT_US = 5000,
-	PACE_DELAY_MAX_US = 10000,
+	CROWDED_US = 10000,
 	TICK_MS = 1000,
 	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
 	ACCEPTS_PER_TURN = 64,
@@ -45,7 +43,6 @@ struct server {
 	bool accepting;
 	uint64_t next_tick_ms;
 	uint64_t drained_us; /* when new changes were looked at last */
-	uint64_t paid_us;    /* when what they cost is paid */
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
 	bool more;      /* the last turn left something for the next one */
@@ -218,34 +215,21 @@ static void give_back_memory(struct server *server)
 }
 
 /*
- * The pace. A write to a client costs about the same for one event as for a hundred, so under load it pays to
- * let events gather, for PACE_DELAY_MAX_US at most:
- *   - What new changes cost is entered as a debt that time pays off. The next ones are looked at when it is
- * paid, and so streams take half of the processor at most. Below that nothing is delayed.
- *   - While most of the live streams have not taken yet what they were sent, rendering more would only leave
- * them behind what is kept for them. The slow ones are left behind after some time, and do not count then.
+ * The pace: microseconds until what is new may be looked at. While most of the live streams have not taken
+ * yet what they were sent, rendering more would only leave them behind what is kept for them, and small
+ * pieces cost as much as large ones; so it waits, for CROWDED_US at the most. Those that take nothing do not
+ * count after some time.
+ *
+ * Nothing else is needed for events to gather under load: what comes while a turn sends goes out with the
+ * next one.
  */
 static uint64_t pace_us(const struct server *server, uint64_t now_us)
 {
 	const struct worker *worker = &server->worker;
 	bool crowded = 2 * worker->live_sending > worker->live_streams;
-	uint64_t open_us = server->paid_us;
+	uint64_t open_us = server->drained_us + CROWDED_US;
 
-	if (crowded && server->drained_us + PACE_DELAY_MAX_US > open_us)
-		open_us = server->drained_us + PACE_DELAY_MAX_US;
-	return open_us > now_us ? open_us - now_us : 0;
-}
-
-static void pay_for(struct server *server, uint64_t began_us)
-{
-	uint64_t now_us = clock_us();
-	uint64_t oldest = began_us - PACE_CREDIT_US;
-
-	server->drained_us = began_us;
-	server->paid_us =
-		(server->paid_us > oldest ? server->paid_us : oldest) + PACE_FACTOR * (now_us - began_us);
-	if (server->paid_us > now_us + PACE_DELAY_MAX_US)
-		server->paid_us = now_us + PACE_DELAY_MAX_US;
+	return crowded && open_us > now_us ? open_us - now_us : 0;
 }
 
 /* One turn: what is new in the ring goes out. */
@@ -265,7 +249,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	polls_pump(worker, drain);
 	fanout_settle(&worker->fanout);
 	if (drain != FANOUT_IDLE)
-		pay_for(server, began_us);
+		server->drained_us = began_us;
 	limits_look(&worker->limits, worker->now_ms);
 	server->deadlines = requests_settle(worker);
 	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;

@@ -334,6 +334,7 @@ static void on_dispose(void *pointer)
 	buffer_free(&stream->own);
 	h2o_linklist_unlink(&stream->class_link);
 	class_leave(stream->class);
+	stream->worker->fanout.kept.readers--;
 	figure_subtract(&stream->worker->figures->streams, 1);
 }
 
@@ -376,6 +377,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 							  .reader = *reader,
 							  .losses = class->losses};
 	h2o_linklist_insert(&class->streams, &stream->class_link);
+	worker->fanout.kept.readers++;
 	figure_add(&worker->figures->streams, 1);
 	figure_add(&worker->figures->streams_total, 1);
 	hangup_watch(&worker->hangup, &stream->hangup, req, class->options->stall_seconds);

@@ -211,6 +211,7 @@ int main(void)
 	if (!reader_scratch_init(&scratch) || !fanout_init(&fanout, fixture.ring, &scratch))
 		return 1;
 	fanout.kept.limit = 256 * 1024; /* so that much is dropped */
+	fanout.kept.readers = STREAMS;
 	for (int i = 0; i < STREAMS; i++)
 		begin(&streams[i], paths[i % CLASSES], CURSOR_EARLIEST);
 	for (int i = 0; i < STEPS; i++)
