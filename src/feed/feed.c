@@ -52,6 +52,7 @@ struct feed {
 	int64_t streaming_since;
 	int64_t feedback_at;
 	int64_t silence; /* how long the server was waited for since it was heard last */
+	int64_t asked;   /* what `silence` was when the server was asked to reply; 0: it was not */
 	int64_t back_off;
 	bool confirm;                 /* more is durable than the slot knows */
 	bool publication_was_missing; /* when changes were made that the slot would have to decode */
@@ -242,7 +243,7 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 		atomic_fetch_add_explicit(&feed->live->reconnects_total, 1, memory_order_relaxed);
 	feed->streaming_since = clock_monotonic_us();
 	feed->feedback_at = 0;
-	feed->silence = 0;
+	feed->silence = feed->asked = 0;
 	feed->gather = (struct gather){0};
 	catalog_want_refresh(&feed->catalog);
 	describe_streaming(feed, message);
@@ -283,14 +284,17 @@ static bool give_feedback(struct feed *feed, int64_t now, struct failure *failur
 {
 	int64_t patience = stream_patience(feed->stream);
 
-	if (feed->silence >= patience)
+	/* half of it before the server is asked, and half of it for the answer */
+	bool ask = feed->silence >= patience / 2;
+	if (feed->asked > 0 && feed->silence - feed->asked >= patience / 2)
 		return failure_set(failure, "the server has been silent for %d s", (int)(feed->silence / SECOND));
 	if (!feed->confirm && !stream_reply_asked(feed->stream) && now < feed->feedback_at)
 		return true;
 	feed->confirm = false;
 	feed->feedback_at = now + FEEDBACK_INTERVAL;
-	return stream_feedback(feed->stream, durability_lsn(&feed->durability), feed->silence >= patience / 2,
-						   failure);
+	if (ask && feed->asked == 0)
+		feed->asked = feed->silence;
+	return stream_feedback(feed->stream, durability_lsn(&feed->durability), ask, failure);
 }
 
 /* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to stop.
@@ -317,7 +321,7 @@ static bool wait_for_events(struct feed *feed, enum stream_step step)
 
 	uint64_t count;
 	if (step != STREAM_DRAINED || (ready > 0 && (fds[WAIT_STREAM].revents & POLLIN) != 0))
-		feed->silence = 0;
+		feed->silence = feed->asked = 0;
 	else
 		feed->silence += clock_monotonic_us() - now;
 	if (ready > 0 && fds[WAIT_DISK].revents != 0)

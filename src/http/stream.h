@@ -1,11 +1,11 @@
 /*
  * stream.h: one SSE response, from its first bytes to its end.
  *
- * A stream is a cursor. While it keeps up it follows its class's segments (STREAM_LIVE); when it starts in
- * the past or falls behind it reads the ring by itself, a bounded piece at a time (STREAM_CATCHING_UP), until
- * it stands where the drain stands. Never more than one h2o_send is under way; what arrives meanwhile goes
- * into the next. Sends happen in streams_pump(), once per turn of the loop, and not from h2o's `proceed`,
- * which would starve the others.
+ * A stream is a cursor. While it keeps up it follows its class's open segment (STREAM_LIVE); when it starts
+ * in the past or falls behind it is sent one segment after the other, and has those rendered that nobody
+ * needed before (STREAM_CATCHING_UP), until it stands where the drain stands. Never more than one h2o_send is
+ * under way; what arrives meanwhile goes into the next. Sends happen in streams_pump(), once per turn of the
+ * loop, and not from h2o's `proceed`, which would starve the others.
  */
 #ifndef CHANGEFEED_HTTP_STREAM_H
 #define CHANGEFEED_HTTP_STREAM_H
