@@ -9,12 +9,8 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, 'stall-timeout' => 2}, h2o => {'num-threads' => 1});
-my $tls_port = free_port();
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('localhost')};
-$server->write_h2o_conf;
-$server->pg_start;
-$server->sql('CREATE EXTENSION pg_changefeed');
-$server->wait_ready;
+my $tls_port = $server->listen_tls('localhost');
+$server->begin;
 $server->publish('users', 'id int PRIMARY KEY, filler text');
 
 my $fast = $server->stream('/cdc/users', json => 0);

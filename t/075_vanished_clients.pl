@@ -24,12 +24,8 @@ sub network { run_command(qw(ip link set lo), $_[0]) == 0 or die "ip: $_[0]"; re
 network('up');
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, 'stall-timeout' => 2});
-my $tls_port = free_port();
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('localhost')};
-$server->write_h2o_conf;
-$server->pg_start;
-$server->sql('CREATE EXTENSION pg_changefeed');
-$server->wait_ready;
+my $tls_port = $server->listen_tls('localhost');
+$server->begin;
 $server->publish('users', 'id text PRIMARY KEY');
 
 my $stream = $server->stream('/cdc/users');

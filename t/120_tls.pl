@@ -8,13 +8,8 @@ use ChangefeedTest;
 use Test::More;
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1});
-my $tls_port = free_port();
-
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('first')};
-$server->write_h2o_conf;
-$server->pg_start;
-$server->sql('CREATE EXTENSION pg_changefeed');
-$server->wait_ready;
+my $tls_port = $server->listen_tls('first');
+$server->begin;
 $server->publish('users', 'id text PRIMARY KEY');
 $server->sql(q{INSERT INTO users VALUES ('u1')});
 $server->wait_for_feed;

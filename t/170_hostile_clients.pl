@@ -20,8 +20,7 @@ my $server = ChangefeedTest->new(
 	changefeed => {heartbeat => 1, 'stall-timeout' => 2},
 	h2o => {'max-connections-per-address' => PER_ADDRESS, 'http1-request-timeout' => 2},
 );
-my $tls_port = free_port();
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('localhost')};
+my $tls_port = $server->listen_tls('localhost');
 $server->write_h2o_conf;
 $server->pg_start;
 $server->sql('CREATE TABLE users (id int PRIMARY KEY); CREATE PUBLICATION changefeed FOR TABLE users');

@@ -19,13 +19,9 @@ my ($browser) = grep { -x } map { "$_/chromium" } split(/:/, $ENV{PATH});
 plan skip_all => 'no chromium and chromedriver here' unless $driver && $browser;
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, retry => 100});
-my $tls_port = free_port();
-push @{$server->{h2o}{listen}}, {host => '127.0.0.1', port => $tls_port, ssl => $server->make_certificate('localhost')};
+my $tls_port = $server->listen_tls('localhost');
 $server->{h2o}{hosts}{default}{paths}{'/test'} = {'file.dir' => $Bin};
-$server->write_h2o_conf;
-$server->pg_start;
-$server->sql('CREATE EXTENSION pg_changefeed');
-$server->wait_ready;
+$server->begin;
 $server->publish('users', 'id text PRIMARY KEY, name text');
 
 # ---- WebDriver

@@ -202,13 +202,20 @@ sub start
 {
 	my ($class, %option) = @_;
 	my $self = $class->new(%option);
-	$self->pg_start;
-	if ($self->{extension})
-	{
-		$self->sql('CREATE EXTENSION pg_changefeed');
-		$self->wait_ready;
-	}
+	$self->begin;
 	return $self;
+}
+
+# The same for one that new() made and that was configured further since.
+sub begin
+{
+	my ($self) = @_;
+	$self->write_h2o_conf;
+	$self->pg_start;
+	return if !$self->{extension};
+	$self->sql('CREATE EXTENSION pg_changefeed');
+	$self->wait_ready;
+	return;
 }
 
 # Writes the settings, with those given now added for good.
@@ -401,6 +408,15 @@ sub anonymous_kb
 {
 	my ($pid) = @_;
 	return slurp("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+) kB/m ? $1 : 0;
+}
+
+# One more listener, with TLS and a certificate of its own. Returns its port.
+sub listen_tls
+{
+	my ($self, $name) = @_;
+	my $port = free_port();
+	push @{$self->{h2o}{listen}}, {host => '127.0.0.1', port => $port, ssl => $self->make_certificate($name)};
+	return $port;
 }
 
 # Makes a certificate for localhost and 127.0.0.1; returns what `ssl` of a listener takes.
