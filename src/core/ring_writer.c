@@ -379,15 +379,14 @@ void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, 
  * ---- eviction and checkpoints
  */
 
-/* A run that this change only makes longer. */
-static bool run_continues(const struct ring_run *run, const struct ring_record_header *header)
+/* Where in the run a change is, or would be: from 0. UINT64_MAX: it belongs to another one. */
+static uint64_t place_in_run(const struct ring_run *run, const struct ring_record_header *header)
 {
-	if (run->commit_lsn != header->commit_lsn || run->operation != header->operation ||
-		run->count == UINT32_MAX)
-		return false;
+	if (run->commit_lsn != header->commit_lsn || run->operation != header->operation)
+		return UINT64_MAX;
 	if (header->operation == OPERATION_MESSAGE)
-		return run->first_n == header->n;
-	return run->collection == header->collection && run->first_n + run->count == header->n;
+		return run->first_n == header->n ? ring_header_m(header) - UINT64_C(1) : UINT64_MAX;
+	return run->collection == header->collection ? header->n - run->first_n : UINT64_MAX;
 }
 
 static struct ring_run *run_slot(struct ring_writer *writer, uint64_t i)
@@ -399,8 +398,11 @@ static void log_evicted_change(struct ring_writer *writer, const struct ring_rec
 {
 	struct ring_checkpoint *state = &writer->state;
 	struct ring_run *last = run_slot(writer, state->run_head - 1);
+	uint64_t place = state->run_head > state->run_floor ? place_in_run(last, header) : UINT64_MAX;
 
-	if (state->run_head > state->run_floor && run_continues(last, header)) {
+	if (place < last->count)
+		return; /* evicted again: the process crashed before the checkpoint of the first time was written */
+	if (place == last->count && last->count < UINT32_MAX) {
 		last->count++;
 		return;
 	}

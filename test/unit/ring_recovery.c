@@ -176,6 +176,43 @@ static void test_power_loss(unsigned transactions_before)
 		   transactions_before);
 }
 
+/* Changes n and on of one long transaction, `count` of them. Returns the next n. */
+static uint64_t go_on_with_transaction(uint64_t n, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		fixture_change(&fixture, (struct cursor){2000, n++, 0}, 0, OPERATION_INSERT);
+	return n;
+}
+
+/* A checkpoint that never ended has evicted changes which the one of before still promises: they are counted
+ * once. */
+static void test_crash_between_eviction_and_checkpoint(void)
+{
+	struct filter all = {.all_collections = true, .operations = OPERATIONS_ALL};
+	struct place place = {.cursor = {2000, 0, 0}};
+	struct record oldest = {0};
+	bool exact;
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	uint64_t n = go_on_with_transaction(1, 8000);
+	fixture_checkpoint(&fixture);
+	n = go_on_with_transaction(n, 100);
+	uint64_t promised = ring_tail(fixture.ring);
+	ring_checkpoint_begin(fixture.writer);
+	ok(ring_tail(fixture.ring) > promised,
+	   "a checkpoint evicts, and the process crashes before it is written");
+	fixture_close(&fixture);
+	fixture_open(&fixture);
+	is_u64(ring_tail(fixture.ring), promised, "what it evicted is there again");
+	n = go_on_with_transaction(n, 3000);
+	ring_writer_publish(fixture.writer);
+	uint64_t lagged = ring_skip_evicted(fixture.ring, &all, &place, &exact);
+	ring_read(fixture.ring, place.position, &oldest);
+	is_u64(lagged, oldest.change.id.n - 1, "and is counted once when it is evicted again");
+	ok(exact, "exactly");
+	fixture_remove(&fixture);
+}
+
 static void test_torn_checkpoints(void)
 {
 	for (int torn = 0; torn < 2; torn++) {
@@ -371,6 +408,7 @@ int main(void)
 	test_process_crash();
 	test_power_loss(5);
 	test_power_loss(9000);
+	test_crash_between_eviction_and_checkpoint();
 	test_torn_checkpoints();
 	test_refusing_disk();
 	test_new_history_unsynced();
