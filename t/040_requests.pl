@@ -28,6 +28,7 @@ is_problem($server->get('/cdc/users,nosuch'), 404, qr/nosuch/, 'one of a list is
 $server->sql('CREATE TABLE hidden (id int)');
 is_problem($server->get('/cdc/hidden/poll'), 404, qr/ALTER PUBLICATION changefeed ADD TABLE/, 'a table that is not published');
 is_problem($server->get('/cdc/users', headers => {'Last-Event-ID' => 'x'}), 400, qr/cursor|Last-Event-ID/i, 'a malformed Last-Event-ID');
+is($server->stream('/cdc/users', headers => {'Last-Event-ID' => "now \t "})->{status}, 200, 'blanks behind Last-Event-ID are none of it');
 is_problem($server->get('/cdc/users?since_lsn=1-2-3'), 400, qr/since_lsn/, 'a malformed since_lsn');
 is_problem($server->get('/cdc/users?operations=insert,drop'), 400, qr/drop|operations/, 'an unknown operation');
 is_problem($server->get('/cdc/%ff'), 400, qr/UTF-8/, 'a name that is not UTF-8');
@@ -40,6 +41,8 @@ for my $method (qw(POST PUT DELETE PATCH))
 	like($response->{headers}{allow} // '', qr/\bGET\b/, "$method: Allow");
 }
 is($server->get('/cdc/users', method => 'HEAD')->{status}, 200, 'HEAD of a stream ends');
+is_deeply([@{$server->get('/cdc/users', method => 'HEAD')->{headers}}{qw(content-type cache-control x-accel-buffering content-length)}],
+	['text/event-stream', 'no-store', 'no', undef], 'HEAD of a stream has its head, and no length');
 is($server->get('/cdc/users/poll', method => 'HEAD')->{content} // '', '', 'HEAD of a poll has no body');
 is($server->get('/cdc/users?unknown=1&since_lsn=x')->{status}, 400, 'an unknown parameter hides nothing');
 is($server->get('/cdc/users/poll?unknown=1')->{status}, 200, 'and is ignored by itself');

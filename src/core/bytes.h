@@ -35,6 +35,16 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 	return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
+/* Without the blanks and tabs at both ends: what HTTP calls optional whitespace. */
+static inline struct bytes bytes_trim(struct bytes text)
+{
+	while (text.size > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
+		text = (struct bytes){text.data + 1, text.size - 1};
+	while (text.size > 0 && (text.data[text.size - 1] == ' ' || text.data[text.size - 1] == '\t'))
+		text.size--;
+	return text;
+}
+
 struct buffer {
 	char *data;
 	size_t size;

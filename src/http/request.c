@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "core/accept.h"
 #include "http/poll.h"
 #include "http/response.h"
 #include "http/stream.h"
@@ -29,65 +30,29 @@ static bool feed_streams(const struct worker *worker)
 	return atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed) == FEED_STREAMING;
 }
 
-static struct bytes header_of(const h2o_req_t *req, const char *name)
+/* The value of the first header of that name behind `*at`, which is -1 at first; `*at` is then its place, and
+ * -1 again behind the last. libh2o leaves the blanks at its end. */
+static struct bytes next_header(const h2o_req_t *req, const char *name, ssize_t *at)
 {
-	ssize_t at = h2o_find_header_by_str(&req->headers, name, strlen(name), -1);
-	if (at < 0)
+	*at = h2o_find_header_by_str(&req->headers, name, strlen(name), *at);
+	if (*at < 0)
 		return (struct bytes){0};
-	return (struct bytes){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+	h2o_iovec_t value = req->headers.entries[*at].value;
+	return bytes_trim((struct bytes){value.base, value.len});
 }
 
-/* The weight of one element of Accept, in thousandths: 1000 unless it has a `q` (RFC 9110, section 12.4.2).
- */
-static unsigned weight_of(struct bytes element)
-{
-	const char *q = memmem(element.data, element.size, ";q=", 3);
-	unsigned weight = 0, scale = 1000;
-
-	if (q == NULL)
-		return 1000;
-	for (q += 3; q < element.data + element.size && scale > 0 && (*q == '.' || (*q >= '0' && *q <= '9'));
-		 q++) {
-		if (*q == '.')
-			continue;
-		weight += (unsigned)(*q - '0') * scale;
-		scale /= 10;
-	}
-	return weight;
-}
-
-static bool begins_with(struct bytes text, const char *prefix)
-{
-	return text.size >= strlen(prefix) && strncasecmp(text.data, prefix, strlen(prefix)) == 0;
-}
-
-/* Of the types that a client lists (RFC 9110, section 12.5.1) the heaviest; JSON unless MessagePack is named
- * and not lighter. An envelope is always JSON. */
+/* An envelope is always JSON. */
 static enum batch_format format_of(const h2o_req_t *req, enum format envelope)
 {
-	struct bytes accept = header_of(req, "accept");
-	unsigned json = 0, msgpack = 0;
+	struct accept accept = {0};
+	ssize_t at = -1;
 
 	if (envelope != FORMAT_JSON)
 		return envelope == FORMAT_CLOUDEVENTS ? BATCH_CLOUDEVENTS : BATCH_JSON;
-	while (accept.size > 0) {
-		const char *comma = memchr(accept.data, ',', accept.size);
-		struct bytes element = {accept.data, comma == NULL ? accept.size : (size_t)(comma - accept.data)};
-		size_t taken = element.size + (comma != NULL);
-
-		while (element.size > 0 && element.data[0] == ' ') {
-			element.data++;
-			element.size--;
-		}
-		unsigned weight = weight_of(element);
-		if (begins_with(element, "application/msgpack") || begins_with(element, "application/vnd.msgpack"))
-			msgpack = weight > msgpack ? weight : msgpack;
-		else if (begins_with(element, "application/json"))
-			json = weight > json ? weight : json;
-		accept.data += taken;
-		accept.size -= taken;
-	}
-	return msgpack > 0 && msgpack >= json ? BATCH_MSGPACK : BATCH_JSON;
+	do {
+		accept_add(&accept, next_header(req, "accept", &at));
+	} while (at >= 0);
+	return accept_prefers_msgpack(&accept) ? BATCH_MSGPACK : BATCH_JSON;
 }
 
 static void on_dispose_deferred(void *pointer)
@@ -163,7 +128,7 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 		response_problem(request->req, &problem);
 	} else if (h2o_memis(request->req->method.base, request->req->method.len, H2O_STRLIT("HEAD"))) {
 		class_leave(class);
-		response_send(request->req, 200, "text/event-stream", (struct bytes){"", 0});
+		stream_answer_head(request->req);
 	} else {
 		stream_begin(worker, request->req, class, &reader, subscription->on_gap);
 	}
@@ -173,10 +138,11 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 static bool serve(struct worker *worker, const struct deferred *request, bool settled)
 {
 	h2o_req_t *req = request->req;
+	ssize_t at = -1;
 	struct subscription_request parts = {
 		.delivery = request->delivery,
 		.path = request->collections,
-		.last_event_id = header_of(req, "last-event-id"),
+		.last_event_id = next_header(req, "last-event-id", &at),
 		.messages = request->options->messages,
 	};
 	bool may_ask = !settled && feed_streams(worker);

@@ -355,11 +355,26 @@ static void start_response(h2o_req_t *req, h2o_generator_t *generator)
 {
 	int version = req->version;
 
+	req->res.status = 200;
+	req->res.reason = "OK";
+	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
+	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
+				   H2O_STRLIT("text/event-stream"));
+	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
+	h2o_set_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-accel-buffering"), 0, H2O_STRLIT("no"),
+						  1);
 	if (version == 0x101)
 		req->version = 0x100;
-	req->http1_is_persistent = 0;
 	h2o_start_response(req, generator);
 	req->version = version;
+}
+
+void stream_answer_head(h2o_req_t *req)
+{
+	static h2o_generator_t generator;
+
+	start_response(req, &generator);
+	h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
 void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
@@ -382,14 +397,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	figure_add(&worker->figures->streams_total, 1);
 	hangup_watch(&worker->hangup, &stream->hangup, req, class->options->stall_seconds);
 
-	req->res.status = 200;
-	req->res.reason = "OK";
-	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
-	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
-				   H2O_STRLIT("text/event-stream"));
-	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
-	h2o_set_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-accel-buffering"), 0, H2O_STRLIT("no"),
-						  1);
+	req->http1_is_persistent = 0;
 	start_response(req, &stream->super);
 
 	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */

@@ -19,6 +19,9 @@
 void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				  enum on_gap on_gap);
 
+/* Answers HEAD: the head that a stream would have, and no length, for a stream has none. */
+void stream_answer_head(h2o_req_t *req);
+
 /* Sends what is new. `drain` is what the turn's fanout_drain() said. What is left over is in
  * worker->ready_streams. */
 void streams_pump(struct worker *worker, enum fanout_drain drain);
