@@ -8,6 +8,7 @@ use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '4MB', wal_keep_size => '64MB'});
 $server->publish('users', 'id text PRIMARY KEY');
@@ -125,12 +126,18 @@ is_told('a slot that was dropped', $server, $cursor, qr/it ends at .* and the sl
 my $stream = $server->stream('/cdc/users');
 $cursor = write_row($server);
 is($stream->event->{id}, $cursor, 'a stream is open');
+my %waiting = map { $_ => $server->stream("/cdc/users/poll?since_lsn=$cursor&wait=60&on_gap=$_", no_read => 1) } qw(warn fail);
+wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 2$/m }, 'two polls wait');
 my $dropped = wait_for(sub { eval { $server->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots; SELECT pg_drop_replication_slot('changefeed')}); 1 } }, 'the slot is dropped between two attempts of the feed');
 ok($dropped, 'a slot is dropped while the feed streams');
 $server->wait_ready;
 my $after = write_row($server);
 my @events = $stream->events_until(sub { ($_[0]{id} // '') eq $after });
 is_deeply([map { $_->{event} } @events], ['reset', 'insert'], 'an open stream is told in place, and goes on');
+$_->read_head foreach values %waiting;
+is($waiting{fail}{status}, 410, 'a poll that waits is told, too');
+$waiting{warn}->fill(time + 30) until $waiting{warn}{raw} =~ /\}$/ || $waiting{warn}{ended} || $waiting{warn}{timed_out};
+like($waiting{warn}{raw}, qr/"reset":true/, 'and one that does not want to fail');
 
 # ---- the database is renamed: the slot goes with it, the ring's history is of that name
 $cursor = write_row($server);

@@ -30,6 +30,7 @@ struct poll {
 	uint64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
 	int64_t since_ms;     /* for the next cursor */
 	bool full;            /* the batch is; only has_more is still to be found out */
+	uint64_t history;     /* that its reader's place is of */
 	uint64_t from;        /* where in the ring the batch began to look */
 	struct cursor last;   /* of the batch */
 	struct batch batch;
@@ -281,7 +282,8 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 		poll->batch.reset = true;
 		return true;
 	case READER_SKIPPED:
-		poll->from = poll->reader.place.position;
+		if (poll->batch.count == 0)
+			poll->from = poll->reader.place.position;
 		return true;
 	case READER_WAITING:
 	case READER_END:
@@ -299,12 +301,34 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 	return false;
 }
 
+static uint64_t history_now(const struct poll *poll)
+{
+	return atomic_load_explicit(&poll->worker->live->history, memory_order_acquire);
+}
+
+/* A new history has begun, and its positions follow those of the old one: a reader at the end would not
+ * notice. Returns as take_event(). */
+static bool meet_history(struct poll *poll)
+{
+	if (poll->batch.count > 0) {
+		/* as with a gap: it is the next poll that is told */
+		answer(poll, true);
+		return false;
+	}
+	poll->history = history_now(poll);
+	poll->reader.place = ring_oldest(poll->worker->ring);
+	return take_event(poll, READER_FOREIGN, NULL, 0);
+}
+
 static bool step(struct poll *poll, uint64_t *budget)
 {
 	struct document document;
 	uint64_t lagged = 0;
 	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, budget, &document, &lagged);
 
+	/* what was read may be of either history, and so is left to be read again */
+	if (poll->history != history_now(poll))
+		return meet_history(poll);
 	return take_event(poll, event, &document, lagged);
 }
 
@@ -312,8 +336,9 @@ static bool step(struct poll *poll, uint64_t *budget)
 static bool find_start(struct poll *poll)
 {
 	uint64_t lagged = 0, budget = 0;
-	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, &budget, NULL, &lagged);
 
+	poll->history = history_now(poll);
+	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, &budget, NULL, &lagged);
 	return event == READER_PAUSED || take_event(poll, event, NULL, lagged);
 }
 
@@ -323,6 +348,8 @@ static uint64_t run(struct poll *poll)
 	uint64_t budget = POLL_BUDGET;
 
 	if (poll->reader.seeking && !find_start(poll))
+		return 0;
+	if (poll->history != history_now(poll) && !meet_history(poll))
 		return 0;
 	if (poll->batch.count == 0) {
 		poll->from = poll->reader.place.position;
@@ -361,6 +388,7 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
 						  .deadline_ms = worker->now_ms + subscription->wait_s * UINT64_C(1000),
+						  .history = worker->fanout.history,
 						  .reader = *reader,
 						  .hangup = {on_gone, -1}};
 	if (reader->start.kind == CURSOR_TIME)

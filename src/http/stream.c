@@ -308,6 +308,8 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 	stream->segment = NULL;
 	if (stream->own.capacity > 0)
 		buffer_free(&stream->own);
+	if (stream->state == STREAM_ENDED)
+		return; /* it was abandoned meanwhile */
 	if (stream->state == STREAM_CATCHING_UP || stream->ending || owes_losses(stream) ||
 		(stream->state == STREAM_LIVE && has_news(stream)))
 		enqueue(&stream->worker->ready_streams, stream);
