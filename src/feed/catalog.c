@@ -157,18 +157,20 @@ static bool apply_answer(struct catalog *catalog)
 static bool go_on_refreshing(struct catalog *catalog)
 {
 	struct failure failure;
-	if (!PQconsumeInput(catalog->connection)) {
-		failure_of_connection(&failure, "connection lost", catalog->connection);
-		give_up(catalog, &failure);
-		return false;
-	}
-	while (!PQisBusy(catalog->connection)) {
-		PGresult *result = PQgetResult(catalog->connection);
-		if (result == NULL)
-			return apply_answer(catalog);
-		PQclear(catalog->answer);
-		catalog->answer = result;
-	}
+	do {
+		if (!PQconsumeInput(catalog->connection)) {
+			failure_of_connection(&failure, "connection lost", catalog->connection);
+			give_up(catalog, &failure);
+			return false;
+		}
+		while (!PQisBusy(catalog->connection)) {
+			PGresult *result = PQgetResult(catalog->connection);
+			if (result == NULL)
+				return apply_answer(catalog);
+			PQclear(catalog->answer);
+			catalog->answer = result;
+		}
+	} while (connection_holds_back(catalog->connection));
 	return false;
 }
 

@@ -2,6 +2,7 @@
  * connection.c: see connection.h.
  */
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +149,8 @@ static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, 
 	PGresult *first = NULL;
 	for (;;) {
 		while (PQisBusy(connection)) {
-			if (!wait_for_socket(connection, POLLIN, stop_fd, deadline, failure)) {
+			if (!connection_holds_back(connection) &&
+				!wait_for_socket(connection, POLLIN, stop_fd, deadline, failure)) {
 				PQclear(first);
 				return NULL;
 			}
@@ -253,6 +255,12 @@ int64_t connection_patience(PGconn *connection)
 	}
 	PQconninfoFree(options);
 	return 2 * MILLISECOND * (milliseconds > 0 ? milliseconds : TCP_USER_TIMEOUT_MS);
+}
+
+bool connection_holds_back(PGconn *connection)
+{
+	SSL *tls = PQsslStruct(connection, "OpenSSL");
+	return tls != NULL && SSL_pending(tls) > 0;
 }
 
 bool stop_asked(int stop_fd)

@@ -70,6 +70,14 @@ PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, 
  */
 bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure);
 
+/*
+ * True if bytes of the server wait in OpenSSL, where no poll() shows them: read on before waiting. Records of
+ * TLS may have 16 kB, libpq may have room for less, and older versions of it leave the rest there. What the
+ * server has said may then be complete, and wait for what it says next. (GSSAPI's encryption does the same
+ * and does not tell; to read on then is left to the newer versions.)
+ */
+bool connection_holds_back(PGconn *connection);
+
 /* True if the process was asked to end. */
 bool stop_asked(int stop_fd);
 

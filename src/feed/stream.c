@@ -453,17 +453,15 @@ static bool read_socket(struct stream *stream, struct failure *failure)
 
 enum stream_step stream_step(struct stream *stream, struct failure *failure)
 {
-	unsigned messages = 0, messages_before;
+	unsigned messages = 0;
 	size_t bytes = 0;
 	enum stream_step step;
 
-	/* poll() tells when there is more, except of what TLS has decrypted and holds back */
 	do {
-		messages_before = messages;
 		if (stream->blocked == NULL && !read_socket(stream, failure))
 			return STREAM_FAILED;
 		step = take_messages(stream, &messages, &bytes, failure);
-	} while (step == STREAM_DRAINED && messages > messages_before && PQsslInUse(stream->connection));
+	} while (step == STREAM_DRAINED && connection_holds_back(stream->connection));
 	stream->received.messages += messages;
 	stream->received.bytes += bytes;
 	atomic_fetch_add_explicit(&stream->live->received_bytes_total, bytes, memory_order_relaxed);
@@ -530,7 +528,8 @@ void stream_end(struct stream *stream, int64_t timeout_us)
 	while ((size = PQgetCopyData(stream->connection, &copy, 1)) >= 0) {
 		if (size > 0)
 			PQfreemem(copy);
-		else if (poll(&fd, 1, clock_poll_timeout(clock_monotonic_us(), deadline)) <= 0 ||
+		else if ((!connection_holds_back(stream->connection) &&
+				  poll(&fd, 1, clock_poll_timeout(clock_monotonic_us(), deadline)) <= 0) ||
 				 !PQconsumeInput(stream->connection))
 			return;
 	}

@@ -49,10 +49,11 @@ sub become_unprivileged
 	return if $> != 0;
 	for my $name ($ENV{CHANGEFEED_TEST_USER} // (), 'postgres', 'nobody')
 	{
-		my (undef, undef, $uid, $gid) = getpwnam($name) or next;
+		my (undef, undef, $uid, $gid, undef, undef, undef, $home) = getpwnam($name) or next;
 		$) = "$gid $gid";
 		POSIX::setgid($gid);
 		POSIX::setuid($uid);
+		$ENV{HOME} = $home;    # libpq looks for certificates in it
 		-r $root && -x $root or BAIL_OUT("user $name cannot read $root: run scripts/test, which works on a copy");
 		return;
 	}
