@@ -5,11 +5,17 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use List::Util qw(min);
 use Test::More;
+use Time::HiRes qw(time);
 
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1, 'tenant-column' => 'tenant', cors => ['https://app.example']});
 $server->publish('users', 'id text PRIMARY KEY, name text, age int');
 $server->publish('orders', 'id int PRIMARY KEY, tenant int, note text');
+
+# ---- the feed is asked about what nobody knows; nobody has a stream yet
+my @took = map { my $asked = time; $server->get('/cdc/nosuch/poll'); time - $asked } 1 .. 10;
+cmp_ok(min(@took), '<', 0.04, 'the feed wakes a worker that asked it, which would look by itself after 50 ms');
 
 sub is_problem
 {

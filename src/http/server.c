@@ -289,11 +289,14 @@ static bool has_answers(struct worker *worker)
 		   atomic_load(&worker->live->refresh_done) != worker->refresh_seen;
 }
 
-/* What the feed is to wake us for. Who waits for a place in the history that is still to come wants to see
- * all of it. */
+/*
+ * What the feed is to wake us for. Who waits for a place in the history that is still to come wants to see
+ * all of it, and who waits for the feed's answer has no class yet.
+ */
 static uint64_t wanted(struct worker *worker)
 {
-	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->waiting_polls))
+	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->waiting_polls) ||
+		!h2o_linklist_is_empty(&worker->deferred))
 		return LIVE_WANTS_ALL;
 	return fanout_wanted(&worker->fanout);
 }
