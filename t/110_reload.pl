@@ -46,12 +46,14 @@ ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'old workers end'), '
 # ---- broken files: each is refused with its place in the log and in status(), and nothing changes
 $stream = $server->stream('/cdc/users');
 my $good = slurp($server->{config_file});
+my $taken_port = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "listen: $!";
 my @broken = (
 	['no YAML', "listen: [\n"],
 	['an unknown directive', $good =~ s/^\{/{\n"no-such-directive": 1,/r],
 	['an option of the wrong kind', $good =~ s/"heartbeat" : "?1"?/"heartbeat" : "soon"/r],
 	['a listener that is not loopback', $good =~ s/"127\.0\.0\.1"/"0.0.0.0"/r],
 	['a missing certificate', $good =~ s/"host" : "127\.0\.0\.1",/"host" : "127.0.0.1", "ssl" : {"certificate-file" : "\/nonexistent.pem", "key-file" : "\/nonexistent.pem"},/r],
+	['a port that is taken', $good =~ s/"listen" : \[/'"listen" : [{"host" : "127.0.0.1", "port" : ' . $taken_port->sockport . '},'/er],
 	['an access-log that is a command', $good =~ s/^\{/{\n"access-log": "|cat",/r],
 	['an empty path', $good =~ s/"\/cdc" :/"" : {"changefeed" : "ON"}, "\/cdc" :/r],
 	['nothing', ''],

@@ -17,13 +17,15 @@ static void make_line(char *text)
 	while (rest.size > 0) {
 		size_t size = utf8_sequence(rest);
 		bool is_space = *rest.data == '\n' || *rest.data == '\r' || *rest.data == '\t';
-		if (size == 0)
+		if (size == 0) {
 			*end++ = '?';
-		else if (!is_space)
-			memmove(end, rest.data, size), end += size;
-		else if (end > text && end[-1] != ' ')
+			size = 1;
+		} else if (!is_space) {
+			memmove(end, rest.data, size);
+			end += size;
+		} else if (end > text && end[-1] != ' ') {
 			*end++ = ' ';
-		size += size == 0;
+		}
 		rest = (struct bytes){rest.data + size, rest.size - size};
 	}
 	while (end > text && end[-1] == ' ')

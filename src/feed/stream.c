@@ -486,8 +486,8 @@ static bool send_status(struct stream *stream, uint64_t flushed_lsn, bool ask, s
 	put_u64(status + 17, flushed_lsn);
 	put_u64(status + 25, (uint64_t)(clock_realtime_us() - POSTGRES_EPOCH_US));
 	status[STATUS_SIZE - 1] = ask;
-	/* 0 means that libpq has no room to queue it, and the next one will say the same */
-	if (PQputCopyData(stream->connection, status, sizeof(status)) < 0)
+	/* 0: libpq has no memory to queue it */
+	if (PQputCopyData(stream->connection, status, sizeof(status)) <= 0)
 		return failure_of_connection(failure, "the stream broke", stream->connection);
 	return true;
 }

@@ -268,13 +268,14 @@ static void begin_reload(struct master *master)
 static void apply_candidate(struct master *master)
 {
 	struct buffer error = {0};
-	struct outline outline;
+	struct outline outline = {0};
 	struct tls_ticket_keys keys;
 
 	if (!conf_read_outline(&master->candidate, &outline, &error) ||
 		!listeners_update(&master->listeners, &outline, 0, &error)) {
 		refuse_candidate(master, &error);
 		buffer_free(&error);
+		outline_free(&outline);
 		conf_source_free(&master->candidate);
 		return;
 	}
