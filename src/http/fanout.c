@@ -169,6 +169,7 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 								  .tenant_column = class->subscription.tenant_column,
 								  .tenant = class->subscription.tenant};
 	h2o_linklist_init_anchor(&class->streams);
+	h2o_linklist_init_anchor(&class->waiting);
 	h2o_linklist_init_anchor(&class->polls);
 	if (!enlist(fanout, class)) {
 		class_free(class);

@@ -325,7 +325,8 @@ static int32_t bedtime(struct server *server)
 	struct worker *worker = &server->worker;
 
 	/* streams may have become ready after the turn: what it wrote was complete at once */
-	if (!h2o_linklist_is_empty(&worker->ready_streams) || !h2o_linklist_is_empty(&worker->ready_polls))
+	if (!h2o_linklist_is_empty(&worker->news_streams) || !h2o_linklist_is_empty(&worker->ready_streams) ||
+		!h2o_linklist_is_empty(&worker->ready_polls))
 		return 0;
 	uint64_t wait_us = pace_us(server, clock_us());
 	if (server->more || (wait_us > 0 && has_news(worker)))
@@ -441,6 +442,7 @@ static bool set_up(struct server *server)
 
 	worker->publication = server->options->publication;
 	worker->refresh_fd = server->options->refresh_fd;
+	h2o_linklist_init_anchor(&worker->news_streams);
 	h2o_linklist_init_anchor(&worker->ready_streams);
 	h2o_linklist_init_anchor(&worker->seeking_streams);
 	h2o_linklist_init_anchor(&worker->ready_polls);

@@ -7,10 +7,12 @@
 
 /*
  * What one turn may cost, so that nobody waits long: in bytes sent and bytes of history rendered, some
- * nanoseconds each. A send costs about as much as SEND_COST bytes, however small it is.
+ * nanoseconds each. A send costs about as much as SEND_COST bytes, however small it is. What live streams may
+ * is less than what fits into the processor's cache: the completions of a turn's sends touch the same memory
+ * once more.
  */
 enum {
-	LIVE_BUDGET = 16 * 1024 * 1024,
+	LIVE_BUDGET = 1024 * 1024,
 	READY_BUDGET = 8 * 1024 * 1024,
 	SEND_COST = 8 * 1024,
 	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
@@ -32,12 +34,13 @@ struct stream {
 	struct class *class;
 	enum stream_state state;
 	enum on_gap on_gap;
-	bool sending;               /* a h2o_send is under way */
-	bool stalled;               /* and has been for STALLED_MS */
-	bool reset;                 /* a new history has begun since its last change */
-	bool ending;                /* the last bytes are on their way */
-	h2o_linklist_t class_link;  /* in class->streams */
-	h2o_linklist_t worker_link; /* in ready_streams or seeking_streams, or in none */
+	bool sending;              /* a h2o_send is under way */
+	bool stalled;              /* and has been for STALLED_MS */
+	bool reset;                /* a new history has begun since its last change */
+	bool ending;               /* the last bytes are on their way */
+	h2o_linklist_t class_link; /* in class->streams */
+	h2o_linklist_t
+		worker_link; /* in class->waiting, news_streams, ready_streams or seeking_streams, or in none */
 	struct hangup_watch hangup;
 	struct reader reader;    /* its place is behind what was sent, also while live */
 	struct footing at;       /* the same in what the class has rendered, unless `from` is not kept any more */
@@ -78,6 +81,30 @@ static void set_stalled(struct stream *stream)
 	if (stream->state == STREAM_LIVE && !stream->stalled)
 		stream->worker->live_sending--;
 	stream->stalled = true;
+}
+
+static bool has_news(const struct stream *stream)
+{
+	return !class_at_front(stream->class, &stream->at);
+}
+
+/* Whether it is to be told that a collection is no longer published; that comes behind the changes there
+ * were. */
+static bool owes_losses(const struct stream *stream)
+{
+	return stream->state == STREAM_LIVE && stream->losses != stream->class->losses && !has_news(stream);
+}
+
+/* Nothing is being sent to it: it waits where it is looked for when there is something for it. In none if it
+ * was abandoned meanwhile. */
+static void line_up(struct stream *stream)
+{
+	struct worker *worker = stream->worker;
+
+	if (stream->state == STREAM_CATCHING_UP || owes_losses(stream))
+		enqueue(&worker->ready_streams, stream);
+	else if (stream->state == STREAM_LIVE)
+		enqueue(has_news(stream) ? &worker->news_streams : &stream->class->waiting, stream);
 }
 
 static void set_state(struct stream *stream, enum stream_state state)
@@ -145,11 +172,6 @@ static size_t send_slice(struct stream *stream)
 	return slice.bytes.size + SEND_COST;
 }
 
-static bool has_news(const struct stream *stream)
-{
-	return !class_at_front(stream->class, &stream->at);
-}
-
 /* Returns what it cost. */
 static size_t send_live(struct stream *stream)
 {
@@ -210,13 +232,6 @@ static void render_reset(struct stream *stream)
 			stream->reader.place.cursor);
 }
 
-/* Whether it is to be told that a collection is no longer published; that comes behind the changes there
- * were. */
-static bool owes_losses(const struct stream *stream)
-{
-	return stream->state == STREAM_LIVE && stream->losses != stream->class->losses && !has_news(stream);
-}
-
 static void send_losses(struct stream *stream)
 {
 	buffer_clear(&stream->own);
@@ -226,6 +241,8 @@ static void send_losses(struct stream *stream)
 		abandon_stream(stream);
 	else if (stream->own.size > 0)
 		send_bytes(stream, buffer_bytes(&stream->own));
+	else
+		line_up(stream);
 }
 
 static bool find_start(struct stream *stream)
@@ -292,8 +309,8 @@ static size_t catch_up(struct stream *stream)
 		send_bytes(stream, buffer_bytes(&stream->own));
 	else if (stream->ending)
 		end_stream(stream);
-	else if (stream->state == STREAM_CATCHING_UP || owes_losses(stream))
-		enqueue(&stream->worker->ready_streams, stream);
+	else
+		line_up(stream);
 	return walked + sent + SEND_COST;
 }
 
@@ -308,11 +325,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 	stream->segment = NULL;
 	if (stream->own.capacity > 0)
 		buffer_free(&stream->own);
-	if (stream->state == STREAM_ENDED)
-		return; /* it was abandoned meanwhile */
-	if (stream->state == STREAM_CATCHING_UP || stream->ending || owes_losses(stream) ||
-		(stream->state == STREAM_LIVE && has_news(stream)))
-		enqueue(&stream->worker->ready_streams, stream);
+	line_up(stream);
 }
 
 /* HTTP/2: the client or the connection is gone; the destructor follows. */
@@ -407,34 +420,22 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	send_bytes(stream, buffer_bytes(&stream->own));
 }
 
-/* The live streams of a class that has something new, first those that were sent to longest ago. Those for
- * whom the budget is too small are ready in the next turn. */
-static void pump_class(struct class *class, size_t *budget)
-{
-	/* a send moves its stream to the end of the list: stop where the list ended before */
-	h2o_linklist_t *last = class->streams.prev, *link, *next;
-
-	for (link = class->streams.next; link != &class->streams; link = link == last ? &class->streams : next) {
-		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
-		next = link->next;
-		if (stream->state != STREAM_LIVE || stream->sending || !has_news(stream))
-			continue;
-		if (*budget == 0) {
-			enqueue(&stream->worker->ready_streams, stream);
-			continue;
-		}
-		size_t cost = send_live(stream);
-		*budget -= cost < *budget ? cost : *budget;
-	}
-}
-
-static void pump_changed(struct worker *worker)
+/* The live streams of the classes that have something new, first those that were sent to longest ago. Those
+ * for whom the budget is too small come first in the next turn. */
+static void pump_news(struct worker *worker)
 {
 	h2o_linklist_t *changed = &worker->fanout.changed;
-	size_t budget = LIVE_BUDGET;
+	size_t cost = 0;
 
 	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next)
-		pump_class(H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node), &budget);
+		h2o_linklist_insert_list(&worker->news_streams,
+								 &H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node)->waiting);
+	while (!h2o_linklist_is_empty(&worker->news_streams) && cost < LIVE_BUDGET) {
+		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, worker->news_streams.next);
+		h2o_linklist_unlink(&stream->worker_link);
+		if (!stream->sending)
+			cost += send_live(stream);
+	}
 }
 
 static void pump_ready(struct worker *worker)
@@ -453,10 +454,10 @@ static void pump_ready(struct worker *worker)
 			end_stream(stream);
 		else if (stream->state == STREAM_CATCHING_UP)
 			cost += catch_up(stream);
-		else if (stream->state == STREAM_LIVE && has_news(stream))
-			cost += send_live(stream);
 		else if (owes_losses(stream))
 			send_losses(stream);
+		else
+			line_up(stream);
 	}
 	/* the rest was first in line and stays so */
 	h2o_linklist_insert_list(&turn, &worker->ready_streams);
@@ -505,7 +506,7 @@ void streams_pump(struct worker *worker, enum fanout_drain drain)
 	}
 	if (fanout_find_losses(&worker->fanout))
 		announce_losses(worker);
-	pump_changed(worker);
+	pump_news(worker);
 	pump_ready(worker);
 }
 

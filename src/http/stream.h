@@ -23,7 +23,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 void stream_answer_head(h2o_req_t *req);
 
 /* Sends what is new. `drain` is what the turn's fanout_drain() said. What is left over is in
- * worker->ready_streams. */
+ * worker->news_streams and ready_streams. */
 void streams_pump(struct worker *worker, enum fanout_drain drain);
 
 /* Keep-alives for the silent, the end for the stalled. To be called about once a second, and again in the

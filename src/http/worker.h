@@ -33,7 +33,8 @@ struct worker {
 	struct limits limits;
 	unsigned live_streams;          /* streams that follow their class */
 	unsigned live_sending;          /* those of them with a send under way that may still end soon */
-	h2o_linklist_t ready_streams;   /* may be sent to in this turn */
+	h2o_linklist_t news_streams;    /* live ones that can be sent something new */
+	h2o_linklist_t ready_streams;   /* that have to look for what is next */
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
 	h2o_linklist_t waiting_polls;  /* all that wait, the class's lists are parts of it */
