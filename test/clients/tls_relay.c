@@ -1,7 +1,7 @@
 /*
  * tls_relay: stands in front of PostgreSQL as a pooler with TLS does, and puts what the server says into
- * records of TLS that are as large as they can be (16 kB), where PostgreSQL's own mostly have 8 kB. links:
- * -lssl -lcrypto
+ * records of TLS that are as large as they can be (16 kB), where PostgreSQL's own mostly have 8 kB.
+ * links: -lssl -lcrypto
  *
  *   tls_relay CERTIFICATE KEY /dir/.s.PGSQL.5432
  *
