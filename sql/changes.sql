@@ -67,6 +67,11 @@ SELECT document_id AS second FROM changefeed.changes('users', :'last_lsn', 1, :l
 SELECT document_id AS whole_transaction FROM changefeed.changes('users', :'last_lsn', 2);
 SELECT count(*) AS nothing_after_the_end FROM changefeed.changes('*', pg_current_wal_insert_lsn());
 
+-- 0/0 is the oldest there is, whatever since_n says; what lies beyond the WAL is of another history, and said to be
+SELECT count(*) > 0 AS oldest FROM changefeed.changes('users', '0/0', 100, 7);
+SELECT count(*) > 0 AS oldest FROM changefeed.changes('users', 'FFFFFFFF/0');
+SELECT count(*) > 0 AS oldest FROM changefeed.changes('users', 'FFFFFFFF/0', 100, 7);
+
 SELECT schema, name, published, replica_identity, changes FROM changefeed.collections WHERE name IN ('users', 'Users', 'pairs', 'log');
 ALTER PUBLICATION changefeed DROP TABLE users, pairs, log, other."Users";
 SELECT schema, name, published FROM changefeed.collections WHERE name = 'users';

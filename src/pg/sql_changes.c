@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -92,11 +93,17 @@ static struct filter filter_of(const struct ring *ring, List *tables)
 /* The start as the caller gives it: an LSN, or with `since_n` a change. */
 static struct start start_of(XLogRecPtr since, int64 since_n)
 {
-	if (since_n > 0)
-		return (struct start){.kind = CURSOR_EVENT, .at = {.lsn = since, .n = (uint64_t)since_n}};
 	if (since == InvalidXLogRecPtr)
 		return (struct start){.kind = CURSOR_EARLIEST};
+	if (since_n > 0)
+		return (struct start){.kind = CURSOR_EVENT, .at = {.lsn = since, .n = (uint64_t)since_n}};
 	return (struct start){.kind = CURSOR_LSN, .at = {.lsn = since}};
+}
+
+/* On a standby the end of the primary's WAL is not known. */
+static bool beyond_wal(const struct start *start)
+{
+	return start->kind != CURSOR_EARLIEST && !RecoveryInProgress() && start->at.lsn > GetXLogInsertRecPtr();
 }
 
 /* A row of the table; null if the change does not have it. */
@@ -166,10 +173,10 @@ static void put_changes(struct output *output, struct reader *reader, int32 max_
 							  errhint("Read more often, or raise changefeed.ring_size.")));
 			break;
 		case READER_FOREIGN:
-			ereport(WARNING,
-					(errmsg("the given position is from another history"),
-					 errdetail("The oldest changes that are retained follow."),
-					 errhint("The replication slot was made anew: take a new snapshot of the table.")));
+			ereport(WARNING, (errmsg("the given position is from another history"),
+							  errdetail("The oldest changes that are retained follow."),
+							  errhint("The replication slot was made anew, or the position is of another "
+									  "server: take a new snapshot of the table.")));
 			break;
 		case READER_DAMAGED:
 			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the ring of pg_changefeed is damaged"),
@@ -201,6 +208,7 @@ static void read_changes(ReturnSetInfo *result, List *tables, struct start start
 	output.row =
 		AllocSetContextCreate(CurrentMemoryContext, "changefeed.changes row", ALLOCSET_DEFAULT_SIZES);
 	reader_init(&reader, ring, &scope, start);
+	reader.foreign = beyond_wal(&start);
 	put_changes(&output, &reader, max_changes);
 }
 
