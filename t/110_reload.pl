@@ -6,6 +6,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use HTTP::Tiny;
 use IO::Socket::UNIX;
 use Test::More;
 
@@ -16,6 +17,9 @@ my $before = $server->processes;
 
 sub header { return $server->get($_[0] // '/cdc/users/poll')->{headers}{'x-generation'} // ''; }
 
+my $poller = HTTP::Tiny->new(keep_alive => 1);
+is($poller->get($server->url('/cdc/users/poll'))->{headers}{connection}, 'keep-alive', 'a client polls over one connection');
+
 # ---- a change
 my $paths = $server->{h2o}{hosts}{default}{paths};
 $paths->{'/cdc'}{'header.set'} = 'X-Generation: 2';
@@ -23,6 +27,8 @@ $server->{h2o}{'num-threads'} = 1;
 $server->write_h2o_conf;
 $server->reload;
 ok(wait_for(sub { header() eq '2' }, 'the new h2o.conf is in force'), 'a changed h2o.conf takes effect');
+is($poller->get($server->url('/cdc/users/poll'))->{headers}{connection}, 'close', 'the connection of the client that polls ends with its next answer');
+is($poller->get($server->url('/cdc/users/poll'))->{headers}{'x-generation'}, '2', 'and the one after comes by the new file');
 my $after = $server->processes;
 is("$after->{master} $after->{feed}", "$before->{master} $before->{feed}", 'master and feed are the same processes');
 $server->sql(q{INSERT INTO users VALUES ('after reload')});

@@ -336,6 +336,14 @@ static int32_t bedtime(struct server *server)
 	return server->deadlines ? WAITING_TICK_MS : TICK_MS;
 }
 
+/* No new connections; those there are end with the answers that are under way, streams among them. */
+static void begin_draining(struct server *server)
+{
+	atomic_store_explicit(&server->worker.figures->draining, 1, memory_order_relaxed);
+	close_listeners(server);
+	h2o_context_request_shutdown(&server->worker.context);
+}
+
 static void run_loop(struct server *server)
 {
 	struct worker *worker = &server->worker;
@@ -345,10 +353,8 @@ static void run_loop(struct server *server)
 		h2o_evloop_run(worker->context.loop, wait_ms);
 		if (wait_ms > 0)
 			atomic_store(&worker->figures->sleeping, 0);
-		if (worker->draining) {
-			atomic_store_explicit(&worker->figures->draining, 1, memory_order_relaxed);
-			close_listeners(server);
-		}
+		if (worker->draining && !worker->context.shutdown_requested)
+			begin_draining(server);
 		run_turn(server);
 	}
 }
