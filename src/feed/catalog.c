@@ -263,8 +263,8 @@ PGresult *catalog_query(struct catalog *catalog, const char *what, const char *s
 {
 	if (!catalog_settle(catalog, failure))
 		return NULL;
-	PGresult *result = connection_query(catalog->connection, catalog->stop_fd, CONNECTION_TIMEOUT, what, sql,
-										parameter_count, parameters, failure);
+	PGresult *result = connection_query(catalog->connection, catalog->stop_fd, what, sql, parameter_count,
+										parameters, failure);
 	/* without a SQLSTATE it was not the server that refused, and the connection is in the middle of something
 	 */
 	if (result == NULL && (failure->sqlstate[0] == 0 || PQstatus(catalog->connection) != CONNECTION_OK))

@@ -107,7 +107,7 @@ static bool wait_for_socket(PGconn *connection, short events, int stop_fd, int64
 		struct pollfd fds[] = {{.fd = stop_fd, .events = POLLIN},
 							   {.fd = PQsocket(connection), .events = events}};
 		int64_t now = clock_monotonic_us();
-		int ready = poll(fds, 2, deadline == INT64_MAX ? -1 : clock_poll_timeout(now, deadline));
+		int ready = poll(fds, 2, clock_poll_timeout(now, deadline));
 		if (ready < 0 && errno != EINTR)
 			return failure_set(failure, "poll: %s", strerror(errno));
 		if (ready > 0 && fds[0].revents != 0)
@@ -143,19 +143,27 @@ PGconn *connection_open(const char *conninfo, enum connection_kind kind, int sto
 	return NULL;
 }
 
+/* Returns true once PQgetResult() does not block. */
+static bool wait_for_answer(PGconn *connection, int stop_fd, int64_t deadline, struct failure *failure)
+{
+	while (PQisBusy(connection)) {
+		if (!connection_holds_back(connection) &&
+			!wait_for_socket(connection, POLLIN, stop_fd, deadline, failure))
+			return false;
+		if (!PQconsumeInput(connection))
+			break; /* PQgetResult makes an error result of it */
+	}
+	return true;
+}
+
 /* Takes the first result and waits for the end of the command; a COPY has no end yet. */
 static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, struct failure *failure)
 {
 	PGresult *first = NULL;
 	for (;;) {
-		while (PQisBusy(connection)) {
-			if (!connection_holds_back(connection) &&
-				!wait_for_socket(connection, POLLIN, stop_fd, deadline, failure)) {
-				PQclear(first);
-				return NULL;
-			}
-			if (!PQconsumeInput(connection))
-				break; /* PQgetResult makes an error result of it */
+		if (!wait_for_answer(connection, stop_fd, deadline, failure)) {
+			PQclear(first);
+			return NULL;
 		}
 		PGresult *result = PQgetResult(connection);
 		if (result == NULL)
@@ -211,13 +219,14 @@ bool connection_send(PGconn *connection, const char *what, const char *sql, int 
 	return sent;
 }
 
-PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, const char *what,
-						   const char *sql, int parameter_count, const char *const *parameters,
-						   struct failure *failure)
+bool connection_wait(PGconn *connection, int stop_fd, int64_t timeout_us, struct failure *failure)
 {
-	int64_t deadline = timeout_us < 0 ? INT64_MAX : clock_monotonic_us() + timeout_us;
-	if (!connection_send(connection, what, sql, parameter_count, parameters, failure))
-		return NULL;
+	return wait_for_answer(connection, stop_fd, clock_monotonic_us() + timeout_us, failure);
+}
+
+PGresult *connection_answer(PGconn *connection, int stop_fd, const char *what, struct failure *failure)
+{
+	int64_t deadline = clock_monotonic_us() + CONNECTION_TIMEOUT;
 	PGresult *result = take_result(connection, stop_fd, deadline, failure);
 	if (result == NULL)
 		return NULL;
@@ -233,12 +242,20 @@ PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, 
 	return NULL;
 }
 
+PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, const char *sql,
+						   int parameter_count, const char *const *parameters, struct failure *failure)
+{
+	if (!connection_send(connection, what, sql, parameter_count, parameters, failure))
+		return NULL;
+	return connection_answer(connection, stop_fd, what, failure);
+}
+
 bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure)
 {
 	const char *encoding = encoding_to_ask_for(PQparameterStatus(connection, "server_encoding"));
 	if (encoding == NULL)
 		return true;
-	PGresult *result = connection_query(connection, stop_fd, CONNECTION_TIMEOUT, "cannot set the encoding",
+	PGresult *result = connection_query(connection, stop_fd, "cannot set the encoding",
 										"SET client_encoding = $1", 1, &encoding, failure);
 	PQclear(result);
 	return result != NULL;

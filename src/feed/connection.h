@@ -54,14 +54,22 @@ bool connection_send(PGconn *connection, const char *what, const char *sql, int 
 					 const char *const *parameters, struct failure *failure);
 
 /*
- * Runs one command, sent as connection_send() does; `parameters` may be NULL if there are none.
- * Returns a result that is the caller's, with the status PGRES_COMMAND_OK, PGRES_TUPLES_OK or
- * PGRES_COPY_BOTH; NULL on failure, after `timeout_us` (negative: none), or when it is to stop. After a NULL
- * for another reason than the server's error the connection is of no more use.
+ * Waits for the beginning of the answer to what was sent, `timeout_us` at most. Returns false if there is
+ * none, or when it is to stop; the connection can be waited for again.
  */
-PGresult *connection_query(PGconn *connection, int stop_fd, int64_t timeout_us, const char *what,
-						   const char *sql, int parameter_count, const char *const *parameters,
-						   struct failure *failure);
+bool connection_wait(PGconn *connection, int stop_fd, int64_t timeout_us, struct failure *failure);
+
+/*
+ * The answer to what was sent, waited for CONNECTION_TIMEOUT at most. Returns a result that is the caller's,
+ * with the status PGRES_COMMAND_OK, PGRES_TUPLES_OK or PGRES_COPY_BOTH; NULL on failure, after the time, or
+ * when it is to stop. After a NULL for another reason than the server's error the connection is of no more
+ * use.
+ */
+PGresult *connection_answer(PGconn *connection, int stop_fd, const char *what, struct failure *failure);
+
+/* connection_send() and connection_answer(); `parameters` may be NULL if there are none. */
+PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, const char *sql,
+						   int parameter_count, const char *const *parameters, struct failure *failure);
 
 /*
  * For a connection that was just made: where the database's encoding can hold bytes that its server would

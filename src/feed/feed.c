@@ -190,7 +190,7 @@ static bool start_stream(struct feed *feed, PGconn *connection, struct failure *
 	if (!server->slot_exists || server->slot_unusable != NULL)
 		live_message_set(&feed->live->message,
 						 "creating the replication slot, which waits for all transactions that are writing");
-	if (!slot_ensure(server, connection, feed->stop_fd, failure))
+	if (!slot_ensure(server, connection, &feed->catalog, feed->stop_fd, failure))
 		return false;
 	feed->publication_was_missing = false;
 	tell_origin(feed);

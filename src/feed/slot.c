@@ -121,8 +121,8 @@ static uint64_t parse_lsn(const char *text)
 bool server_identify(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
 {
 	struct ring_identity *identity = &server->identity;
-	PGresult *row = connection_query(replication, stop_fd, CONNECTION_TIMEOUT, "cannot identify the server",
-									 "IDENTIFY_SYSTEM", 0, NULL, failure);
+	PGresult *row = connection_query(replication, stop_fd, "cannot identify the server", "IDENTIFY_SYSTEM", 0,
+									 NULL, failure);
 	if (row == NULL)
 		return false;
 	*identity = (struct ring_identity){
@@ -141,30 +141,35 @@ bool server_identify(struct server *server, PGconn *replication, int stop_fd, st
  * ---- the slot
  */
 
-/* Runs the command "before slot after", the name of the slot quoted. */
-static PGresult *slot_command(const struct server *server, PGconn *replication, int stop_fd,
-							  int64_t timeout_us, const char *what, const char *before, const char *after,
-							  struct failure *failure)
+/* Sends the command "before slot after", the name of the slot quoted. */
+static bool send_slot_command(const struct server *server, PGconn *replication, const char *what,
+							  const char *before, const char *after, struct failure *failure)
 {
 	struct buffer command = {0};
-	PGresult *result = NULL;
 	char *name = PQescapeIdentifier(replication, server->slot, strlen(server->slot));
 
 	buffer_printf(&command, "%s %s %s", before, name == NULL ? "" : name, after);
 	buffer_append_char(&command, 0);
-	if (name == NULL || command.failed)
-		failure_of_connection(failure, what, replication);
-	else
-		result = connection_query(replication, stop_fd, timeout_us, what, command.data, 0, NULL, failure);
+	bool sent = name == NULL || command.failed
+					? failure_of_connection(failure, what, replication)
+					: connection_send(replication, what, command.data, 0, NULL, failure);
 	PQfreemem(name);
 	buffer_free(&command);
-	return result;
+	return sent;
+}
+
+static PGresult *slot_command(const struct server *server, PGconn *replication, int stop_fd, const char *what,
+							  const char *before, const char *after, struct failure *failure)
+{
+	if (!send_slot_command(server, replication, what, before, after, failure))
+		return NULL;
+	return connection_answer(replication, stop_fd, what, failure);
 }
 
 static bool drop_slot(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
 {
-	PGresult *result = slot_command(server, replication, stop_fd, CONNECTION_TIMEOUT,
-									"cannot drop the replication slot", "DROP_REPLICATION_SLOT", "", failure);
+	PGresult *result = slot_command(server, replication, stop_fd, "cannot drop the replication slot",
+									"DROP_REPLICATION_SLOT", "", failure);
 	if (result == NULL)
 		return false;
 	PQclear(result);
@@ -181,10 +186,59 @@ static void cancel_command(PGconn *connection)
 	PQfreeCancel(cancel);
 }
 
-static bool create_slot(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+/*
+ * Asks over the catalog's connection, which goes the same way, whether the server is at it. False: it does
+ * not answer.
+ */
+static bool look_at_creation(const struct server *server, struct catalog *catalog, bool *ret_goes_on,
+							 struct failure *failure)
 {
-	PGresult *row = slot_command(server, replication, stop_fd, -1, "cannot create the replication slot",
-								 "CREATE_REPLICATION_SLOT", "LOGICAL pgoutput NOEXPORT_SNAPSHOT", failure);
+	static const char query[] = "SELECT FROM pg_catalog.pg_replication_slots"
+								" WHERE slot_name = $1 AND active_pid IS NOT NULL";
+	const char *parameters[] = {server->slot};
+	PGresult *rows = catalog_query(catalog, "cannot look at the new slot", query, 1, parameters, failure);
+
+	/* an error of the server is an answer, too */
+	if (rows == NULL && failure->sqlstate[0] == 0)
+		return false;
+	*ret_goes_on = rows == NULL || PQntuples(rows) > 0;
+	PQclear(rows);
+	return true;
+}
+
+/*
+ * The server waits for all transactions that are writing, as long as they take, and says nothing meanwhile. A
+ * connection that hangs looks the same: so the server is asked.
+ */
+static bool wait_for_slot(const struct server *server, PGconn *replication, struct catalog *catalog,
+						  int stop_fd, struct failure *failure)
+{
+	int64_t interval = connection_patience(replication) / 2;
+	bool went_on = true, goes_on;
+
+	while (!connection_wait(replication, stop_fd, interval, failure)) {
+		if (stop_asked(stop_fd) || !look_at_creation(server, catalog, &goes_on, failure))
+			return false;
+		/* if it has just ended, the answer is on its way */
+		if (!goes_on && !went_on)
+			return failure_set(failure, "the server has ended the creation of the replication slot, and its "
+										"answer does not arrive");
+		went_on = goes_on;
+	}
+	return true;
+}
+
+static bool create_slot(struct server *server, PGconn *replication, struct catalog *catalog, int stop_fd,
+						struct failure *failure)
+{
+	static const char what[] = "cannot create the replication slot";
+	PGresult *row = NULL;
+
+	if (!send_slot_command(server, replication, what, "CREATE_REPLICATION_SLOT",
+						   "LOGICAL pgoutput NOEXPORT_SNAPSHOT", failure))
+		return false;
+	if (wait_for_slot(server, replication, catalog, stop_fd, failure))
+		row = connection_answer(replication, stop_fd, what, failure);
 	if (row == NULL) {
 		if (stop_asked(stop_fd))
 			cancel_command(replication);
@@ -198,7 +252,8 @@ static bool create_slot(struct server *server, PGconn *replication, int stop_fd,
 	return true;
 }
 
-bool slot_ensure(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+bool slot_ensure(struct server *server, PGconn *replication, struct catalog *catalog, int stop_fd,
+				 struct failure *failure)
 {
 	if (server->slot_exists && server->slot_unusable != NULL) {
 		log_line(LOG_LEVEL_WARNING, "replication slot \"%s\" is dropped and made anew: %s", server->slot,
@@ -207,7 +262,7 @@ bool slot_ensure(struct server *server, PGconn *replication, int stop_fd, struct
 			return false;
 		server->slot_exists = false;
 	}
-	return server->slot_exists || create_slot(server, replication, stop_fd, failure);
+	return server->slot_exists || create_slot(server, replication, catalog, stop_fd, failure);
 }
 
 /*
@@ -298,8 +353,8 @@ bool slot_start(const struct server *server, PGconn *replication, int stop_fd, u
 	if (!quoted || options.failed)
 		failure_of_connection(failure, what, replication);
 	else
-		result = slot_command(server, replication, stop_fd, CONNECTION_TIMEOUT, what,
-							  "START_REPLICATION SLOT", options.data, failure);
+		result =
+			slot_command(server, replication, stop_fd, what, "START_REPLICATION SLOT", options.data, failure);
 	buffer_free(&options);
 	if (result == NULL)
 		return false;

@@ -39,10 +39,12 @@ bool server_inspect(struct server *server, struct catalog *catalog, struct failu
 bool server_identify(struct server *server, PGconn *replication, int stop_fd, struct failure *failure);
 
 /*
- * After the two above. Making a slot waits, without a limit, for all transactions that are writing; a request
- * to stop cancels it.
+ * After the two above. Making a slot waits for all transactions that are writing, without a limit as long as
+ * the server answers over the catalog's connection that it is at it, which it is asked after half of
+ * connection_patience(), again and again. A request to stop cancels it.
  */
-bool slot_ensure(struct server *server, PGconn *replication, int stop_fd, struct failure *failure);
+bool slot_ensure(struct server *server, PGconn *replication, struct catalog *catalog, int stop_fd,
+				 struct failure *failure);
 
 /* Returns true and says why in *ret_reason if what the ring holds does not join what the slot will send. */
 bool history_misfit(const struct server *server, const struct ring_writer *writer,

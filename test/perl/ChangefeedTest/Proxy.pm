@@ -4,6 +4,7 @@
 #   $proxy->order('cut 1234')      all connections end after so many more bytes from the server, wherever that is
 #   $proxy->order('rate 50000')    at most so many bytes a second from the server for each connection; 0: no limit
 #   $proxy->order('refuse')        no connection any more, and none that is there goes on; 'accept' ends it
+#   $proxy->order('freeze')        over the newest connection nothing moves any more, nor does its end; the others go on
 #   $proxy->hang, $proxy->wake     the process is stopped: TCP goes on acknowledging, and nothing moves
 #
 # A process of its own with one loop; it ends with the test.
@@ -76,6 +77,7 @@ sub take_order
 	$proxy->{rate} = $number if $word eq 'rate';
 	$proxy->{open} = $word eq 'accept' if $word =~ /^(accept|refuse)$/;
 	close_all($proxy) if $word eq 'refuse';
+	push @{$proxy->{frozen}}, map { delete $proxy->{peer}{$_} } @{$proxy->{newest}} if $word eq 'freeze';    # kept open, and looked at no more
 	syswrite($proxy->{orders}, '.');
 	return;
 }
@@ -87,6 +89,7 @@ sub take_connection
 	my $server = $proxy->{open} ? IO::Socket::UNIX->new(Peer => $proxy->{path}) : undef;
 	return unless $server;    # closed at once
 	$_->blocking(0) for $client, $server;
+	$proxy->{newest} = [$client, $server];
 	$proxy->{peer}{$client} = {socket => $client, to => $server, unsent => ''};
 	$proxy->{peer}{$server} = {socket => $server, to => $client, unsent => '', is_server => 1, allowed => 0, at => time};
 	return;
