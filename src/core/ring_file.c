@@ -287,6 +287,17 @@ struct ring_live *ring_file_live(struct ring *ring)
 	return ring->access == RING_ACCESS_READ ? NULL : ring->live;
 }
 
+bool ring_file_maps(const struct ring *ring, const void *address)
+{
+	const struct ring_sections *s = &ring->sections;
+	uintptr_t at = (uintptr_t)address;
+
+	/* what lies below a section wraps around to a large distance */
+	return at - (uintptr_t)ring->live < s->collections_offset - s->live_offset ||
+		   at - (uintptr_t)ring->collections < s->data_offset - s->collections_offset ||
+		   at - (uintptr_t)ring->data < 2 * s->capacity;
+}
+
 bool ring_file_replaced(const struct ring *ring, const char *path)
 {
 	struct stat status;

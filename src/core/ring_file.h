@@ -57,4 +57,7 @@ struct ring_live *ring_file_live(struct ring *ring);
  */
 bool ring_file_replaced(const struct ring *ring, const char *path);
 
+/* True if the address lies in what is mapped of the file. For a handler of signals, too. */
+bool ring_file_maps(const struct ring *ring, const void *address);
+
 #endif

@@ -5,6 +5,12 @@
  * hands out the changes of another database, for which privileges in this one mean nothing. It deliberately
  * keeps no mapping from one call to the next: the file may be replaced at any time, and a mapping costs
  * microseconds.
+ *
+ * A file that somebody cuts while it is mapped is a SIGBUS for who reads what is gone, and a backend that
+ * dies of it would make the postmaster restart all of them. Here it is an ERROR, raised by the handler as
+ * PostgreSQL raises that of SIGFPE: the signal comes from an instruction that reads the mapping, so neither
+ * an allocator nor the server is in the middle of anything. (To copy the ring by read() instead would cost
+ * every call its size, and the order of its loads.)
  */
 #include "postgres.h"
 
@@ -19,17 +25,56 @@
 #include "pg/local_ring.h"
 #include "pg/settings.h"
 
-static void close_ring(void *ring)
+/* The rings that are mapped now: of a call, and of calls that its query makes. */
+struct mapped_ring {
+	struct ring *ring;
+	struct mapped_ring *next;
+	MemoryContextCallback release;
+};
+
+static struct mapped_ring *mapped_rings = NULL;
+static struct sigaction other_sigbus; /* what is done with one that is not of a ring */
+static bool guarded = false;
+
+static void close_ring(void *argument)
 {
-	ring_file_close(ring);
+	struct mapped_ring *mapped = argument, **link = &mapped_rings;
+
+	while (*link != mapped)
+		link = &(*link)->next;
+	*link = mapped->next;
+	ring_file_close(mapped->ring);
+}
+
+static void on_sigbus(int signal, siginfo_t *info, void *context)
+{
+	for (struct mapped_ring *mapped = mapped_rings; mapped != NULL; mapped = mapped->next) {
+		if (info->si_code > 0 && ring_file_maps(mapped->ring, info->si_addr))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("could not read the ring file of pg_changefeed"),
+					 errdetail("It was cut meanwhile, or its disk fails.")));
+	}
+	/* it comes again, and does what it would have done without us: an instruction is repeated by itself */
+	sigaction(signal, &other_sigbus, NULL);
+	guarded = false;
+	if (info->si_code <= 0)
+		raise(signal);
+}
+
+/* An ERROR leaves the handler for good: the signal must not stay blocked. */
+static void guard(void)
+{
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	if (!guarded)
+		guarded = sigaction(SIGBUS, &action, &other_sigbus) == 0;
 }
 
 enum local_ring local_ring_map(struct ring **ret_ring, char **ret_reason)
 {
 	/* allocated first: between the mapping and the registration nothing may fail */
-	MemoryContextCallback *callback = palloc0(sizeof(*callback));
-	struct ring *ring;
-	enum ring_file_error error = ring_file_open(settings_ring_path(), RING_ACCESS_READ, &ring);
+	struct mapped_ring *mapped = palloc0(sizeof(*mapped));
+	enum ring_file_error error = ring_file_open(settings_ring_path(), RING_ACCESS_READ, &mapped->ring);
 
 	if (error == RING_FILE_SYSTEM && errno == ENOENT)
 		return LOCAL_RING_MISSING;
@@ -37,10 +82,13 @@ enum local_ring local_ring_map(struct ring **ret_ring, char **ret_reason)
 		*ret_reason = pstrdup(ring_file_error_text(error));
 		return LOCAL_RING_BROKEN;
 	}
-	callback->func = close_ring;
-	callback->arg = ring;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	*ret_ring = ring;
+	mapped->next = mapped_rings;
+	mapped_rings = mapped;
+	mapped->release.func = close_ring;
+	mapped->release.arg = mapped;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &mapped->release);
+	guard();
+	*ret_ring = mapped->ring;
 	return LOCAL_RING_OK;
 }
 

@@ -16,8 +16,8 @@ enum local_ring {
 
 /*
  * Maps the ring whatever it holds. The mapping belongs to the current memory context and ends when that is
- * reset, so also after an error. *ret_ring is set on LOCAL_RING_OK only, *ret_reason (palloc'd) on
- * LOCAL_RING_BROKEN only.
+ * reset, so also after an error. Reading it raises an ERROR when the file was cut meanwhile. *ret_ring is set
+ * on LOCAL_RING_OK only, *ret_reason (palloc'd) on LOCAL_RING_BROKEN only.
  */
 enum local_ring local_ring_map(struct ring **ret_ring, char **ret_reason);
 

@@ -136,10 +136,11 @@ static void put_ring(struct sql_row *row, const struct ring *ring)
 {
 	const struct ring_live *live = ring_live(ring);
 	uint64 tail = ring_tail(ring), head = ring_head(ring);
+	struct cursor cursor = ring_oldest(ring).cursor;
 	struct buffer oldest = {0};
 
-	cursor_append(&oldest, ring_oldest(ring).cursor);
 	sql_row_put_int8(row, load(&live->history));
+	cursor_append(&oldest, cursor);
 	sql_row_put_text(row, buffer_bytes(&oldest));
 	buffer_free(&oldest);
 	sql_row_put_int8(row, tail);
