@@ -79,6 +79,16 @@ $server->publish('later', 'id int PRIMARY KEY');
 $server->sql('INSERT INTO later VALUES (1)');
 is($any->event->{json}{collection}, 'later', 'a stream of * sees a table that is published later');
 
+$server->sql('CREATE TABLE "Twin" (id int PRIMARY KEY)');
+$server->publish('twin', 'id int PRIMARY KEY');
+is($server->get('/cdc/Twin/poll')->{status}, 200, 'a name is looked up in lower case, too');
+$server->sql('ALTER PUBLICATION changefeed ADD TABLE "Twin"');
+my $twin = $server->stream('/cdc/Twin');
+$server->sql('INSERT INTO twin VALUES (1); INSERT INTO "Twin" VALUES (2)');
+is($twin->event->{json}{collection}, 'Twin', 'but not if there is one that is written so, from the moment that it is published');
+$server->sql('ALTER PUBLICATION changefeed DROP TABLE twin, "Twin"');
+wait_for(sub { $server->get('/cdc/twin/poll')->{status} == 404 }, 'unpublished');
+
 # ---- tenants
 $server->sql(q{INSERT INTO orders VALUES (2, 2, 'of tenant 2'), (3, NULL, 'of none')});
 $server->wait_for_feed;

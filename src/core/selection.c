@@ -12,13 +12,18 @@ static struct bytes fold(struct bytes name, char ret_folded[SUBSCRIPTION_NAME_SI
 	return (struct bytes){ret_folded, name.size};
 }
 
+/* Sets *ret_folded if it had to be looked up in lower case, and leaves it otherwise. */
 static bool find(const struct ring *ring, const struct subscription_name *name,
-				 struct collection *ret_collection)
+				 struct collection *ret_collection, bool *ret_folded)
 {
 	char schema[SUBSCRIPTION_NAME_SIZE_MAX], table[SUBSCRIPTION_NAME_SIZE_MAX];
 
-	return ring_find_published(ring, name->schema, name->name, ret_collection) ||
-		   ring_find_published(ring, fold(name->schema, schema), fold(name->name, table), ret_collection);
+	if (ring_find_published(ring, name->schema, name->name, ret_collection))
+		return true;
+	if (!ring_find_published(ring, fold(name->schema, schema), fold(name->name, table), ret_collection))
+		return false;
+	*ret_folded = true;
+	return true;
 }
 
 /* Appends an identifier as SQL wants it: in double quotes unless it is lower case, digits and underscores. */
@@ -90,7 +95,7 @@ bool selection_resolve(const struct subscription *subscription, const struct rin
 
 	for (unsigned i = 0; i < subscription->name_count; i++) {
 		struct collection collection;
-		if (!find(ring, &subscription->names[i], &collection)) {
+		if (!find(ring, &subscription->names[i], &collection, &selection.folded)) {
 			set_not_published(ret_problem, &subscription->names[i], publication);
 			return false;
 		}

@@ -17,6 +17,8 @@
 
 struct selection {
 	bool all;
+	bool folded; /* a name was only found in lower case: the ring may not know yet that there is one as given
+				  */
 	unsigned count;
 	uint32_t collections[SUBSCRIPTION_NAMES_MAX]; /* sorted */
 };

@@ -160,7 +160,7 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 	}
 	bool found =
 		selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
-	bool ask = may_ask && (!found || beyond_wal(worker, &subscription.start));
+	bool ask = may_ask && (!found || selection.folded || beyond_wal(worker, &subscription.start));
 	if (found && !ask)
 		begin(worker, request, &subscription, &selection);
 	else if (!ask)

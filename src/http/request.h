@@ -3,7 +3,9 @@
  *
  * A request that names a collection or an LSN which the feed has not seen may be right all the same: the
  * table was published a moment ago, the LSN was read a moment ago. Such a request is deferred: the feed is
- * asked to look at the catalog and at the end of the WAL, and what it finds settles the matter.
+ * asked to look at the catalog and at the end of the WAL, and what it finds settles the matter. So is one
+ * whose collection is there in lower case only: one that is written as the request has it may be about to
+ * come.
  */
 #ifndef CHANGEFEED_HTTP_REQUEST_H
 #define CHANGEFEED_HTTP_REQUEST_H
