@@ -80,6 +80,22 @@ my %broken = (
 );
 answers($broken{$_}, '400 closed', $_) for sort keys %broken;
 
+# ---- exactly one Host, or who stands between might choose another (RFC 9112, 3.2)
+my $one = get('/healthz');
+my %hosts = (
+	'no Host' => ["GET /healthz HTTP/1.1\r\nX-Host: x\r\n\r\n", '400 closed'],
+	'no Host, and a whole URL' => ["GET http://x/healthz HTTP/1.1\r\n\r\n", '400 closed'],
+	'no Host in the second of two' => ["${one}GET /healthz HTTP/1.1\r\n\r\n$one", '200 400 closed'],
+	'two Hosts' => [get('/healthz', "hOST: y\r\n") . $one, '400 closed'],
+	'twice the same Host' => [get('/cdc/users', "Accept: */*\r\nHost: x\r\n"), '400 closed'],
+	'two Hosts, HTTP/1.0' => ["GET /healthz HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n", '400 closed'],
+	'no Host, HTTP/1.0' => ["GET /healthz HTTP/1.0\r\n\r\n", '200 closed'],
+	'an empty Host, behind an empty line' => ["\r\nGET /healthz HTTP/1.1\r\nHost:\r\n\r\n", '200'],
+	'a Host in the next request' => [$one x 3, '200 200 200'],
+	'a Host in the body' => ["GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n\nHost: y\n", '200 closed'],
+);
+answers(@{$hosts{$_}}, $_) for sort keys %hosts;
+
 # ---- bodies: nothing here takes one. What follows one might be a part of it in the eyes of a proxy: the connection ends
 my $next = get('/healthz');
 my %bodies = (

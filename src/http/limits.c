@@ -4,6 +4,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <time.h>
 
 #include "http/response.h"
@@ -198,6 +199,37 @@ static bool is_odd(const h2o_req_t *req, struct problem *ret_problem)
 	return true;
 }
 
+/*
+ * The number of Host headers of a request over HTTP/1. libh2o makes an authority of the last and forgets
+ * them, but until the request is over its head lies where it was received, at the beginning of the input.
+ */
+static unsigned count_hosts(const h2o_buffer_t *input)
+{
+	static const char name[] = "host:";
+	const char *line = input->bytes, *end = input->bytes + input->size, *next;
+	unsigned count = 0;
+	bool in_head = false;
+
+	for (; (next = memchr(line, '\n', (size_t)(end - line))) != NULL; line = next + 1) {
+		bool empty = *line == '\n' || *line == '\r';
+		if (empty && in_head)
+			break;
+		in_head = in_head || !empty; /* an empty line may come before the request */
+		if ((size_t)(next - line) >= sizeof(name) - 1 && strncasecmp(line, name, sizeof(name) - 1) == 0)
+			count++;
+	}
+	return count;
+}
+
+/* RFC 9112, 3.2: who stands between might choose another host than we do. */
+static bool is_hostless(h2o_req_t *req, const struct connection *connection)
+{
+	if (req->version >= 0x200)
+		return false;
+	unsigned hosts = count_hosts(connection->socket->input);
+	return hosts > 1 || (hosts == 0 && req->version >= 0x101);
+}
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
 	struct limits *limits = &worker_of(req)->limits;
@@ -212,6 +244,11 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 	 * two lengths, or a length and chunks, another way than we do. */
 	if (req->entity.base != NULL)
 		req->http1_is_persistent = 0;
+	if (is_hostless(req, connection)) {
+		req->http1_is_persistent = 0;
+		problem_set(&problem, 400, "a request has exactly one Host header");
+		return answer(req, &problem);
+	}
 	if (connection->refused) {
 		req->http1_is_persistent = 0;
 		return refuse(req, "more connections", limits->connections_per_address);

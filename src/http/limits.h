@@ -10,8 +10,8 @@
  *                                request (CVE-2023-44487), or whose request grows and grows, is cut off.
  *                                Always on: no honest client comes near.
  *   odd requests                 A path of more than 16 kB is answered with 414, more than 64 kB of headers
- *                                with 431, %00 in a path with 400. A request with a body is the last one
- *                                of its connection.
+ *                                with 431, %00 in a path with 400, no Host header or two with 400. A
+ *                                request with a body is the last one of its connection.
  *
  * In: sockets as they are accepted, requests through a handler and a logger on every path of the
  * configuration, and the kernel's count of bytes received, which is looked at in turns, a few connections at
