@@ -170,10 +170,16 @@ sub start_again
 	return;
 }
 
+# Where there is no master its number is 0, which kill() takes for a whole group.
+sub our_pids
+{
+	return wait_for(sub { my $now = eval { $server->processes }; $now && $now->{master} && $now->{feed} && @{$now->{workers}} ? $now : undef }, 'our processes are there', 60);
+}
+
 sub our_pid
 {
 	my ($victim) = @_;
-	my $pids = wait_for(sub { my $now = eval { $server->processes }; $now && $now->{master} && $now->{feed} && @{$now->{workers}} ? $now : undef }, 'our processes are there', 60);
+	my $pids = our_pids();
 	return $victim eq 'worker' ? $pids->{workers}[rand @{$pids->{workers}}] : $victim eq 'launcher' ? {ChangefeedTest::process_parents()}->{$pids->{master}} : $pids->{$victim};
 }
 
@@ -207,7 +213,7 @@ my %faults = (
 	'kill walsender' => sub { kill('KILL', server_pid('walsender')) },
 	'kill backend' => sub { kill('KILL', server_pid('backend')) },
 	'kill postmaster' => sub { kill('KILL', $server->{postmaster}); start_again() },
-	'kill all' => sub { my $pids = eval { $server->processes } or return; kill('KILL', $server->{postmaster}, $pids->{master}, $pids->{feed}, @{$pids->{workers}}); start_again() },
+	'kill all' => sub { my $pids = our_pids(); kill('KILL', $server->{postmaster}, $pids->{master}, $pids->{feed}, @{$pids->{workers}}); start_again() },
 	'stop the server at once' => sub { $server->pg_stop('immediate'); start_again() },
 	'restart the server' => sub { $server->pg_stop('fast'); start_again() },
 );
