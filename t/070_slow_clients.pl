@@ -24,10 +24,22 @@ is(scalar @{$pids->{workers}}, 1, 'one worker for all');
 my ($worker) = @{$pids->{workers}};
 my $before_kb = ChangefeedTest::anonymous_kb($worker);
 
+# What the kernel holds for the connection that has the most waiting in it, in bytes.
+sub most_queued
+{
+	my $ports = join('|', map { sprintf '%04X', $_ } $server->{http_port}, $tls_port);
+	my $most = 0;
+	for my $queued (map { hex } slurp('/proc/net/tcp') =~ /^ *\d+: 0100007F:(?:$ports) \S+ 01 ([0-9A-F]+):/mg)
+	{
+		$most = $queued if $queued > $most;
+	}
+	return $most;
+}
+
 # 64 MB of changes in transactions of 1 MB, through a ring of 16 MB: no stalled client can have it all.
 my $rounds = 64;
 my $session = $server->session;
-my ($id, $lost, $slowest) = (0, 0, 0);
+my ($id, $lost, $slowest, $queued) = (0, 0, 0, 0);
 for my $round (1 .. $rounds)
 {
 	my $first = $id + 1;
@@ -38,11 +50,16 @@ for my $round (1 .. $rounds)
 	$lost += 1000 - @events;
 	my $took = time - $start;
 	$slowest = $took if $took > $slowest;
+	my $most = most_queued();
+	$queued = $most if $most > $queued;
 }
 is($lost, 0, 'a client that reads has every change beside 220 that do not');
 cmp_ok($slowest, '<', 5, sprintf('the slowest MB took %.2f s from INSERT to client', $slowest));
 my $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
 cmp_ok($grown_mb, '<', 64, sprintf('the worker holds %.1f MB more', $grown_mb));
+
+cmp_ok($queued, '>', 0, 'clients that do not read make the kernel hold something');
+cmp_ok($queued, '<', 256 << 10, sprintf('the kernel holds %d kB for the one that has the most', $queued / 1024));
 
 # The slot is confirmed although 20 clients have not taken their changes.
 my $written = $server->now_lsn;
