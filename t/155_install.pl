@@ -1,0 +1,48 @@
+# make install and make uninstall, into a directory of their own: what the one brings the other takes away again, except
+# for an h2o.conf that somebody wrote in.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use File::Find;
+use File::Temp qw(tempdir);
+use Test::More;
+
+my $stage = tempdir('changefeed_XXXXXX', TMPDIR => 1, CLEANUP => 1);
+my @make = ('make', '-s', '-C', $ChangefeedTest::root, "DESTDIR=$stage");
+
+# The staged files, without their directories.
+sub installed
+{
+	my @names;
+	find(sub { push @names, $_ if -f }, $stage);
+	return [sort @names];
+}
+
+sub make
+{
+	my ($target) = @_;
+	my ($status, $output) = run_command(@make, $target);
+	is($status, 0, "make $target") or diag($output);
+	return;
+}
+
+plan(skip_all => 'this tree is not built: make') if run_command(@make, '-q', 'all') != 0;
+make('install');
+my @files = qw(h2o.conf pg_changefeed pg_changefeed--0.1.sql pg_changefeed.control pg_changefeed.so);
+is_deeply([grep { !/\.bc$/ } @{installed()}], \@files, 'what is installed');
+make('uninstall');
+is_deeply(installed(), [], 'nothing is left');
+my @directories;
+find(sub { push @directories, $_ if -d && $_ eq 'pg_changefeed' }, $stage);
+is_deeply(\@directories, [], 'no directory of its own either');
+
+make('install');
+find(sub { spew($File::Find::name, "# mine\n") if $_ eq 'h2o.conf' }, $stage);
+make('install');
+make('uninstall');
+is_deeply(installed(), ['h2o.conf'], 'an h2o.conf that was changed stays, and is not written over');
+
+done_testing();
