@@ -154,7 +154,6 @@ static bool parse_cursor(struct parser *parser, enum start_source source, const 
 
 static bool parse_last_event_id(struct parser *parser, struct bytes value)
 {
-	parser->has_start[START_EVENT_ID] = false;
 	return value.size == 0 || parse_cursor(parser, START_EVENT_ID, "last_event_id", value);
 }
 

@@ -103,6 +103,8 @@ static void test_starts(void)
 	ok(sse("since_lsn=0%2F10&since_ms=5&lastEventId=") && subscription.start.kind == CURSOR_LSN &&
 		   subscription.start.at.lsn == 16,
 	   "then since_lsn; an empty lastEventId counts as absent");
+	ok(sse("last_event_id=7-1&lastEventId=") && subscription.start.at.lsn == 7,
+	   "also beside the other spelling");
 	ok(sse("since_ms=1234567890123") && subscription.start.kind == CURSOR_TIME &&
 		   subscription.start.since_us == 1234567890123000,
 	   "then since_ms, in microseconds");
