@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 enum {
-	/* Bound what the kernel holds for a client that floods, or that does not read. */
-	RECEIVE_BUFFER = 64 << 10,
+	/* Bound what the kernel holds for a client that floods, or that does not read. libh2o takes all that was
+	 * received in one turn, and others wait for it: the kernel makes 24 kB of this. */
+	RECEIVE_BUFFER = 16 << 10,
 	SEND_BUFFER = 128 << 10,
 	/* Ready for more only when this little has not been sent: the rest of a backlog stays in the ring. */
 	UNSENT_LOW_WATER = 64 << 10,
