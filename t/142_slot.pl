@@ -7,6 +7,7 @@ BEGIN { $ENV{CHANGEFEED_TEST_SECONDS} //= 600 }    # six servers, one after the 
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use HTTP::Tiny;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -123,12 +124,40 @@ $server->sql(q{SELECT pg_drop_replication_slot('changefeed')});
 take_again();
 is_told('a slot that was dropped', $server, $cursor, qr/it ends at .* and the slot is new and starts at/);
 
+sub drop_slot_of_feed
+{
+	return wait_for(sub { eval { $server->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots; SELECT pg_drop_replication_slot('changefeed')}); 1 } }, 'the slot is dropped between two attempts of the feed');
+}
+
+# Workers without clients are not woken for a new history: connections that are open already ask before they have seen it.
+sub begin_history_unseen
+{
+	my $histories = () = $server->log =~ /begins a new history/g;
+	drop_slot_of_feed();
+	return wait_for(sub { (() = $server->log =~ /begins a new history/g) > $histories }, 'a new history');
+}
+
+my @clients = map { HTTP::Tiny->new(keep_alive => 1) } 1 .. 8;
+$_->get($server->url('/healthz')) foreach @clients;
+begin_history_unseen();
+is(join(' ', map { $_->get($server->url('/cdc/users/poll'))->{status} } @clients), join(' ', (200) x 8), 'a poll that begins in a new history is not told of it');
+$server->wait_ready;
+
+my @sockets = map { $server->stream('/healthz')->{socket} } 1 .. 8;
+begin_history_unseen();
+my @streams = map { $server->stream('/cdc/users?on_gap=fail', socket => $_) } @sockets;
+$server->wait_ready;
+$server->sql(q{INSERT INTO users VALUES ('seen')});
+is(join(' ', map { my $event = $_->event; $event ? $event->{json}{document_id} : 'ended' } @streams), join(' ', ('seen') x 8), 'nor is a stream');
+$_->close foreach @streams;
+$server->wait_ready;
+
 my $stream = $server->stream('/cdc/users');
 $cursor = write_row($server);
 is($stream->event->{id}, $cursor, 'a stream is open');
 my %waiting = map { $_ => $server->stream("/cdc/users/poll?since_lsn=$cursor&wait=60&on_gap=$_", no_read => 1) } qw(warn fail);
 wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 2$/m }, 'two polls wait');
-my $dropped = wait_for(sub { eval { $server->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots; SELECT pg_drop_replication_slot('changefeed')}); 1 } }, 'the slot is dropped between two attempts of the feed');
+my $dropped = drop_slot_of_feed();
 ok($dropped, 'a slot is dropped while the feed streams');
 $server->wait_ready;
 my $after = write_row($server);

@@ -13,13 +13,31 @@ void reader_scratch_free(struct reader_scratch *scratch)
 	buffer_free(&scratch->body);
 }
 
+static uint64_t history_of(const struct ring *ring)
+{
+	return atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire);
+}
+
 void reader_init(struct reader *reader, const struct ring *ring, const struct scope *scope,
 				 struct start start)
 {
-	*reader = (struct reader){.ring = ring, .scope = scope, .start = start, .fresh = true};
+	*reader = (struct reader){
+		.ring = ring, .scope = scope, .start = start, .fresh = true, .history = history_of(ring)};
 	reader->seeking = start.kind == CURSOR_EVENT || start.kind == CURSOR_LSN;
 	if (!reader->seeking)
 		ring_seek(ring, &start, &reader->place);
+}
+
+bool reader_is_outdated(const struct reader *reader)
+{
+	return reader->history != history_of(reader->ring);
+}
+
+void reader_begin_anew(struct reader *reader)
+{
+	reader->history = history_of(reader->ring);
+	reader->place = ring_oldest(reader->ring);
+	reader->seeking = false;
 }
 
 struct cursor reader_cursor(const struct reader *reader)
@@ -44,6 +62,7 @@ static enum reader_event seek(struct reader *reader, uint64_t *ret_lagged)
 {
 	enum ring_seek result = SEEK_FOREIGN;
 
+	reader->history = history_of(reader->ring);
 	if (reader->foreign)
 		reader->place = ring_oldest(reader->ring);
 	else

@@ -43,6 +43,7 @@ struct reader {
 	bool seeking;       /* the start is not found yet */
 	bool foreign;       /* set by the caller: the start is known to belong to another history */
 	bool fresh;         /* nothing read yet: what was evicted before is no gap if the start was no cursor */
+	uint64_t history;   /* that the place is of */
 	struct place place; /* once found */
 };
 
@@ -80,6 +81,16 @@ enum reader_load {
  */
 enum reader_load reader_load(const struct ring *ring, const struct record *record,
 							 struct reader_scratch *scratch, struct document *ret_document);
+
+/*
+ * Whether a new history has begun since the place was found. Positions of the new one follow those of the old
+ * one, so a reader that had read everything goes on in it without a word: who keeps a reader has to ask,
+ * after reader_next(), and to leave what that gave alone.
+ */
+bool reader_is_outdated(const struct reader *reader);
+
+/* Goes on with the oldest there is of the history there is now. */
+void reader_begin_anew(struct reader *reader);
 
 /* The cursor behind everything that was read: what a client resumes with. */
 struct cursor reader_cursor(const struct reader *reader);

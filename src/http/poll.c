@@ -30,7 +30,6 @@ struct poll {
 	uint64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
 	int64_t since_ms;     /* for the next cursor */
 	bool full;            /* the batch is; only has_more is still to be found out */
-	uint64_t history;     /* that its reader's place is of */
 	uint64_t from;        /* where in the ring the batch began to look */
 	struct cursor last;   /* of the batch */
 	struct batch batch;
@@ -301,13 +300,7 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 	return false;
 }
 
-static uint64_t history_now(const struct poll *poll)
-{
-	return atomic_load_explicit(&poll->worker->live->history, memory_order_acquire);
-}
-
-/* A new history has begun, and its positions follow those of the old one: a reader at the end would not
- * notice. Returns as take_event(). */
+/* A new history has begun. Returns as take_event(). */
 static bool meet_history(struct poll *poll)
 {
 	if (poll->batch.count > 0) {
@@ -315,8 +308,7 @@ static bool meet_history(struct poll *poll)
 		answer(poll, true);
 		return false;
 	}
-	poll->history = history_now(poll);
-	poll->reader.place = ring_oldest(poll->worker->ring);
+	reader_begin_anew(&poll->reader);
 	return take_event(poll, READER_FOREIGN, NULL, 0);
 }
 
@@ -326,8 +318,7 @@ static bool step(struct poll *poll, uint64_t *budget)
 	uint64_t lagged = 0;
 	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, budget, &document, &lagged);
 
-	/* what was read may be of either history, and so is left to be read again */
-	if (poll->history != history_now(poll))
+	if (reader_is_outdated(&poll->reader))
 		return meet_history(poll);
 	return take_event(poll, event, &document, lagged);
 }
@@ -336,8 +327,6 @@ static bool step(struct poll *poll, uint64_t *budget)
 static bool find_start(struct poll *poll)
 {
 	uint64_t lagged = 0, budget = 0;
-
-	poll->history = history_now(poll);
 	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, &budget, NULL, &lagged);
 	return event == READER_PAUSED || take_event(poll, event, NULL, lagged);
 }
@@ -349,7 +338,7 @@ static uint64_t run(struct poll *poll)
 
 	if (poll->reader.seeking && !find_start(poll))
 		return 0;
-	if (poll->history != history_now(poll) && !meet_history(poll))
+	if (reader_is_outdated(&poll->reader) && !meet_history(poll))
 		return 0;
 	if (poll->batch.count == 0) {
 		poll->from = poll->reader.place.position;
@@ -388,7 +377,6 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
 						  .deadline_ms = worker->now_ms + subscription->wait_s * UINT64_C(1000),
-						  .history = worker->fanout.history,
 						  .reader = *reader,
 						  .hangup = {on_gone, -1}};
 	if (reader->start.kind == CURSOR_TIME)

@@ -223,8 +223,8 @@ static void render_reset(struct stream *stream)
 {
 	stream->reset = false;
 	stream->ending = stream->on_gap == ON_GAP_FAIL;
-	stream->reader.seeking = false;
-	stand_at(stream, ring_oldest(stream->reader.ring));
+	reader_begin_anew(&stream->reader);
+	stand_at(stream, stream->reader.place);
 	if (!stream->ending)
 		frame_append_reset(
 			&stream->own,
@@ -464,7 +464,7 @@ static void pump_ready(struct worker *worker)
 	h2o_linklist_insert_list(&worker->ready_streams, &turn);
 }
 
-/* Every stream has to read for itself, those that a new history makes foreign say so. */
+/* Every stream has to read for itself; those that began in an older history than there is now say so. */
 static void restart_all(struct worker *worker, bool new_history)
 {
 	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
@@ -472,7 +472,7 @@ static void restart_all(struct worker *worker, bool new_history)
 		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
 		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
 			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
-			stream->reset = stream->reset || new_history;
+			stream->reset = stream->reset || (new_history && reader_is_outdated(&stream->reader));
 			if (stream->state == STREAM_LIVE || stream->state == STREAM_SEEKING)
 				set_state(stream, STREAM_CATCHING_UP);
 		}

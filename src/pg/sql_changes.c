@@ -156,7 +156,12 @@ static void put_changes(struct output *output, struct reader *reader, int32 max_
 		uint64_t budget = WALK_BYTES, lagged;
 
 		CHECK_FOR_INTERRUPTS();
-		switch (reader_next(reader, &output->core->scratch, &budget, &document, &lagged)) {
+		enum reader_event event = reader_next(reader, &output->core->scratch, &budget, &document, &lagged);
+		if (reader_is_outdated(reader)) {
+			reader_begin_anew(reader);
+			event = READER_FOREIGN;
+		}
+		switch (event) {
 		case READER_CHANGE:
 			put_change(output, &document);
 			count++;
