@@ -96,6 +96,25 @@ my %hosts = (
 );
 answers(@{$hosts{$_}}, $_) for sort keys %hosts;
 
+# ---- the whole URL instead of a path (RFC 9112, 3.2.2)
+my %whole = (
+	'http://x/healthz' => '200',
+	'http://y:1/healthz?a=b' => '200',
+	'https://x/healthz' => '200',
+	'http://x/cdc/users/poll?limit=1' => '200',
+	'http://x' => '200',
+	'http://x/nosuch' => '404',
+	'http://x/cdc/%ff' => '400',
+	'http://x/%00' => '400',
+	'http://x/cdc/../../etc/passwd' => '404',
+	'http://' => '404',
+	'http:///healthz' => '404',
+	'ftp://x/healthz' => '404',
+	'http://x/http://x/healthz' => '404',
+);
+answers(get($_) . $one, "$whole{$_} 200", $_) for sort keys %whole;
+answers(get('http://x/cdc/users?since_lsn=earliest'), '200', 'a stream by its URL', qr/^event: insert$/m);
+
 # ---- bodies: nothing here takes one. What follows one might be a part of it in the eyes of a proxy: the connection ends
 my $next = get('/healthz');
 my %bodies = (
@@ -130,7 +149,7 @@ my %paths = (
 	'/cdc/users?' . 'a=b&' x 50_000 => 414,
 	'/' . 'x/../' x 3000 => 404,
 	'/' . 'x' x 100_000 => 414,
-	'/healthz#x' => 404, '/healthz/' => 404, '?' => 404, 'healthz' => 404, 'http://x/healthz' => 404, '*' => 404,
+	'/healthz#x' => 404, '/healthz/' => 404, '?' => 404, 'healthz' => 404, '*' => 404,
 	'/files/page.txt' => 200, '/files/../page.txt' => 404, '/files/x/../page.txt' => 200,
 	(map { ("/files/$_" => 404) } '../secret', '%2e%2e/secret', '%2e%2e%2fsecret', '..%2fsecret', '.%2e/secret', '%2e%2e%5csecret', "..\\secret", '....//secret',
 		'page.txt/../../secret', '/../secret', 'x/../../secret', '%c0%ae%c0%ae/secret', '..;/secret', '%252e%252e/secret', "$server->{dir}/secret"),
@@ -146,7 +165,7 @@ for my $parameter (qw(since_lsn since_ms last_event_id operations on_gap payload
 	unlike($got, qr/^event: x/m, "$parameter: and no event is made");
 	answers(get("/cdc/users?$parameter=" . 'x' x 10_000), $parameter eq 'columns' ? 200 : 400, "$parameter of 10 kB");
 }
-for my $parameter (qw(limit=0 limit=-1 limit= limit=1e3 limit=99999999999999999999999 wait=-1 wait=NaN wait=61x since_ms=-1 since_lsn=0/G))
+for my $parameter (qw(limit=0 limit=-1 limit= limit=1e3 limit=1e30 wait=-1 wait=NaN wait=61x since_ms=-1 since_lsn=0/G))
 {
 	answers(get("/cdc/users/poll?$parameter"), 400, $parameter);
 }

@@ -280,22 +280,34 @@ static bool parse_tenant_id(struct parser *parser, struct bytes value)
 	return true;
 }
 
+/* A number of any length; what is more than `most` is `most`. Returns false if it is none. */
+static bool parse_clamped(struct bytes value, unsigned most, unsigned *ret_number)
+{
+	uint64_t number = 0;
+
+	for (size_t i = 0; i < value.size; i++) {
+		unsigned digit = (unsigned char)value.data[i] - '0';
+		if (digit > 9)
+			return false;
+		number = number * 10 + digit;
+		if (number > most)
+			number = most;
+	}
+	*ret_number = (unsigned)number;
+	return value.size > 0;
+}
+
 static bool parse_limit(struct parser *parser, struct bytes value)
 {
-	uint64_t limit;
-	if (!cursor_parse_u64(value, &limit) || limit == 0)
-		return refuse(parser, "limit", value, "a number from 1 to 10000");
-	parser->result->limit = limit > SUBSCRIPTION_LIMIT_MAX ? SUBSCRIPTION_LIMIT_MAX : (unsigned)limit;
-	return true;
+	unsigned *limit = &parser->result->limit;
+	return (parse_clamped(value, SUBSCRIPTION_LIMIT_MAX, limit) && *limit > 0) ||
+		   refuse(parser, "limit", value, "a number from 1 to 10000");
 }
 
 static bool parse_wait(struct parser *parser, struct bytes value)
 {
-	uint64_t wait_s;
-	if (!cursor_parse_u64(value, &wait_s))
-		return refuse(parser, "wait", value, "a number of seconds from 0 to 60");
-	parser->result->wait_s = wait_s > SUBSCRIPTION_WAIT_MAX ? SUBSCRIPTION_WAIT_MAX : (unsigned)wait_s;
-	return true;
+	return parse_clamped(value, SUBSCRIPTION_WAIT_MAX, &parser->result->wait_s) ||
+		   refuse(parser, "wait", value, "a number of seconds from 0 to 60");
 }
 
 static const struct parameter {

@@ -230,6 +230,23 @@ static bool is_hostless(h2o_req_t *req, const struct connection *connection)
 	return hosts > 1 || (hosts == 0 && req->version >= 0x101);
 }
 
+/*
+ * Over HTTP/1 a request may name the whole URL instead of the path (RFC 9112, 3.2.2); its authority then
+ * counts, and Host does not. libh2o takes it for a path. (To reprocess it would make a proxy of us, for the
+ * hosts that h2o.conf does not name.) Returns false if it is none, or no URL.
+ */
+static bool take_absolute_form(h2o_req_t *req)
+{
+	h2o_url_t url;
+
+	if (req->version >= 0x200 || (req->path.len > 0 && req->path.base[0] == '/') ||
+		h2o_url_parse(req->path.base, req->path.len, &url) != 0)
+		return false;
+	req->input.authority = url.authority;
+	req->input.path = url.path;
+	return true;
+}
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
 	struct limits *limits = &worker_of(req)->limits;
@@ -240,6 +257,10 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 	/* what a filter makes of an answer, such as an error's page, is no request of the client's */
 	if (connection == NULL || req->num_reprocessed + req->num_delegated > 0)
 		return -1;
+	if (take_absolute_form(req)) {
+		h2o_process_request(req); /* calls us again */
+		return 0;
+	}
 	/* Nothing here takes a body, and what follows one may be a part of it in the eyes of a proxy that reads
 	 * two lengths, or a length and chunks, another way than we do. */
 	if (req->entity.base != NULL)

@@ -145,6 +145,11 @@ static void test_poll(void)
 	ok(poll("limit=10001&wait=61") && subscription.limit == 10000 && subscription.wait_s == 60, "clamped");
 	ok(poll("limit=1&wait=0") && subscription.limit == 1 && subscription.wait_s == 0, "the least");
 	ok(poll("limit=18446744073709551615") && subscription.limit == 10000, "a huge limit");
+	ok(poll("limit=99999999999999999999&wait=18446744073709551616") && subscription.limit == 10000 &&
+		   subscription.wait_s == 60,
+	   "more than 64 bits hold");
+	ok(poll("limit=000000000000000000000000000007") && subscription.limit == 7,
+	   "many digits, and a small number");
 }
 
 static void test_malformed(void)
@@ -169,7 +174,8 @@ static void test_malformed(void)
 											"limit=0",
 											"limit=-1",
 											"limit=",
-											"limit=99999999999999999999",
+											"limit=00",
+											"limit=99999999999999999999x",
 											"wait=-1",
 											"wait=0.5",
 											"wait=",
