@@ -11,7 +11,7 @@ CREATE EXTENSION pg_changefeed;
 CREATE TABLE shared_name (id int PRIMARY KEY);
 ALTER PUBLICATION changefeed ADD TABLE shared_name;
 SELECT * FROM changefeed.changes('shared_name');
-SELECT changefeed.wait_for('0/0', '0');
+SELECT changefeed.wait_for('0/0');
 SELECT * FROM changefeed.collections;
 SELECT feed_state, database FROM changefeed.status();
 DROP TABLE shared_name;

@@ -92,25 +92,42 @@ enum local_ring local_ring_map(struct ring **ret_ring, char **ret_reason)
 	return LOCAL_RING_OK;
 }
 
+/* With a connection string of its own, the feed may be of any database. */
+bool local_ring_is_wanted(void)
+{
+	char *database = get_database_name(MyDatabaseId);
+
+	return database != NULL && (setting_conninfo[0] != '\0' || strcmp(setting_database, database) == 0);
+}
+
+void local_ring_refuse(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("changes of this database are not retained"),
+			 local_ring_is_wanted()
+				 ? errhint("changefeed.status() says what the feed does.")
+				 : errhint("changefeed.database says which database is fed: \"%s\".", setting_database)));
+}
+
 /* The setting counts too: in the moment after it was changed the file is still that of the database before.
  */
-static bool is_of_database(const struct ring *ring, const char *database)
+static bool is_of_database(const struct ring *ring)
 {
 	struct ring_identity identity = ring_identity(ring);
 
-	return identity.system_identifier == GetSystemIdentifier() && strcmp(identity.database, database) == 0 &&
-		   (setting_conninfo[0] != '\0' || strcmp(setting_database, database) == 0);
+	return identity.system_identifier == GetSystemIdentifier() && local_ring_is_wanted() &&
+		   strcmp(identity.database, get_database_name(MyDatabaseId)) == 0;
 }
 
 struct ring *local_ring_open(void)
 {
-	char *database = get_database_name(MyDatabaseId);
 	struct ring *ring;
 	char *reason;
 
 	switch (local_ring_map(&ring, &reason)) {
 	case LOCAL_RING_OK:
-		return database != NULL && is_of_database(ring, database) ? ring : NULL;
+		return is_of_database(ring) ? ring : NULL;
 	case LOCAL_RING_MISSING:
 		return NULL;
 	case LOCAL_RING_BROKEN:

@@ -28,6 +28,12 @@ enum local_ring local_ring_map(struct ring **ret_ring, char **ret_reason);
  */
 struct ring *local_ring_open(void);
 
+/* False if the settings say that the changes of another database are retained. */
+bool local_ring_is_wanted(void);
+
+/* Raises the ERROR of a function that needs the ring of the current database. */
+_Noreturn void local_ring_refuse(void);
+
 /* Whether the program that fills the ring is alive. Its figures outlive it in the file. */
 bool local_ring_master_alive(const struct ring *ring);
 

@@ -202,12 +202,7 @@ static void read_changes(ReturnSetInfo *result, List *tables, struct start start
 	struct scope scope = {0};
 
 	if (ring == NULL)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("changes of this database are not retained"),
-			 errhint(
-				 "changefeed.status() says what the feed does; changefeed.database names its database.")));
+		local_ring_refuse();
 	scope.filter = filter_of(ring, tables);
 	output.core = make_core_memory();
 	output.row =

@@ -2,8 +2,9 @@
  * sql_wait.c: changefeed.wait_for(), until the feed has caught up with an LSN.
  *
  * Data in: an LSN, the ring's live area. Data out: whether everything that ends at or before the LSN is in
- * the ring. Invariant: it needs no transaction id and writes nothing, so it works in a read-only transaction.
- * It looks at the ring again and again, because a backend has no place where the feed could wake it.
+ * the ring. A database whose changes nobody retains is an ERROR at once. Invariant: it needs no transaction
+ * id and writes nothing, so it works in a read-only transaction. It looks at the ring again and again,
+ * because a backend has no place where the feed could wake it.
  */
 #include "postgres.h"
 
@@ -86,6 +87,8 @@ Datum changefeed_wait_for(PG_FUNCTION_ARGS)
 		AllocSetContextCreate(CurrentMemoryContext, "changefeed.wait_for", ALLOCSET_SMALL_SIZES);
 	int step_ms = STEP_FIRST_MS;
 
+	if (!local_ring_is_wanted())
+		local_ring_refuse();
 	flush_wal(lsn);
 	while (!look(step, lsn)) {
 		if (GetCurrentTimestamp() >= DatumGetTimestampTz(deadline))
