@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "core/identifier.h"
+
 static struct bytes fold(struct bytes name, char ret_folded[SUBSCRIPTION_NAME_SIZE_MAX])
 {
 	for (size_t i = 0; i < name.size; i++) {
@@ -26,37 +28,16 @@ static bool find(const struct ring *ring, const struct subscription_name *name,
 	return true;
 }
 
-/* Appends an identifier as SQL wants it: in double quotes unless it is lower case, digits and underscores. */
-static void append_identifier(struct buffer *out, struct bytes name)
-{
-	bool plain = name.size > 0 && !(name.data[0] >= '0' && name.data[0] <= '9');
-	for (size_t i = 0; i < name.size; i++) {
-		char c = name.data[i];
-		plain = plain && ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_');
-	}
-	if (plain) {
-		buffer_append_bytes(out, name);
-		return;
-	}
-	buffer_append_char(out, '"');
-	for (size_t i = 0; i < name.size; i++) {
-		if (name.data[i] == '"')
-			buffer_append_char(out, '"');
-		buffer_append_char(out, name.data[i]);
-	}
-	buffer_append_char(out, '"');
-}
-
 static void set_not_published(struct problem *problem, const struct subscription_name *name,
 							  struct bytes publication)
 {
 	struct buffer table = {0}, statement = {0};
 
-	append_identifier(&table, name->schema);
+	identifier_append(&table, name->schema);
 	buffer_append_char(&table, '.');
-	append_identifier(&table, name->name);
+	identifier_append(&table, name->name);
 	buffer_append_string(&statement, "ALTER PUBLICATION ");
-	append_identifier(&statement, publication);
+	identifier_append(&statement, publication);
 	buffer_append_string(&statement, " ADD TABLE ");
 	if (!table.failed)
 		buffer_append_bytes(&statement, buffer_bytes(&table));

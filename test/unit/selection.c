@@ -75,6 +75,29 @@ static void test_not_published(void)
 			"is quoted as SQL wants it");
 }
 
+/* What stands in the way of `user.order` and its like is a keyword: no statement would run. */
+static void test_keywords(void)
+{
+	static const char *const reserved[] = {"all", "user", "system_user", "with", "authorization", "left"};
+	static const char *const plain[] = {"users", "al",    "wit", "withs", "zone",
+										"int",   "value", "a",   "z9",    "_"};
+	struct selection selection;
+	char path[40], wanted[40];
+
+	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+		snprintf(path, sizeof(path), "%s.t", reserved[i]);
+		snprintf(wanted, sizeof(wanted), " ADD TABLE \"%s\".t;", reserved[i]);
+		ok(!resolve(path, "", "", &selection, NULL) && strstr(problem.detail, wanted) != NULL, "%s is quoted",
+		   reserved[i]);
+	}
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+		snprintf(path, sizeof(path), "%s.t", plain[i]);
+		snprintf(wanted, sizeof(wanted), " ADD TABLE %s.t;", plain[i]);
+		ok(!resolve(path, "", "", &selection, NULL) && strstr(problem.detail, wanted) != NULL, "%s is not",
+		   plain[i]);
+	}
+}
+
 static bool same_class(const char *path, const char *query, const char *other_path, const char *other_query,
 					   const char *tenant_column)
 {
@@ -130,6 +153,7 @@ int main(void)
 	publish("app", "orders");
 	test_names();
 	test_not_published();
+	test_keywords();
 	test_classes();
 	test_filter();
 	fixture_remove(&fixture);
