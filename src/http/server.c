@@ -45,7 +45,8 @@ struct server {
 	uint64_t drained_us; /* when new changes were looked at last */
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
-	bool more;      /* the last turn left something for the next one */
+	bool more;         /* the last turn left something for the next one */
+	bool streams_left; /* and live streams that it has not sent to */
 	bool looked;    /* a turn has looked at all there was in the ring since the feed was asked to wake us */
 	bool deadlines; /* polls or deferred requests wait for a moment */
 };
@@ -215,10 +216,10 @@ static void give_back_memory(struct server *server)
 }
 
 /*
- * The pace: microseconds until what is new may be looked at. While most of the live streams have not taken
- * yet what they were sent, rendering more would only leave them behind what is kept for them, and small
- * pieces cost as much as large ones; so it waits, for CROWDED_US at the most. Those that take nothing do not
- * count after some time.
+ * The pace: microseconds until what is new may be looked at. Rendering more would only leave streams behind
+ * what is kept for them while most of the live ones have not taken yet what they were sent, or while some
+ * have not been sent yet what the last full drain rendered, and small pieces cost as much as large ones; so
+ * it waits, for CROWDED_US at the most. Those that take nothing do not count after some time.
  *
  * Nothing else is needed for events to gather under load: what comes while a turn sends goes out with the
  * next one.
@@ -226,7 +227,7 @@ static void give_back_memory(struct server *server)
 static uint64_t pace_us(const struct server *server, uint64_t now_us)
 {
 	const struct worker *worker = &server->worker;
-	bool crowded = 2 * worker->live_sending > worker->live_streams;
+	bool crowded = 2 * worker->live_sending > worker->live_streams || (server->more && server->streams_left);
 	uint64_t open_us = server->drained_us + CROWDED_US;
 
 	return crowded && open_us > now_us ? open_us - now_us : 0;
@@ -246,6 +247,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	server->more = drain == FANOUT_MORE || (!open && server->more);
 	server->looked = server->looked || (asked && open && drain != FANOUT_MORE);
 	streams_pump(worker, drain);
+	server->streams_left = !h2o_linklist_is_empty(&worker->news_streams);
 	polls_pump(worker, drain);
 	fanout_settle(&worker->fanout);
 	if (drain != FANOUT_IDLE)

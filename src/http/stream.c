@@ -6,13 +6,13 @@
 #include "core/frame.h"
 
 /*
- * What one turn may cost, so that nobody waits long: in bytes sent and bytes of history rendered, some
- * nanoseconds each. A send costs about as much as SEND_COST bytes, however small it is. What live streams may
- * is less than what fits into the processor's cache: the completions of a turn's sends touch the same memory
- * once more.
+ * What one turn may do, so that nobody waits long. Live streams are sent to in groups whose memory the
+ * processor's cache holds: the completions of a turn's sends touch it once more. For the others it is a cost
+ * in bytes sent and bytes of history rendered, some nanoseconds each; a send costs about as much as SEND_COST
+ * bytes, however small it is.
  */
 enum {
-	LIVE_BUDGET = 1024 * 1024,
+	LIVE_SENDS = 128,
 	READY_BUDGET = 8 * 1024 * 1024,
 	SEND_COST = 8 * 1024,
 	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
@@ -172,16 +172,12 @@ static size_t send_slice(struct stream *stream)
 	return slice.bytes.size + SEND_COST;
 }
 
-/* Returns what it cost. */
-static size_t send_live(struct stream *stream)
+static void send_live(struct stream *stream)
 {
-	size_t cost = send_slice(stream);
-
-	if (cost == 0) {
+	if (send_slice(stream) == 0) {
 		stand_at(stream, stream->reader.place);
 		set_state(stream, STREAM_CATCHING_UP);
 	}
-	return cost;
 }
 
 /* What is told of a stream's cursor, beside changes, into stream->own. Returns whether to look further in
@@ -421,20 +417,19 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 }
 
 /* The live streams of the classes that have something new, first those that were sent to longest ago. Those
- * for whom the budget is too small come first in the next turn. */
+ * for whom there is no time come first in the next turn. */
 static void pump_news(struct worker *worker)
 {
 	h2o_linklist_t *changed = &worker->fanout.changed;
-	size_t cost = 0;
 
 	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next)
 		h2o_linklist_insert_list(&worker->news_streams,
 								 &H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node)->waiting);
-	while (!h2o_linklist_is_empty(&worker->news_streams) && cost < LIVE_BUDGET) {
+	for (int sends = 0; sends < LIVE_SENDS && !h2o_linklist_is_empty(&worker->news_streams); sends++) {
 		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, worker->news_streams.next);
 		h2o_linklist_unlink(&stream->worker_link);
 		if (!stream->sending)
-			cost += send_live(stream);
+			send_live(stream);
 	}
 }
 
