@@ -4,7 +4,8 @@
  * In: a server, a path, a number of connections. Out: a line of JSON for each command `mark` on stdin: what
  * came since the start, how late since the last mark, and the CPU time of the processes named by --pid.
  * `ready` is printed when every stream has been answered. With --expect it ends by itself when each parsed
- * stream has so many events, with a last mark.
+ * stream has so many events, with a last mark. --spread N puts the number of the connection, modulo N, behind
+ * the path.
  *
  * Streams are parsed as the WHATWG's specification says (lines, fields, dispatch at the empty line), through
  * chunked transfer coding. Gaps and duplicates are found by the number "seq" in the data, lateness by
@@ -57,6 +58,7 @@ static struct {
 	int port;
 	int count;
 	int parse;
+	int spread;
 	uint64_t expect;
 	int pids[PIDS_MAX];
 	int pid_count;
@@ -232,20 +234,30 @@ static size_t take_head(struct connection *connection, const char *data, size_t 
 /*
  * ---- connections
  */
-static void open_connection(struct connection *connection, bool parsed)
+static int write_request(char *out, size_t size, int number)
 {
+	char suffix[16] = "";
+
+	if (options.spread > 0)
+		snprintf(suffix, sizeof(suffix), "%d", number % options.spread);
+	return snprintf(out, size, "GET %s%s HTTP/1.1\r\nHost: bench\r\nAccept: %s\r\n\r\n", options.path, suffix,
+					options.accept);
+}
+
+static void open_connection(int number)
+{
+	struct connection *connection = &load.connections[number];
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
 	char request[1024];
 
-	*connection = (struct connection){.parsed = parsed, .seq = -1};
+	*connection = (struct connection){.parsed = number < options.parse, .seq = -1};
 	if (inet_pton(AF_INET, options.host, &address.sin_addr) != 1)
 		fail(options.host);
 	connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
 		fail("connect");
-	int size = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\nAccept: %s\r\n\r\n",
-						options.path, options.accept);
+	int size = write_request(request, sizeof(request), number);
 	if (send(connection->fd, request, (size_t)size, MSG_NOSIGNAL) != size ||
 		epoll_ctl(load.epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) != 0)
 		fail("request");
@@ -281,7 +293,7 @@ static void receive(struct connection *connection)
 static void open_more(void)
 {
 	while (load.opened < options.count && load.opened - load.answered - load.closed < CONNECTING_MAX)
-		open_connection(&load.connections[load.opened], load.opened < options.parse);
+		open_connection(load.opened);
 }
 
 /*
@@ -350,11 +362,15 @@ static void run(void)
 
 static void take_options(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{"host", required_argument, NULL, 'h'},  {"port", required_argument, NULL, 'p'},
-		{"path", required_argument, NULL, 'u'},  {"connections", required_argument, NULL, 'n'},
-		{"parse", required_argument, NULL, 'P'}, {"expect", required_argument, NULL, 'e'},
-		{"pid", required_argument, NULL, 'c'},   {NULL, 0, NULL, 0}};
+	static const struct option names[] = {{"host", required_argument, NULL, 'h'},
+										  {"port", required_argument, NULL, 'p'},
+										  {"path", required_argument, NULL, 'u'},
+										  {"connections", required_argument, NULL, 'n'},
+										  {"parse", required_argument, NULL, 'P'},
+										  {"expect", required_argument, NULL, 'e'},
+										  {"pid", required_argument, NULL, 'c'},
+										  {"spread", required_argument, NULL, 's'},
+										  {NULL, 0, NULL, 0}};
 	int name;
 
 	while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -373,6 +389,9 @@ static void take_options(int argc, char **argv)
 			break;
 		case 'P':
 			options.parse = atoi(optarg);
+			break;
+		case 's':
+			options.spread = atoi(optarg);
 			break;
 		case 'e':
 			options.expect = strtoull(optarg, NULL, 10);

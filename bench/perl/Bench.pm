@@ -340,13 +340,13 @@ sub start_node
 
 # ---- load
 
-# Streams of one server, all answered. Options: connections, parse, expect, path.
+# Streams of one server, all answered. Options: connections, parse, expect, path, spread.
 sub load_client
 {
 	my ($server, %option) = @_;
 	my @pids = (@{$server->{workers}}, $server->{feed} // ());
 	my $client = start_program($option{expect} ? undef : 'ready', "$bin/load_client", '--port', $server->{port}, '--path', $option{path} // '/', '--connections', $option{connections} // 1,
-		(map { ('--pid', $_) } @pids), (map { ("--$_", $option{$_}) } grep { defined $option{$_} } qw(parse expect)));
+		(map { ('--pid', $_) } @pids), (map { ("--$_", $option{$_}) } grep { defined $option{$_} } qw(parse expect spread)));
 	$client->{workers} = scalar @{$server->{workers}};
 	$client->{connections} = $option{connections} // 1;
 	return $client;

@@ -57,7 +57,7 @@ sub spread
 {
 	my ($collections, $streams) = @_;
 	my $changefeed = changefeed();
-	my @clients = map { load_client($changefeed, connections => $streams / $collections, parse => 1, path => "/cdc/bench_$_") } 0 .. min($collections, 100) - 1;
+	my $client = load_client($changefeed, connections => $streams, parse => 1, path => '/cdc/bench_', spread => $collections);
 	my $pid = $changefeed->{workers}[0];
 	my $writer = Bench::Rows::start_writer(rate => 100, tables => $collections);
 	my ($changes, $cpu) = (metrics($changefeed)->{changes_total}, pids_cpu($pid));
@@ -65,7 +65,7 @@ sub spread
 	$cpu = pids_cpu($pid) - $cpu;
 	$changes = metrics($changefeed)->{changes_total} - $changes;
 	Bench::Rows::stop_writer($writer);
-	stop($_) for @clients;
+	stop($client);
 	stop($changefeed);
 	return $cpu / $changes;
 }
@@ -98,18 +98,23 @@ sub workers
 	return;
 }
 
-# Polls with cursors all over the history.
+# Polls with cursors all over the history, in transactions of a hundred changes.
 sub history
 {
-	my $changefeed = changefeed(ring_size => '2GB', ring => 'growth_ring', slot => 'growth');
+	my $changefeed = changefeed(ring_size => '4GB', ring => 'growth_ring', slot => 'growth');
 	my ($http, $written, @points) = (HTTP::Tiny->new(keep_alive => 1), 0);
-	my $url = "http://127.0.0.1:$changefeed->{port}/cdc/bench_0/poll";
-	for my $records (1000, 10_000, 100_000, 1_000_000, 3_000_000)
+	my $url = "http://127.0.0.1:$changefeed->{port}/cdc/history/poll";
+	sql(q{CREATE TABLE history (n bigint); ALTER PUBLICATION changefeed ADD TABLE history;
+		CREATE PROCEDURE write_history(count bigint) LANGUAGE plpgsql AS $$ BEGIN
+			FOR i IN 1 .. count / 100 LOOP INSERT INTO history SELECT generate_series(1, 100); COMMIT; END LOOP; END $$});
+	for my $records (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 	{
-		Bench::Rows::fill_history($changefeed, $records - $written, 10);
+		my $before = metrics($changefeed)->{changes_total};
+		sql_file("SET synchronous_commit = off;\nCALL write_history($records - $written);\n");
+		wait_until(sub { metrics($changefeed)->{changes_total} >= $before + $records - $written }, 'the changes are in the ring', 600);
 		$written = $records;
 		my ($first, $last) = map { (split /-/, $_)[0] } ($http->get("$url?limit=1")->{content} =~ /"id":"([\d-]+)"/)[0], metrics($changefeed)->{streamed_lsn};
-		my @microseconds = map { resume($http, $url, int($first + rand($last - $first))) } 1 .. 300;
+		my @microseconds = map { resume($http, $url, int($first + rand($last - $first))) } 1 .. 1000;
 		push @points, [$records, median(@microseconds)];
 	}
 	stop($changefeed);

@@ -38,8 +38,6 @@ sub prepare
 	return;
 }
 
-sub at_most { my ($count) = @_; return $count < $repetitions ? $count : $repetitions; }
-
 sub truncate_tables { sql('TRUNCATE ' . join ', ', map { "bench_$_" } 0 .. 9); return; }
 
 sub start_writer
@@ -149,7 +147,7 @@ sub fill
 	for my $load (sort keys %fill_loads)
 	{
 		my (@raw, @durable, @raw_cpu, @feed_cpu);
-		for my $repetition (1 .. at_most(5))
+		for my $repetition (1 .. $repetitions)
 		{
 			fill_once($load, $repetition % 2, \@raw, \@durable, \@raw_cpu, \@feed_cpu);
 		}
@@ -215,7 +213,7 @@ sub fanout
 	for my $streams (100, 1000, 5000)
 	{
 		my (%wall, %per_cpu);
-		for my $repetition (1 .. at_most(3))
+		for my $repetition (1 .. $repetitions)
 		{
 			my $changefeed = observe_changefeed(1, 0, 100, $streams, parse => 2, backlog => 3);
 			my %seen = (
@@ -238,12 +236,12 @@ sub cpu
 	{
 		my ($rate, $streams) = @$case;
 		my %cost;
-		for my $repetition (1 .. at_most(3))
+		for my $repetition (1 .. $repetitions)
 		{
-			my $changefeed = observe_changefeed(3, $rate, 1, $streams, parse => 2);
+			my $changefeed = observe_changefeed(2, $rate, 1, $streams, parse => 2);
 			push @{$cost{changefeed}}, $changefeed->{cpu_us_per_event};
-			push @{$cost{plain}}, observe_plain(3, $streams, 2, '--rate', $rate, '--frame', frame_size($changefeed))->{cpu_us_per_event};
-			push @{$cost{nchan}}, observe_nchan(3, $rate, $streams, 2)->{cpu_us_per_event};
+			push @{$cost{plain}}, observe_plain(2, $streams, 2, '--rate', $rate, '--frame', frame_size($changefeed))->{cpu_us_per_event};
+			push @{$cost{nchan}}, observe_nchan(2, $rate, $streams, 2)->{cpu_us_per_event};
 		}
 		my $name = "$rate events/s to $streams streams";
 		compare($name, 'CPU per event', 'one plain write per event', '<= 1.15', 'us', $cost{changefeed}, $cost{plain});
@@ -290,7 +288,7 @@ sub latency
 	for my $streams (1, 100)
 	{
 		my (%of_changefeed, %of_raw);
-		for my $repetition (1 .. at_most(5))
+		for my $repetition (1 .. $repetitions)
 		{
 			my $changefeed = observe_changefeed(2, 500, 1, $streams)->{latency};
 			my $raw = raw_latency(500);
@@ -305,7 +303,7 @@ sub latency
 		limit("$name: p99", 'bare libpq client', 1, 'ms', $of_changefeed{p99}, $of_raw{p99});
 	}
 	my %of;
-	for my $repetition (1 .. at_most(3))
+	for my $repetition (1 .. $repetitions)
 	{
 		my %seen = (changefeed => observe_changefeed(2, 100, 1, 1000)->{latency}, nchan => observe_nchan(2, 100, 1000)->{latency}, node => node_latency(100, 1000));
 		for my $who (grep { $seen{$_} } keys %seen)
@@ -326,7 +324,7 @@ sub wal
 {
 	my $changes = 200_000;
 	my (%seconds, %peak);
-	for my $repetition (1 .. at_most(3))
+	for my $repetition (1 .. $repetitions)
 	{
 		my %ring = (ring => 'wal_ring', slot => 'wal');
 		stop(changefeed(%ring));
@@ -378,7 +376,7 @@ sub idle_kb
 sub idle
 {
 	my %kb;
-	for my $repetition (1 .. at_most(3))
+	for my $repetition (1 .. $repetitions)
 	{
 		my $port = Bench::free_port();
 		my $minimal = start_program(undef, "$bin/h2o_idle_server", $port);
@@ -459,7 +457,7 @@ sub replay
 	# nchan numbers the messages of a second with 16 bits
 	decode_json(stop_at_its_end(start_publisher($nchan, rate => 20_000, seconds => 4)));
 	my %speed;
-	for my $repetition (1 .. at_most(3))
+	for my $repetition (1 .. $repetitions)
 	{
 		push @{$speed{one}}, replay_speed($changefeed, '/cdc/bench_0?since_lsn=earliest', 1, 1_000_000);
 		push @{$speed{hundred}}, replay_speed($changefeed, '/cdc/bench_0?since_lsn=earliest', 100, 100_000);
@@ -477,7 +475,7 @@ sub replay
 sub requests_per_second
 {
 	my ($url, $accept) = @_;
-	my $out = `wrk -t1 -c16 -d2 -H 'Accept: $accept' '$url'`;
+	my $out = `wrk -t1 -c16 -d1 -H 'Accept: $accept' '$url'`;
 	return $out =~ m{Requests/sec:\s+([\d.]+)} ? $1 : die "bench: wrk: $out\n";
 }
 
@@ -500,7 +498,7 @@ sub poll
 		my $answer = HTTP::Tiny->new->get($url, {headers => {Accept => $accept}});
 		Bench::spew("$dir/static/$limit.$name", $answer->{content});
 		my (@changefeed, @nginx);
-		for my $repetition (1 .. at_most(3))
+		for my $repetition (1 .. $repetitions)
 		{
 			push @changefeed, requests_per_second($url, $accept);
 			push @nginx, requests_per_second("http://127.0.0.1:$nchan->{port}/static/$limit.$name", $accept);
@@ -517,7 +515,7 @@ sub filtered
 {
 	my (@alone, @beside);
 	sql('CREATE TABLE busy (seq bigint, sent_us bigint, pad text); ALTER PUBLICATION changefeed ADD TABLE busy');
-	for my $repetition (1 .. at_most(3))
+	for my $repetition (1 .. $repetitions)
 	{
 		for my $busy (0, 1)
 		{
@@ -526,7 +524,7 @@ sub filtered
 			my $writer = start_writer(rate => 100);
 			my $other = $busy ? start_program(undef, 'psql', '-X', '-q', '-f',
 				Bench::spew("$dir/busy.sql", "INSERT INTO busy SELECT i, 0, repeat('x', $PAYLOAD) FROM generate_series(0, 499) i; SELECT pg_sleep(0.02) \\g /dev/null\n" x 1000)) : undef;
-			push @{$busy ? \@beside : \@alone}, observe($client, 3)->{cpu_us_per_event};
+			push @{$busy ? \@beside : \@alone}, observe($client, 2)->{cpu_us_per_event};
 			stop($other) if $other;
 			stop_writer($writer);
 			stop($client);
@@ -544,7 +542,7 @@ sub start
 	my $changefeed = changefeed(%ring);
 	my $full = wait_until_full($changefeed);
 	my @milliseconds;
-	for my $repetition (1 .. at_most(5))
+	for my $repetition (1 .. $repetitions)
 	{
 		stop($changefeed, 'KILL');
 		my $begin = time;
