@@ -80,6 +80,17 @@ isnt($second_status, 0, 'a second program with the same ring or port does not st
 like($second_output, qr/\w/, 'and says why');
 ok(process_alive($pid), 'the first one goes on');
 
+# Nor does one that listens elsewhere, with another slot and another size.
+my @others = (@options, '--ring-size', '4MB', '--slot', 'other', '--config',
+	spew("$server->{dir}/other.conf", "listen: {host: 127.0.0.1, port: @{[free_port()]}}\nhosts: {default: {paths: {/cdc: {changefeed: ON}}}}\n"));
+($second_status, $second_output) = run_command('timeout', '10', $program, @others);
+is($second_status, 1, 'a second program with the same ring, on another port, does not start');
+like($second_output, qr/the ring "\S+" is used by another pg_changefeed, with PID $pid: /, 'and says by whom it is used');
+$server->sql(q{INSERT INTO users VALUES ('u1b')});
+is($stream->event->{json}{document_id}, 'u1b', 'the stream of the first one goes on');
+$last = $stream->{last_id};
+unlike(program_log(), qr/starting over|new size/, 'and its ring is what it was');
+
 # ---- reload and stop by signals
 my @children = sub { my %parent = ChangefeedTest::process_parents(); grep { $parent{$_} == $pid } keys %parent }->();
 $server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 2';

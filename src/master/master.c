@@ -18,11 +18,12 @@
 #include "http/routes.h"
 #include "http/server.h"
 #include "log.h"
+#include "master/claim.h"
 #include "master/listeners.h"
 #include "master/processes.h"
 
 enum {
-	PATIENCE_MS = 3000, /* for sockets of a master that was killed a moment ago */
+	PATIENCE_MS = 3000, /* for sockets, and the ring, of a master that was killed a moment ago */
 	TICK_MS = 1000,
 	END_MS = 1500, /* then whoever has not ended is killed */
 };
@@ -593,6 +594,10 @@ int master_run(const struct options *options)
 	if (!read_configuration(master) || !first_check(master)) {
 		listeners_close(&master->listeners, true);
 		return EX_CONFIG;
+	}
+	if (!claim_ring(options->ring_file, PATIENCE_MS)) {
+		listeners_close(&master->listeners, true);
+		return 1;
 	}
 	log_line(LOG_LEVEL_INFO, "pg_changefeed " PG_CHANGEFEED_VERSION " with %u workers, listening on %s%s",
 			 master->outline.worker_count, master->outline.listeners[0].name,
