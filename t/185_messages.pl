@@ -121,6 +121,21 @@ my @packed = @{$packed->{changes}};
 is_deeply([map { $_->{content} } @packed], ["\x00\xff\x80", "a\x00b", "Gr\x{fc}\x{df}e\n\x{2028}"], 'MessagePack: bin or str');
 is_deeply({%{$packed[1]}, transactional => 1}, {%{$bytes[1]{json}}, transactional => 1}, 'otherwise the same document');
 
+# ---- times need not be in order: a message has that of its sending, and here the walsender comes to it late
+my $late = $server->now_lsn;
+my $walsender = $server->sql('SELECT active_pid FROM pg_replication_slots');
+kill('STOP', $walsender) or die "kill: $!";
+$server->sql(emit('false', 'late', q{'x'}));
+$server->sql('INSERT INTO t VALUES (40)');
+my $written = time;
+wait_for(sub { time > $written + 1 }, 'time passes');
+kill('CONT', $walsender);
+$server->wait_for_feed;
+my $mixed_times = $server->get("/cdc/t/poll?since_lsn=$late")->{json};
+my ($sent, $committed) = map { $_->{timestamp_ms} } @{$mixed_times->{changes}};
+cmp_ok($sent, '>', $committed, 'the message was sent after the commit behind it');
+is($mixed_times->{next_cursor}{since_ms}, $sent + 1, 'next_cursor.since_ms does not go backwards');
+
 # ---- after crashes of the feed and of the server the ids are the same
 my @history = map { $_->{id} } $server->poll_all('*', since => $start);
 my $feed = $server->processes->{feed};

@@ -231,7 +231,11 @@ static void add_change(struct poll *poll, const struct document *document)
 {
 	batch_add(&poll->batch, document, &poll->class->subscription.view);
 	poll->last = document->change->id;
-	poll->since_ms = document_timestamp_ms(document->change) + 1;
+	int64_t since_ms = document_timestamp_ms(document->change) + 1;
+
+	/* transactions are not always committed in the order of their times */
+	if (since_ms > poll->since_ms)
+		poll->since_ms = since_ms;
 	hold(poll, batch_size(&poll->batch));
 	size_t size_max = poll_bytes(poll->worker) < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
 	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
