@@ -170,7 +170,6 @@ sub start_again
 	return;
 }
 
-# Where there is no master its number is 0, which kill() takes for a whole group.
 sub our_pids
 {
 	return wait_for(sub { my $now = eval { $server->processes }; $now && $now->{master} && $now->{feed} && @{$now->{workers}} ? $now : undef }, 'our processes are there', 60);

@@ -14,8 +14,8 @@
 struct accept {
 	unsigned msgpack;
 	unsigned json;
-	unsigned
-		json_range; /* how closely: 0 nothing matched yet, 1 by any type, 2 by application/any, 3 by name */
+	/* how closely: 0 nothing matched yet, 1 by any type, 2 by application/any, 3 by name */
+	unsigned json_range;
 };
 
 /* Takes in one header's value. A client may send several: they are one list. */

@@ -17,8 +17,7 @@
 
 struct selection {
 	bool all;
-	bool folded; /* a name was only found in lower case: the ring may not know yet that there is one as given
-				  */
+	bool folded; /* a name was only found in lower case: one as given may be new to the ring */
 	unsigned count;
 	uint32_t collections[SUBSCRIPTION_NAMES_MAX]; /* sorted */
 };

@@ -233,8 +233,9 @@ static void add_change(struct poll *poll, const struct document *document)
 	poll->last = document->change->id;
 	int64_t since_ms = document_timestamp_ms(document->change) + 1;
 
-	/* transactions are not always committed in the order of their times */
-	if (since_ms > poll->since_ms)
+	/* The batch's own, since others may be given it too; and its latest, since transactions are not always
+	 * committed in the order of their times. */
+	if (poll->batch.count == 1 || since_ms > poll->since_ms)
 		poll->since_ms = since_ms;
 	hold(poll, batch_size(&poll->batch));
 	size_t size_max = poll_bytes(poll->worker) < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
@@ -256,6 +257,16 @@ static void meet_gap(struct poll *poll, uint64_t lagged)
 		poll->batch.lagged += lagged;
 }
 
+/* What was read before a gap, or the end of a history, is whole: the next poll is told of that. Returns
+ * whether there was any, and the poll has been answered. */
+static bool answer_before(struct poll *poll)
+{
+	if (poll->batch.count == 0)
+		return false;
+	answer(poll, true);
+	return true;
+}
+
 /* What the reader said. Returns false when the poll has been answered, waits, or has read enough for this
  * turn. */
 static bool take_event(struct poll *poll, enum reader_event event, const struct document *document,
@@ -270,11 +281,8 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 		add_change(poll, document);
 		return true;
 	case READER_GAP:
-		if (poll->batch.count > 0) {
-			/* what was read so far is whole; the next poll meets the gap */
-			answer(poll, true);
+		if (answer_before(poll))
 			return false;
-		}
 		meet_gap(poll, lagged);
 		return poll->state == POLL_READING;
 	case READER_FOREIGN:
@@ -307,11 +315,8 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 /* A new history has begun. Returns as take_event(). */
 static bool meet_history(struct poll *poll)
 {
-	if (poll->batch.count > 0) {
-		/* as with a gap: it is the next poll that is told */
-		answer(poll, true);
+	if (answer_before(poll))
 		return false;
-	}
 	reader_begin_anew(&poll->reader);
 	return take_event(poll, READER_FOREIGN, NULL, 0);
 }

@@ -22,8 +22,8 @@ enum {
 	/* no segment crosses a multiple of it: streams that began anywhere meet there */
 	SEGMENT_GRID = 512 * 1024,
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
-	SEGMENTS_KEPT_FOR_ONE =
-		1024 * 1024, /* a reader: few of them need little, which stays in the processor's cache */
+	/* a reader: few of them need little, which stays in the processor's cache */
+	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
 };
 
 struct segment {

@@ -39,8 +39,8 @@ struct stream {
 	bool reset;                /* a new history has begun since its last change */
 	bool ending;               /* the last bytes are on their way */
 	h2o_linklist_t class_link; /* in class->streams */
-	h2o_linklist_t
-		worker_link; /* in class->waiting, news_streams, ready_streams or seeking_streams, or in none */
+	/* in class->waiting, news_streams, ready_streams or seeking_streams, or in none */
+	h2o_linklist_t worker_link;
 	struct hangup_watch hangup;
 	struct reader reader;    /* its place is behind what was sent, also while live */
 	struct footing at;       /* the same in what the class has rendered, unless `from` is not kept any more */

@@ -394,11 +394,13 @@ sub process_parents
 }
 
 # Pids of the program's processes that serve this server: {master, feed, workers => [...]}; from what the ring says
-# of itself, so that nothing is guessed from names.
+# of itself, so that nothing is guessed from names. Without a master there are none: its number is 0 then, which kill() takes
+# for a whole group, and which is the parent of what a container was started with.
 sub processes
 {
 	my ($self) = @_;
 	my ($master, $feed) = split /\|/, $self->sql('SELECT master_pid, feed_pid FROM changefeed.status()');
+	return {workers => []} if !$master;
 	my %parent = process_parents();
 	my @workers = sort { $a <=> $b } grep { $parent{$_} == $master && $_ != $feed } keys %parent;
 	return {master => $master, feed => $feed, workers => \@workers};
