@@ -70,7 +70,7 @@ my @types = (
 	['txid_snapshot', "'10:20:10,14'"],
 	['int2vector', "'1 -2 3'", "''"],
 	['oidvector', "'1 2'", "''"],
-	['regclass', "'pg_class'", "'0'"],
+	['regclass', "'pg_class'", "'row_of_table'", "'0'"],
 	['regtype', "'int4'", "'text[]'"],
 	['regproc', "'now'"],
 	['regprocedure', "'abs(int4)'"],
@@ -216,7 +216,10 @@ my $deep = join('', map { "CREATE TYPE deep$_ AS (inside " . ($_ == 1 ? 'int' : 
 $server->sql($deep . q{
 	CREATE TYPE colour AS ENUM ('red');
 	CREATE FUNCTION colour_json(colour) RETURNS json LANGUAGE sql AS $$ SELECT '{"rgb": "f00"}'::json $$;
-	CREATE CAST (colour AS json) WITH FUNCTION colour_json(colour)});
+	CREATE CAST (colour AS json) WITH FUNCTION colour_json(colour);
+	CREATE TABLE called ();
+	CREATE FUNCTION equal(regproc, regproc) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN INSERT INTO called DEFAULT VALUES; RETURN $1::oid = $2::oid; END $$;
+	CREATE OPERATOR = (LEFTARG = regproc, RIGHTARG = regproc, FUNCTION = equal)});
 $server->publish('by_text', 'row_id int PRIMARY KEY, depth deep20, cast_to_json colour, casts colour[]');
 my $value = '7';
 $value = "ROW($value)::deep$_" for 1 .. 20;
@@ -225,6 +228,7 @@ $server->wait_for_feed;
 my $new = $server->poll('/cdc/by_text/poll')->{changes}[0]{new};
 is($new->{cast_to_json}, 'red', 'a type with a cast to json of its own: its text, for the feed runs no code of the database');
 is_deeply($new->{casts}, ['red'], 'also in an array');
+is($server->sql('SELECT count(*) FROM called'), 0, "nor operators of the schemas in its role's search_path");
 my $outer = $new->{depth};
 my $levels = 0;
 ($outer, $levels) = ($outer->{inside}, $levels + 1) while ref $outer;

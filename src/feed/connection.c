@@ -19,18 +19,24 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
 
 /*
  * The text form of values must not depend on settings of the role or the database, or a change that is sent
- * again would differ from itself. Timeouts meant for applications must not end the feed.
+ * again would differ from itself. (Three are left as they are, so that regclass and its like, and money, look
+ * as in the role's own sessions: search_path, quote_all_identifiers, lc_monetary.) Timeouts meant for
+ * applications must not end the feed.
  */
 #define PINNED_OPTIONS                                                                                       \
 	"-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c "             \
 	"TimeZone=UTC "                                                                                          \
 	"-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 
+/* Queries find the operators of pg_catalog only: one of the same name, in a schema that others may create in,
+ * would be somebody else's code run by the feed's role, often a superuser. */
+#define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s"
+
 /* A walsender that decodes without having anything to send speaks up after half of wal_sender_timeout, which
  * is sooner than connection_patience(). */
 static const char *options_of(enum connection_kind kind)
 {
-	return kind == CONNECTION_SQL ? PINNED_OPTIONS " -c statement_timeout=5s"
+	return kind == CONNECTION_SQL ? SQL_OPTIONS
 								  : PINNED_OPTIONS " -c statement_timeout=0 -c wal_sender_timeout=60s";
 }
 

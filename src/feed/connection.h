@@ -37,7 +37,8 @@ enum { CONNECTION_TIMEOUT = 10 * 1000 * 1000 };
 /*
  * Begins to connect; the caller owns *ret_connection and goes on with PQconnectPoll. Pinned, whatever
  * conninfo and the role's settings say: the formats of dates, intervals, floats and bytea, the time zone, the
- * encoding. Returns false if conninfo is malformed or memory is out.
+ * encoding; for queries also the search_path, pg_catalog alone. Returns false if conninfo is malformed or
+ * memory is out.
  */
 bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **ret_connection,
 					  struct failure *failure);
