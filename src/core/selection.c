@@ -149,8 +149,9 @@ void selection_class_key(const struct selection *selection, const struct subscri
 	}
 	append_number(out, subscription->view.format);
 	append_number(out, subscription->view.key_only);
-	if (!subscription->view.key_only) {
+	/* Debezium's envelope has the key's columns with payload=key, too */
+	if (!subscription->view.key_only || subscription->view.format == FORMAT_DEBEZIUM)
 		append_number(out, subscription->view.numbers_as_strings);
+	if (!subscription->view.key_only)
 		append_columns(out, &subscription->view);
-	}
 }

@@ -124,6 +124,9 @@ static void test_classes(void)
 	ok(!same_class("users", "numbers=string", "users", "", ""), "numbers");
 	ok(same_class("users", "payload=key&numbers=string", "users", "payload=key&columns=a", ""),
 	   "without a payload its form does not matter");
+	ok(!same_class("users", "format=debezium&payload=key&numbers=string", "users",
+				   "format=debezium&payload=key", ""),
+	   "Debezium's envelope has rows of the key: there it does");
 	ok(same_class("users", "tenant_id=2", "users", "tenant_id=3", ""),
 	   "no tenant column: tenants do not matter");
 	ok(!same_class("users", "tenant_id=2", "users", "tenant_id=3", "org"), "with one they do");
