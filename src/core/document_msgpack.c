@@ -225,9 +225,9 @@ static void pack_json(struct writer *writer, struct bytes text)
 	if (safe.failed) {
 		writer->out->failed = true;
 	} else {
-		json_t *value = safe.size == 0
-							? NULL
-							: json_loadb(safe.data, safe.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+		/* of a member that comes twice the parser would keep the last */
+		size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES;
+		json_t *value = safe.size == 0 ? NULL : json_loadb(safe.data, safe.size, flags, &error);
 		if (value != NULL)
 			pack_parsed(writer, value);
 		else

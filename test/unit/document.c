@@ -242,6 +242,7 @@ static void test_msgpack_values(void)
 			  "[0.500000, \"0.10000000000000000001\", \"1e400\", 0.000000]");
 	is_packed(VALUE_JSON, "\"a 12345678901234567890 in a string\"", false,
 			  "\"a 12345678901234567890 in a string\"");
+	is_packed(VALUE_JSON, "[{\"a\": 1, \"a\": 2}]", false, "\"[{\"a\": 1, \"a\": 2}]\"");
 	is_packed(VALUE_JSON, "\"\\ud800\"", false, "\"\"\\ud800\"\"");
 }
 
