@@ -448,31 +448,35 @@ static enum ring_seek seek_lsn(const struct ring *ring, uint64_t lsn, struct pla
 	return found.at_head && lsn > streamed ? SEEK_WAIT : SEEK_FOUND;
 }
 
+/* The place that a search found; `streamed` was loaded before it began. */
+static struct place place_found(const struct found *found, uint64_t streamed)
+{
+	struct place place = {.position = found->position, .cursor = {.lsn = streamed}};
+
+	if (found->has_previous)
+		place_advance(&place, &found->previous);
+	if (found->at_head)
+		place_follow(&place, streamed);
+	return place;
+}
+
 static struct place seek_now(const struct ring *ring)
 {
 	uint64_t streamed = load(&ring->live->streamed_lsn);
 	struct target target = {.cursor = {UINT64_MAX, UINT64_MAX, 0}};
 	struct found found = search(ring, &target);
-	struct place place = {.position = found.position, .cursor = {.lsn = streamed}};
 
-	if (found.has_previous)
-		place_advance(&place, &found.previous);
-	place_follow(&place, streamed);
-	return place;
+	return place_found(&found, streamed);
 }
 
+/* One search only: at head, what is published behind it may be of this time. */
 static struct place seek_time(const struct ring *ring, int64_t since_us)
 {
+	uint64_t streamed = load(&ring->live->streamed_lsn);
 	struct target target = {.by_time = true, .since_us = since_us};
 	struct found found = search(ring, &target);
-	struct place place = ring_oldest(ring);
 
-	if (found.at_head)
-		return seek_now(ring);
-	if (!found.has_previous)
-		return place;
-	place_advance(&place, &found.previous);
-	return place;
+	return found.has_previous ? place_found(&found, streamed) : ring_oldest(ring);
 }
 
 enum ring_seek ring_seek(const struct ring *ring, const struct start *start, struct place *ret_place)

@@ -1,7 +1,8 @@
 /*
  * ring_model.c: one writer goes round a small ring as fast as it can while forked readers follow, slow down
  * and fall behind. Each reader checks every record against the model: ids without a hole except where it was
- * overrun, and there exactly as many missing as the ring says; every body whole.
+ * overrun, and there exactly as many missing as the ring says; every body whole. One more looks for what
+ * comes next by time, again and again.
  */
 #include "tap.h"
 
@@ -74,16 +75,62 @@ static int run_reader(const char *path, unsigned slowness)
 			   : reader_fail("incomplete", place.cursor, bodies);
 }
 
+/* The id of the first change from a place on. Returns false if the place is head. */
+static bool first_id(const struct ring *ring, struct place place, struct cursor *ret_id)
+{
+	struct record record;
+	while (ring_read(ring, place.position, &record) == RING_READ_OK) {
+		if (record.kind == RECORD_CHANGE) {
+			*ret_id = record.change.id;
+			return true;
+		}
+		place_advance(&place, &record);
+	}
+	return false;
+}
+
+/* Goes from transaction to transaction, with the time of the last one to start from. */
+static int run_reader_by_time(const char *path)
+{
+	uint64_t last = FIRST_LSN - STEP, found = 0;
+	struct ring *ring;
+
+	if (ring_file_open(path, RING_ACCESS_READ, &ring) != RING_FILE_OK)
+		return 2;
+	while (last < FIRST_LSN + (uint64_t)(TRANSACTIONS - 1) * STEP) {
+		struct start start = {.kind = CURSOR_TIME, .since_us = (int64_t)last * 10 + 1};
+		struct place place;
+		struct cursor id;
+
+		ring_seek(ring, &start, &place);
+		if (!first_id(ring, place, &id) || id.lsn == last)
+			continue; /* nothing yet, or the rest of the last transaction */
+		bool lapped = ring_oldest(ring).cursor.lsn > last;
+		if (!lapped && (id.lsn != last + STEP || id.n != 1))
+			return reader_fail("skipped by time", id, ordinal((struct cursor){last + STEP, 1, 0}));
+		last = id.lsn;
+		found++;
+	}
+	printf("# a reader by time found %" PRIu64 " transactions\n", found);
+	return 0;
+}
+
+/* The last one is the reader by time. */
+static int run_child(const char *path, unsigned i)
+{
+	return i < READERS ? run_reader(path, i * 2000) : run_reader_by_time(path);
+}
+
 int main(void)
 {
-	pid_t readers[READERS];
+	pid_t readers[READERS + 1];
 	fixture_make(&fixture, RING_MIN_CAPACITY);
 	fixture_checkpoint(&fixture);
 	fflush(stdout);
-	for (int i = 0; i < READERS; i++) {
+	for (unsigned i = 0; i <= READERS; i++) {
 		readers[i] = fork();
 		if (readers[i] == 0) {
-			int result = run_reader(fixture.path, (unsigned)i * 2000);
+			int result = run_child(fixture.path, i);
 			fflush(stdout);
 			_exit(result);
 		}
@@ -94,11 +141,11 @@ int main(void)
 			ring_writer_publish(fixture.writer);
 	}
 	fixture_checkpoint(&fixture);
-	for (int i = 0; i < READERS; i++) {
+	for (unsigned i = 0; i <= READERS; i++) {
 		int status = -1;
 		waitpid(readers[i], &status, 0);
-		ok(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-		   "reader %d saw every change once or was told exactly how many it lost", i);
+		ok(WIFEXITED(status) && WEXITSTATUS(status) == 0, "reader %u saw every change once, or %s", i,
+		   i < READERS ? "was told exactly how many it lost" : "found what comes next by time");
 	}
 	fixture_remove(&fixture);
 	return tap_end();
