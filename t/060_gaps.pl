@@ -7,7 +7,14 @@ use lib "$Bin/../test/perl";
 use ChangefeedTest;
 use Test::More;
 
-my $server = ChangefeedTest->start(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '1MB'});
+# One worker, so that what one client was sent tells how far the worker has come for another.
+my $server = ChangefeedTest->start(
+	h2o => {
+		'num-threads' => 1,
+		hosts => {default => {paths => {'/cdc' => {changefeed => {heartbeat => 1}}, '/tenants' => {changefeed => {'tenant-column' => 'tenant'}}}}},
+	},
+	postgresql => {'changefeed.ring_size' => '1MB'}
+);
 $server->publish('users', 'id int PRIMARY KEY, filler text');
 $server->publish('orders', 'id int PRIMARY KEY, filler text');
 $server->publish('quiet', 'id int PRIMARY KEY');
@@ -133,5 +140,20 @@ my @huge = $reader->events_until(sub { ($_[0]{json}{document_id} // '') eq '-2' 
 my ($oversize) = grep { ($_->{json}{document_id} // '') eq '-1' || $_->{json}{oversize} } @huge;
 ok($oversize && $oversize->{json}{oversize}, 'an oversize row arrives without its row, and says so');
 is($huge[-1]{json}{document_id}, '-2', 'and what follows arrives');
+
+# ---- a poll that waits moves on with what is not for it: only what it has not been told of yet can become a gap
+$server->publish('shop', 'id int PRIMARY KEY, tenant int, filler text');
+my $since = $server->poll('/tenants/shop/poll?tenant_id=7')->{next_cursor}{since_lsn};
+my $waiting = $server->stream("/tenants/shop/poll?tenant_id=7&since_lsn=$since&wait=60", no_read => 1);
+wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 1$/m }, 'a poll waits');
+my $other = $server->stream('/tenants/shop?tenant_id=8', json => 0);
+for my $round (1 .. 20)
+{
+	$server->sql("INSERT INTO shop SELECT i, 8, repeat('x', 1000) FROM generate_series(100 * $round, 100 * $round + 99) i");
+	$other->events(100);
+}
+$server->sql('INSERT INTO shop VALUES (1, 7)');
+$waiting->read_head;
+is($waiting->{status}, 200, "the changes of another tenant are no gap to a poll that waits");
 
 done_testing();

@@ -395,7 +395,19 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 	run(poll);
 }
 
-/* Those that wait and may now have something. */
+/* Nothing was for it up to where the drain stands: it moves on, so that the ring does not pass it and nobody
+ * walks there again. A new history is for itself to find. */
+static void follow(struct poll *poll, const struct place *drained)
+{
+	struct place *place = &poll->reader.place;
+	bool ahead = drained->position > place->position ||
+				 (drained->position == place->position && cursor_compare(drained->cursor, place->cursor) > 0);
+
+	if (ahead && !reader_is_outdated(&poll->reader))
+		*place = *drained;
+}
+
+/* Those that wait and may now have something go on, the others move on. */
 static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 {
 	h2o_linklist_t *node, *next;
@@ -406,6 +418,8 @@ static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 		if (drain == FANOUT_BROKEN || poll->reader.seeking ||
 			h2o_linklist_is_linked(&poll->class->changed_link))
 			leave_waiting(poll, POLL_READING);
+		else
+			follow(poll, &worker->fanout.place);
 	}
 }
 
