@@ -109,7 +109,8 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 		h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
 		if (socket == NULL)
 			return;
-		server->connections++;
+		if (++server->connections > server->peak)
+			server->peak = server->connections;
 		figure_add(&worker->figures->connections, 1);
 		figure_add(&worker->figures->connections_total, 1);
 		if (limits_connect(&worker->limits, socket))
@@ -207,8 +208,6 @@ static bool watch_signals(struct server *server)
 /* After a crowd has left, what it used goes back to the kernel. */
 static void give_back_memory(struct server *server)
 {
-	if (server->connections > server->peak)
-		server->peak = server->connections;
 	if (server->peak >= CROWD && server->connections < server->peak / 2) {
 		malloc_trim(0);
 		server->peak = server->connections;
