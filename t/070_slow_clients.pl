@@ -81,4 +81,18 @@ my $gone = time;
 ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? 1$/m }, 'the stream is gone'), 'a client that closes is noticed');
 cmp_ok(time - $gone, '<', 5, sprintf('after %.2f s', time - $gone));
 
+# One that takes the rest of what it is being sent and says goodbye in the same moment.
+sub streams { return $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? (\d+)$/m ? $1 : -1; }
+my $leaving = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) or die "connect: $!";
+print $leaving "GET /cdc/users?since_lsn=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n";
+my $before = -1;
+ok(wait_for(sub { my $now = most_queued(); my $full = $now > 0 && $now == $before; $before = $now; return $full; }, 'its socket takes no more'),
+	'a send is under way to a client that does not read');
+kill('STOP', $worker);
+ok(wait_for(sub { $leaving->blocking(0); 1 while $leaving->sysread(my $bytes, 1 << 20); return most_queued() == 0; }, 'it has all that was sent'),
+	'it reads what was sent');
+shutdown($leaving, 1);
+kill('CONT', $worker);
+ok(wait_for(sub { streams() == 1 }, 'its stream is gone'), 'and is freed when it leaves while its last write completes');
+
 done_testing();

@@ -245,8 +245,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	server->more = drain == FANOUT_MORE || (!open && server->more);
 	server->looked = server->looked || (asked && open && drain != FANOUT_MORE);
-	streams_pump(worker, drain);
-	server->streams_left = !h2o_linklist_is_empty(&worker->news_streams);
+	server->streams_left = !streams_pump(worker, drain);
 	polls_pump(worker, drain);
 	fanout_settle(&worker->fanout);
 	if (drain != FANOUT_IDLE)

@@ -4,12 +4,13 @@
 #include <limits.h>
 
 #include "core/frame.h"
+#include "http/direct.h"
 
 /*
- * What one turn may do, so that nobody waits long. Live streams are sent to in groups whose memory the
- * processor's cache holds: the completions of a turn's sends touch it once more. For the others it is a cost
- * in bytes sent and bytes of history rendered, some nanoseconds each; a send costs about as much as SEND_COST
- * bytes, however small it is.
+ * What one turn may do, so that nobody waits long. Live streams are sent to in groups: those whose sends
+ * libh2o completes are touched once more then, while the processor's cache still holds them. For the others
+ * it is a cost in bytes sent and bytes of history rendered, some nanoseconds each; a send costs about as much
+ * as SEND_COST bytes, however small it is.
  */
 enum {
 	LIVE_SENDS = 128,
@@ -38,6 +39,7 @@ struct stream {
 	bool stalled;              /* and has been for STALLED_MS */
 	bool reset;                /* a new history has begun since its last change */
 	bool ending;               /* the last bytes are on their way */
+	int direct_fd;             /* see direct.h; -1: not possible, or not yet */
 	h2o_linklist_t class_link; /* in class->streams */
 	/* in class->waiting, news_streams, ready_streams or seeking_streams, or in none */
 	h2o_linklist_t worker_link;
@@ -124,16 +126,32 @@ static void set_state(struct stream *stream, enum stream_state state)
 		h2o_linklist_unlink(&stream->worker_link);
 }
 
+/* What was sent is not needed any more. */
+static void finish_send(struct stream *stream)
+{
+	if (stream->segment != NULL)
+		segment_release(stream->segment);
+	stream->segment = NULL;
+	if (stream->own.capacity > 0)
+		buffer_free(&stream->own);
+	line_up(stream);
+}
+
 static void send_bytes(struct stream *stream, struct bytes bytes)
 {
-	h2o_iovec_t vector = h2o_iovec_init(bytes.data, bytes.size);
-
-	set_sending(stream, true);
 	stream->sent_ms = stream->worker->now_ms;
 	h2o_linklist_unlink(&stream->class_link);
 	h2o_linklist_insert(&stream->class->streams, &stream->class_link);
 	figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
-	h2o_send(stream->req, &vector, 1, H2O_SEND_STATE_IN_PROGRESS);
+
+	size_t sent = stream->direct_fd < 0 ? 0 : direct_send(stream->direct_fd, bytes);
+	if (sent == bytes.size) {
+		finish_send(stream);
+		return;
+	}
+	h2o_iovec_t rest = h2o_iovec_init(bytes.data + sent, bytes.size - sent);
+	set_sending(stream, true);
+	h2o_send(stream->req, &rest, 1, H2O_SEND_STATE_IN_PROGRESS);
 }
 
 static void end_stream(struct stream *stream)
@@ -297,31 +315,30 @@ static size_t catch_up(struct stream *stream)
 			more = render_behind(stream, &walked);
 		more = more && !stream->ending;
 	}
-	if (sent > 0)
-		meet_drain(stream);
-	else if (stream->own.failed)
+	if (sent > 0) {
+		if (meet_drain(stream) && !stream->sending)
+			line_up(stream);
+	} else if (stream->own.failed) {
 		abandon_stream(stream);
-	else if (stream->own.size > 0)
+	} else if (stream->own.size > 0) {
 		send_bytes(stream, buffer_bytes(&stream->own));
-	else if (stream->ending)
+	} else if (stream->ending) {
 		end_stream(stream);
-	else
+	} else {
 		line_up(stream);
+	}
 	return walked + sent + SEND_COST;
 }
 
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 {
 	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
-	(void)req;
 
 	set_sending(stream, false);
-	if (stream->segment != NULL)
-		segment_release(stream->segment);
-	stream->segment = NULL;
-	if (stream->own.capacity > 0)
-		buffer_free(&stream->own);
-	line_up(stream);
+	finish_send(stream);
+	/* abandoned meanwhile, and the last bytes were taken all the same: nothing else would end the request */
+	if (stream->state == STREAM_ENDED)
+		h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
 /* HTTP/2: the client or the connection is gone; the destructor follows. */
@@ -399,6 +416,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 							  .class = class,
 							  .state = STREAM_CATCHING_UP,
 							  .on_gap = on_gap,
+							  .direct_fd = -1,
 							  .hangup = {on_gone, -1},
 							  .reader = *reader,
 							  .losses = class->losses};
@@ -414,23 +432,42 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */
 	frame_append_start(&stream->own, class->options->retry_milliseconds, reader_cursor(&stream->reader));
 	send_bytes(stream, buffer_bytes(&stream->own));
+	stream->direct_fd = direct_fd(req);
 }
 
-/* The live streams of the classes that have something new, first those that were sent to longest ago. Those
- * for whom there is no time come first in the next turn. */
-static void pump_news(struct worker *worker)
+/* Who is in line is looked at once in a turn: those who join meanwhile come in the next one. */
+static void take_line(h2o_linklist_t *turn, h2o_linklist_t *line)
 {
-	h2o_linklist_t *changed = &worker->fanout.changed;
+	h2o_linklist_init_anchor(turn);
+	h2o_linklist_insert_list(turn, line);
+}
+
+/* For whom there was no time was first in line, and stays so. */
+static void put_back(h2o_linklist_t *turn, h2o_linklist_t *line)
+{
+	h2o_linklist_insert_list(turn, line);
+	h2o_linklist_insert_list(line, turn);
+}
+
+/* Sends to the live streams of the classes that have something new, first those that were sent to longest
+ * ago. Returns whether there was time for all of them. */
+static bool pump_news(struct worker *worker)
+{
+	h2o_linklist_t *changed = &worker->fanout.changed, turn;
 
 	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next)
 		h2o_linklist_insert_list(&worker->news_streams,
 								 &H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node)->waiting);
-	for (int sends = 0; sends < LIVE_SENDS && !h2o_linklist_is_empty(&worker->news_streams); sends++) {
-		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, worker->news_streams.next);
+	take_line(&turn, &worker->news_streams);
+	for (int sends = 0; sends < LIVE_SENDS && !h2o_linklist_is_empty(&turn); sends++) {
+		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, turn.next);
 		h2o_linklist_unlink(&stream->worker_link);
 		if (!stream->sending)
 			send_live(stream);
 	}
+	bool all = h2o_linklist_is_empty(&turn);
+	put_back(&turn, &worker->news_streams);
+	return all;
 }
 
 static void pump_ready(struct worker *worker)
@@ -438,8 +475,7 @@ static void pump_ready(struct worker *worker)
 	h2o_linklist_t turn;
 	size_t cost = 0;
 
-	h2o_linklist_init_anchor(&turn);
-	h2o_linklist_insert_list(&turn, &worker->ready_streams);
+	take_line(&turn, &worker->ready_streams);
 	while (!h2o_linklist_is_empty(&turn) && cost < READY_BUDGET) {
 		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, turn.next);
 		h2o_linklist_unlink(&stream->worker_link);
@@ -454,9 +490,7 @@ static void pump_ready(struct worker *worker)
 		else
 			line_up(stream);
 	}
-	/* the rest was first in line and stays so */
-	h2o_linklist_insert_list(&turn, &worker->ready_streams);
-	h2o_linklist_insert_list(&worker->ready_streams, &turn);
+	put_back(&turn, &worker->ready_streams);
 }
 
 /* Every stream has to read for itself; those that began in an older history than there is now say so. */
@@ -489,7 +523,7 @@ static void announce_losses(struct worker *worker)
 	}
 }
 
-void streams_pump(struct worker *worker, enum fanout_drain drain)
+bool streams_pump(struct worker *worker, enum fanout_drain drain)
 {
 	if (drain == FANOUT_BROKEN)
 		restart_all(worker, worker->fanout.new_history);
@@ -501,8 +535,9 @@ void streams_pump(struct worker *worker, enum fanout_drain drain)
 	}
 	if (fanout_find_losses(&worker->fanout))
 		announce_losses(worker);
-	pump_news(worker);
+	bool all = pump_news(worker);
 	pump_ready(worker);
+	return all;
 }
 
 static void send_keepalive(struct stream *stream)

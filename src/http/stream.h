@@ -3,7 +3,7 @@
  *
  * A stream is a cursor. While it keeps up it follows its class's open segment (STREAM_LIVE); when it starts
  * in the past or falls behind it is sent one segment after the other, and has those rendered that nobody
- * needed before (STREAM_CATCHING_UP), until it stands where the drain stands. Never more than one h2o_send is
+ * needed before (STREAM_CATCHING_UP), until it stands where the drain stands. Never more than one send is
  * under way; what arrives meanwhile goes into the next. Sends happen in streams_pump(), once per turn of the
  * loop, and not from h2o's `proceed`, which would starve the others.
  */
@@ -23,8 +23,8 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 void stream_answer_head(h2o_req_t *req);
 
 /* Sends what is new. `drain` is what the turn's fanout_drain() said. What is left over is in
- * worker->news_streams and ready_streams. */
-void streams_pump(struct worker *worker, enum fanout_drain drain);
+ * worker->news_streams and ready_streams. Returns false if there are live streams that were not sent to. */
+bool streams_pump(struct worker *worker, enum fanout_drain drain);
 
 /* Keep-alives for the silent, the end for the stalled. To be called about once a second, and again in the
  * next turn if false. */
