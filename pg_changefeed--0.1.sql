@@ -41,8 +41,10 @@ $$;
  *   since_n       with the n of a row, and its lsn as `since`: every change after that one. It is how to go on inside of
  *                 a transaction that has more than max_changes changes
  *
- * The caller needs SELECT on the table, and row-level security must not apply to him. If changes after `since` are no
- * longer retained a WARNING says how many. A change is here a moment after its commit: see wait_for().
+ * The caller needs USAGE on the schema and SELECT on the table, and row-level security must not apply to him. What is
+ * retained is found by name: who may read the table that has it now, may read what an earlier table of that name left.
+ * If changes after `since` are no longer retained a WARNING says how many. A change is here a moment after its commit:
+ * see wait_for().
  */
 CREATE FUNCTION changefeed.changes(
 	collection text,

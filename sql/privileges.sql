@@ -12,14 +12,20 @@ GRANT SELECT ON open_table, policed_table, unpublished_table TO regress_reader, 
 ALTER TABLE policed_table ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON policed_table USING (id = 1);
 ALTER PUBLICATION changefeed ADD TABLE open_table, policed_table;
+CREATE SCHEMA closed_schema;
+CREATE TABLE closed_schema.hidden_table (id int PRIMARY KEY);
+GRANT SELECT ON closed_schema.hidden_table TO PUBLIC;
+ALTER PUBLICATION changefeed ADD TABLE closed_schema.hidden_table;
 INSERT INTO open_table VALUES (1);
 INSERT INTO policed_table VALUES (2);
+INSERT INTO closed_schema.hidden_table VALUES (3);
 SELECT changefeed.wait_for(pg_current_wal_insert_lsn()) AS caught_up;
 
 SET ROLE regress_reader;
 SELECT document_id FROM changefeed.changes('open_table');
 SELECT document_id FROM changefeed.changes('policed_table');
 SELECT document_id FROM changefeed.changes('open_table,policed_table');
+SELECT document_id FROM changefeed.changes('closed_schema.hidden_table');
 SELECT document_id FROM changefeed.changes('*');
 SET row_security = off;
 SELECT document_id FROM changefeed.changes('policed_table');
@@ -30,6 +36,11 @@ SELECT feed_state FROM changefeed.status();
 
 SET ROLE regress_bypass;
 SELECT document_id FROM changefeed.changes('policed_table');
+RESET ROLE;
+GRANT USAGE ON SCHEMA closed_schema TO regress_bypass;
+SET ROLE regress_bypass;
+SELECT document_id FROM changefeed.changes('closed_schema.hidden_table');
+SELECT document_id FROM changefeed.changes('*');
 SET ROLE regress_stranger;
 SELECT document_id FROM changefeed.changes('open_table');
 SET ROLE regress_monitor;
@@ -65,5 +76,6 @@ DROP TABLE open_table;
 SELECT * FROM changefeed.changes('open_table');
 
 DROP SCHEMA decoy CASCADE;
-DROP TABLE policed_table, unpublished_table;
+DROP TABLE policed_table, unpublished_table, closed_schema.hidden_table;
+DROP SCHEMA closed_schema;
 DROP ROLE regress_reader, regress_stranger, regress_bypass, regress_monitor;

@@ -29,6 +29,13 @@
 #define settings_prefix_reserve(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* Whether a user may use what is in a schema. */
+#if PG_VERSION_NUM >= 160000
+#define schema_aclcheck(schema, user) object_aclcheck(NamespaceRelationId, (schema), (user), ACL_USAGE)
+#else
+#define schema_aclcheck(schema, user) pg_namespace_aclcheck((schema), (user), ACL_USAGE)
+#endif
+
 /* Prepares a set-returning function that puts its rows into rsinfo->setResult, described by rsinfo->setDesc.
  */
 #if PG_VERSION_NUM >= 150000

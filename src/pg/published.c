@@ -10,6 +10,7 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_publication.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -21,6 +22,7 @@
 #include "utils/rls.h"
 #include "utils/varlena.h"
 
+#include "pg/compat.h"
 #include "pg/published.h"
 #include "pg/settings.h"
 
@@ -35,9 +37,9 @@
 static struct published_table *published_table(const char *schema, const char *name)
 {
 	struct published_table *table = palloc(sizeof(*table));
-	Oid namespace = get_namespace_oid(schema, true);
 
-	table->relation = OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
+	table->namespace = get_namespace_oid(schema, true);
+	table->relation = OidIsValid(table->namespace) ? get_relname_relid(name, table->namespace) : InvalidOid;
 	table->schema = pstrdup(schema);
 	table->name = pstrdup(name);
 	return table;
@@ -110,10 +112,14 @@ static struct published_table *resolve(List *tables, const char *given)
 	return table;
 }
 
+/* As SELECT checks it: the schema, then the table. */
 static void check_readable(const struct published_table *table)
 {
-	AclResult acl = pg_class_aclcheck(table->relation, GetUserId(), ACL_SELECT);
+	AclResult acl = schema_aclcheck(table->namespace, GetUserId());
 
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_SCHEMA, table->schema);
+	acl = pg_class_aclcheck(table->relation, GetUserId(), ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, get_relkind_objtype(get_rel_relkind(table->relation)), table->name);
 	if (check_enable_rls(table->relation, InvalidOid, true) == RLS_ENABLED)
