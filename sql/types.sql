@@ -94,6 +94,19 @@ SELECT
 	c.old::text = (to_jsonb(t) || '{"c_int2": 32767}')::text AS same_old
 FROM types t JOIN changefeed.changes('types', :'start') c ON c.document_id = t.id::text;
 
-ALTER PUBLICATION changefeed DROP TABLE types;
-DROP TABLE types;
+-- json may hold what jsonb refuses: such a value is a string of its text, and nothing stops there
+CREATE TABLE odd_json (id int PRIMARY KEY, doc json, list json[], good json);
+ALTER PUBLICATION changefeed ADD TABLE odd_json;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO odd_json VALUES
+	(1, '{"a":"\u0000"}', ARRAY['"\ud800"', '{"b": 1}']::json[], '{"c": [2]}'), (2, '1e1000000', NULL, NULL), (3, '{"a": 1}', '{}', NULL),
+	(4, (repeat('[', 1000) || repeat(']', 1000))::json, NULL, '[]');
+SELECT changefeed.wait_for(pg_current_wal_insert_lsn()) AS caught_up;
+SELECT new FROM changefeed.changes('odd_json', :'start', 3);
+SET max_stack_depth = '100kB';
+SELECT document_id, jsonb_typeof(new -> 'doc') AS doc, new -> 'good' AS good FROM changefeed.changes('odd_json', :'start') WHERE document_id = '4';
+RESET max_stack_depth;
+
+ALTER PUBLICATION changefeed DROP TABLE types, odd_json;
+DROP TABLE types, odd_json;
 DROP TYPE nested, point3, words, positive, mood;

@@ -146,8 +146,13 @@ static void append_extension(struct buffer *out, const msgpack_object_ext *exten
 			append_json_text(out, text);
 		break;
 	case VALUE_FLOAT:
-	case VALUE_JSON:
 		append_json_text(out, text);
+		break;
+	case VALUE_JSON:
+		if (options.takes_json != NULL && !options.takes_json(text))
+			json_append_string(out, text);
+		else
+			append_json_text(out, text);
 		break;
 	default:
 		buffer_append_string(out, "null");

@@ -20,6 +20,8 @@
 struct json_options {
 	bool numbers_as_strings; /* VALUE_BIGINT and VALUE_NUMERIC in quotes, for readers whose numbers are
 								doubles */
+	bool (*takes_json)(struct bytes json); /* whether the reader takes a VALUE_JSON; one that it does not take
+											  is a string of its text. NULL: it takes all */
 };
 
 /* Appends a string with its quotes. Escapes ", \ and everything below 0x20 (\b \f \n \r \t in their short

@@ -106,21 +106,77 @@ static bool beyond_wal(const struct start *start)
 	return start->kind != CURSOR_EARLIEST && !RecoveryInProgress() && start->at.lsn > GetXLogInsertRecPtr();
 }
 
-/* A row of the table; null if the change does not have it. */
-static void put_jsonb(struct sql_row *row, struct buffer *json, const msgpack_object *value)
+/*
+ * Returns NULL, or why jsonb cannot hold this JSON. It refuses what json takes: \u0000, lone surrogates,
+ * characters that the database's encoding lacks, numbers beyond numeric, and more than 256 MB. That is caught
+ * without a subtransaction, because jsonb_in() does nothing that would have to be undone but allocate.
+ */
+static const char *parse_jsonb(struct bytes json, Datum *ret_jsonb)
 {
-	char *text;
+	MemoryContext caller = CurrentMemoryContext;
+	const char *volatile refusal = NULL;
 
-	if (value == NULL) {
-		sql_row_put_null(row);
-		return;
+	if (json.size >= MaxAllocSize)
+		return "it has 1 GB";
+	PG_TRY();
+	{
+		*ret_jsonb = DirectFunctionCall1(jsonb_in, CStringGetDatum(encoding_from_utf8(json)));
 	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		ErrorData *error = CopyErrorData();
+		int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		FlushErrorState();
+		refusal = error->message;
+	}
+	PG_END_TRY();
+	return refusal;
+}
+
+static bool jsonb_takes(struct bytes json)
+{
+	Datum jsonb;
+
+	return parse_jsonb(json, &jsonb) == NULL;
+}
+
+static const char *render_jsonb(struct buffer *json, const msgpack_object *value, struct json_options options,
+								Datum *ret_jsonb)
+{
 	buffer_clear(json);
-	json_append_value(json, value, (struct json_options){0});
+	json_append_value(json, value, options);
 	if (json->failed)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	text = encoding_from_utf8(buffer_bytes(json));
-	sql_row_put(row, DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	return parse_jsonb(buffer_bytes(json), ret_jsonb);
+}
+
+/*
+ * A row of the table; null if the change does not have it. Whatever it holds, the caller gets past it: of a
+ * row that jsonb refuses, the json values that are to blame become strings; what is too large is null.
+ */
+static void put_jsonb(struct sql_row *row, struct buffer *json, const struct document *document,
+					  const msgpack_object *value)
+{
+	const char *refusal = NULL;
+	Datum jsonb = (Datum)0;
+
+	if (value != NULL) {
+		refusal = render_jsonb(json, value, (struct json_options){0}, &jsonb);
+		if (refusal != NULL)
+			refusal = render_jsonb(json, value, (struct json_options){.takes_json = jsonb_takes}, &jsonb);
+	}
+	if (refusal != NULL)
+		ereport(WARNING,
+				(errmsg("a row of change " UINT64_FORMAT "-" UINT64_FORMAT " cannot be shown as jsonb",
+						document->change->id.lsn, document->change->id.n),
+				 errdetail_internal("%s", refusal)));
+	if (value == NULL || refusal != NULL)
+		sql_row_put_null(row);
+	else
+		sql_row_put(row, jsonb);
 }
 
 static void put_change(struct output *output, const struct document *document)
@@ -141,8 +197,8 @@ static void put_change(struct output *output, const struct document *document)
 		sql_row_put_text(&row, (struct bytes){key->via.str.ptr, key->via.str.size});
 	sql_row_put_time(&row, change->commit_us);
 	sql_row_put_int8(&row, change->xid);
-	put_jsonb(&row, &output->core->json, document->new_row);
-	put_jsonb(&row, &output->core->json, document->old_row);
+	put_jsonb(&row, &output->core->json, document, document->new_row);
+	put_jsonb(&row, &output->core->json, document, document->old_row);
 	Assert(row.count == output->result->setDesc->natts);
 	tuplestore_putvalues(output->result->setResult, output->result->setDesc, row.values, row.nulls);
 	MemoryContextSwitchTo(caller);

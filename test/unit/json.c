@@ -64,8 +64,24 @@ static msgpack_object extension(int8_t type, const char *text)
 static void is_value(msgpack_object value, bool numbers_as_strings, const char *wanted, const char *name)
 {
 	buffer_clear(&out);
-	json_append_value(&out, &value, (struct json_options){numbers_as_strings});
+	json_append_value(&out, &value, (struct json_options){.numbers_as_strings = numbers_as_strings});
 	is_bytes(buffer_bytes(&out), wanted, "%s", name);
+}
+
+static bool takes_objects(struct bytes json)
+{
+	return json.data[0] == '{';
+}
+
+static void test_refused_json(void)
+{
+	msgpack_object values[] = {extension(VALUE_JSON, "{\"a\": 1}"), extension(VALUE_JSON, "\"\\u0000\"")};
+	msgpack_object array = {.type = MSGPACK_OBJECT_ARRAY, .via.array = {2, values}};
+
+	buffer_clear(&out);
+	json_append_value(&out, &array, (struct json_options){.takes_json = takes_objects});
+	is_bytes(buffer_bytes(&out), "[{\"a\": 1},\"\\\"\\\\u0000\\\"\"]",
+			 "json that the reader does not take is a string of its text");
 }
 
 static void test_scalars(void)
@@ -150,6 +166,7 @@ int main(void)
 {
 	test_strings();
 	test_every_place();
+	test_refused_json();
 	test_scalars();
 	test_base64();
 	test_extensions();
