@@ -6,12 +6,13 @@ use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
 use Test::More;
+use Time::HiRes qw(time);
 
 # One worker, so that what one client was sent tells how far the worker has come for another.
 my $server = ChangefeedTest->start(
 	h2o => {
 		'num-threads' => 1,
-		hosts => {default => {paths => {'/cdc' => {changefeed => {heartbeat => 1}}, '/tenants' => {changefeed => {'tenant-column' => 'tenant'}}}}},
+		hosts => {default => {paths => {'/cdc' => {changefeed => {heartbeat => 1}}, '/tenants' => {changefeed => {'tenant-column' => 'tenant', heartbeat => 4}}}}},
 	},
 	postgresql => {'changefeed.ring_size' => '1MB'}
 );
@@ -155,5 +156,17 @@ for my $round (1 .. 20)
 $server->sql('INSERT INTO shop VALUES (1, 7)');
 $waiting->read_head;
 is($waiting->{status}, 200, "the changes of another tenant are no gap to a poll that waits");
+
+# ---- a silent stream hears from the server at least every `heartbeat` seconds
+my $silent = $server->stream('/tenants/shop?tenant_id=9');
+$silent->block;
+my $longest = 0;
+for (1 .. 2)
+{
+	my $from = time;
+	$silent->block;
+	$longest = time - $from if time - $from > $longest;
+}
+cmp_ok($longest, '<=', 4, sprintf('at most %.2f s between two keep-alives of a heartbeat of 4', $longest));
 
 done_testing();

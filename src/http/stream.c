@@ -18,7 +18,8 @@ enum {
 	SEND_COST = 8 * 1024,
 	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
 	STALLED_MS = 1000,
-	TICK_BUDGET = 500, /* keep-alives: those who came together do not get them together */
+	NEXT_TICK_MS = 2000, /* the latest: a keep-alive that will be due by then is sent now */
+	TICK_BUDGET = 500,   /* keep-alives: those who came together do not get them together */
 };
 
 enum stream_state {
@@ -567,7 +568,7 @@ static bool tick_stream(struct stream *stream, uint64_t silent_ms)
 		set_stalled(stream);
 		return false;
 	}
-	if (silent_ms < options->heartbeat_seconds * UINT64_C(1000))
+	if (silent_ms + NEXT_TICK_MS < options->heartbeat_seconds * UINT64_C(1000))
 		return false;
 	send_keepalive(stream);
 	return true;
