@@ -22,6 +22,17 @@ make_tables('first', 1000);
 $server->wait_for_feed;
 my $cursor = ($server->poll_all('first_1000'))[-1]{id};
 
+# ---- in SQL, asking for all of them is no more than for one
+my $session = $server->session;
+my $pid = $session->query('SELECT pg_backend_pid()');
+sub peak_kb { return slurp("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m ? $1 : 0; }
+is($session->query(q{SELECT count(*) FROM changefeed.changes('first_1000')}), 1, 'changes of one, which fills the caches of the server');
+my $before = peak_kb();
+is($session->query(q{SELECT count(*) FROM changefeed.changes('*', max_changes => 2000)}), 1000, 'changes of all');
+my $grown = peak_kb() - $before;
+cmp_ok($grown, '<', 8192, "needs $grown kB more");
+$session->close;
+
 make_tables('second', 100);
 my $said = 'the ring has no room for the names of more tables: make it larger';
 ok(wait_for(sub { $server->sql('SELECT message FROM changefeed.status()') eq $said }, 'status() says it'), 'more tables than 1,024: status() says what to do');

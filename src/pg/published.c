@@ -23,6 +23,7 @@
 #include "utils/varlena.h"
 
 #include "pg/compat.h"
+#include "pg/encoding.h"
 #include "pg/published.h"
 #include "pg/settings.h"
 
@@ -42,6 +43,8 @@ static struct published_table *published_table(const char *schema, const char *n
 	table->relation = OidIsValid(table->namespace) ? get_relname_relid(name, table->namespace) : InvalidOid;
 	table->schema = pstrdup(schema);
 	table->name = pstrdup(name);
+	table->ring_schema = encoding_to_utf8(schema);
+	table->ring_name = encoding_to_utf8(name);
 	return table;
 }
 
@@ -139,8 +142,10 @@ List *published_tables_readable(const char *names)
 		wanted = published;
 	else {
 		char *rest = pstrdup(names);
-		for (char *name; (name = strsep(&rest, ",")) != NULL;)
+		for (char *name; (name = strsep(&rest, ",")) != NULL;) {
+			CHECK_FOR_INTERRUPTS();
 			wanted = list_append_unique_ptr(wanted, resolve(published, name));
+		}
 	}
 	foreach (cell, wanted)
 		check_readable(lfirst(cell));

@@ -13,6 +13,8 @@ struct published_table {
 	Oid relation;
 	char *schema;
 	char *name;
+	const char *ring_schema; /* the same in UTF-8, as the ring has them */
+	const char *ring_name;
 };
 
 /*

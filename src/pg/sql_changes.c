@@ -66,26 +66,43 @@ static struct core_memory *make_core_memory(void)
 	return core;
 }
 
+static int compare_tables(const void *left, const void *right)
+{
+	const struct published_table *a = *(void *const *)left, *b = *(void *const *)right;
+	int order = strcmp(a->ring_name, b->ring_name);
+
+	return order != 0 ? order : strcmp(a->ring_schema, b->ring_schema);
+}
+
+/* By what the ring calls them: there may be thousands, and as many collections to look for among them. */
+static const struct published_table **sort_tables(List *tables)
+{
+	const struct published_table **sorted = palloc(sizeof(*sorted) * list_length(tables));
+	ListCell *cell;
+
+	foreach (cell, tables)
+		sorted[foreach_current_index(cell)] = lfirst(cell);
+	qsort(sorted, list_length(tables), sizeof(*sorted), compare_tables);
+	return sorted;
+}
+
 /* The collections of these tables. A table that the ring does not know has no changes in it yet. */
 static struct filter filter_of(const struct ring *ring, List *tables)
 {
+	const struct published_table **sorted = sort_tables(tables);
 	uint32_t known = ring_collection_count(ring), count = 0;
 	uint32_t *numbers = palloc(sizeof(*numbers) * (known + 1));
 
 	for (uint32_t number = 0; number < known; number++) {
 		struct collection collection;
-		ListCell *cell;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!ring_collection(ring, number, &collection))
 			continue;
-		foreach (cell, tables) {
-			const struct published_table *table = lfirst(cell);
-			if (strcmp(encoding_to_utf8(table->name), collection.name) == 0 &&
-				strcmp(encoding_to_utf8(table->schema), collection.schema) == 0) {
-				numbers[count++] = number;
-				break;
-			}
-		}
+		struct published_table wanted = {.ring_schema = collection.schema, .ring_name = collection.name};
+		const struct published_table *key = &wanted;
+		if (bsearch(&key, sorted, list_length(tables), sizeof(*sorted), compare_tables) != NULL)
+			numbers[count++] = number;
 	}
 	return (struct filter){.collection_count = count, .collections = numbers, .operations = OPERATIONS_ROWS};
 }
