@@ -270,17 +270,27 @@ static uint64_t run_count_between(const struct ring_run *run, struct cursor afte
 	return to > from ? to - from : 0;
 }
 
+static bool is_among(const uint32_t *sorted, unsigned count, uint32_t wanted)
+{
+	unsigned low = 0, high = count;
+
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+		if (sorted[middle] < wanted)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && sorted[low] == wanted;
+}
+
 bool filter_matches(const struct filter *filter, const struct change *change)
 {
 	if ((filter->operations & 1u << change->operation) == 0)
 		return false;
 	if (filter->all_collections || change->operation == OPERATION_MESSAGE)
 		return true;
-	for (unsigned i = 0; i < filter->collection_count; i++) {
-		if (filter->collections[i] == change->collection)
-			return true;
-	}
-	return false;
+	return is_among(filter->collections, filter->collection_count, change->collection);
 }
 
 /* Sums up the log between two cursors. Returns false if the writer overwrote what was read. */

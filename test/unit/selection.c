@@ -145,6 +145,19 @@ static void test_filter(void)
 	ok(!filter_matches(&filter, &change), "one of another collection");
 	change = (struct change){.collection = 3, .operation = OPERATION_DELETE};
 	ok(!filter_matches(&filter, &change), "one of another operation");
+
+	const uint32_t many[] = {2, 3, 7, 11, UINT32_MAX - 1};
+	unsigned matched = 0;
+	for (unsigned count = 0; count <= 5; count++) {
+		filter = (struct filter){
+			.collection_count = count, .collections = many, .operations = subscription.operations};
+		for (uint32_t collection = 0; collection < 14; collection++) {
+			change = (struct change){.collection = collection, .operation = OPERATION_INSERT};
+			matched += filter_matches(&filter, &change);
+		}
+	}
+	change.collection = UINT32_MAX - 1;
+	is_u64(matched + filter_matches(&filter, &change), 1 + 2 + 3 + 4 + 4 + 1, "each of many is found");
 }
 
 int main(void)
