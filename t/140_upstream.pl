@@ -34,6 +34,27 @@ ok(wait_for(sub { $server->sql("SELECT confirmed_flush_lsn >= '$lsn' FROM pg_rep
 is($server->sql('SELECT count(*) FROM pg_replication_slots'), 1, 'one slot');
 is($server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'}), 1, 'one walsender streams');
 
+# ---- the server answers nothing for a while: what the feed does not know is not taken for wrong
+my @walsenders = split /\n/, $server->sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'});
+is(kill('STOP', @walsenders), 2, 'the server hangs');
+$server->sql(q{INSERT INTO users VALUES ('unseen'); CREATE TABLE late (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE late});
+my $ahead = $server->now_lsn;
+my $waiting = $server->stream("/cdc/users/poll?since_lsn=$ahead&wait=60", no_read => 1);
+my $foreign = $server->stream('/cdc/users?since_lsn=18446744073709551615-1', no_read => 1);
+my $unknown = $server->get('/cdc/late/poll');
+is($unknown->{status}, 503, 'a table that was published a moment ago: 503');
+ok($unknown->{headers}{'retry-after'}, 'with Retry-After');
+wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 1$/m }, 'a cursor that was read a moment ago is waited for');
+kill('CONT', @walsenders);
+is(next_document(), 'unseen', 'it goes on');
+ok(wait_for(sub { $server->get('/cdc/late/poll')->{status} == 200 }, 'late is served'), 'then the table is served');
+$server->sql(q{INSERT INTO users VALUES ('seen')});
+is(next_document(), 'seen', 'and so is what follows');
+$waiting->read_head;
+is($waiting->{status}, 200, 'the cursor was right');
+$foreign->read_head;
+is($foreign->event->{event}, 'reset', 'and one that is beyond the WAL is told so then');
+
 # ---- the walsender is terminated, again and again
 for my $round (1 .. 3)
 {

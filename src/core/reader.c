@@ -13,9 +13,14 @@ void reader_scratch_free(struct reader_scratch *scratch)
 	buffer_free(&scratch->body);
 }
 
+static uint64_t load(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_acquire);
+}
+
 static uint64_t history_of(const struct ring *ring)
 {
-	return atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire);
+	return load(&ring_live(ring)->history);
 }
 
 void reader_init(struct reader *reader, const struct ring *ring, const struct scope *scope,
@@ -57,16 +62,25 @@ static bool skip_gap(struct reader *reader, uint64_t *ret_lagged)
 	return true;
 }
 
+/* Whether the start, which has not been streamed yet, is known never to come. */
+static bool is_beyond_wal(const struct reader *reader)
+{
+	const struct ring_live *live = ring_live(reader->ring);
+	return reader->asked > 0 && load(&live->refresh_done) >= reader->asked &&
+		   reader->start.at.lsn > load(&live->server_lsn);
+}
+
 /* Looks for the start. Returns READER_PAUSED to go on reading, else the event to tell. */
 static enum reader_event seek(struct reader *reader, uint64_t *ret_lagged)
 {
-	enum ring_seek result = SEEK_FOREIGN;
+	enum ring_seek result;
 
 	reader->history = history_of(reader->ring);
-	if (reader->foreign)
+	result = ring_seek(reader->ring, &reader->start, &reader->place);
+	if (reader->foreign || (result == SEEK_WAIT && is_beyond_wal(reader))) {
+		result = SEEK_FOREIGN;
 		reader->place = ring_oldest(reader->ring);
-	else
-		result = ring_seek(reader->ring, &reader->start, &reader->place);
+	}
 	if (result == SEEK_WAIT)
 		return READER_WAITING;
 	reader->seeking = false;
@@ -111,7 +125,7 @@ bool scope_admits(const struct scope *scope, const struct document *document)
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
 							  struct document *ret_document, uint64_t *ret_lagged)
 {
-	uint64_t streamed = atomic_load_explicit(&ring_live(reader->ring)->streamed_lsn, memory_order_acquire);
+	uint64_t streamed = load(&ring_live(reader->ring)->streamed_lsn);
 
 	if (reader->seeking) {
 		enum reader_event event = seek(reader, ret_lagged);

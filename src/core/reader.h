@@ -40,9 +40,11 @@ struct reader {
 	const struct ring *ring;
 	const struct scope *scope; /* borrowed */
 	struct start start;
-	bool seeking;       /* the start is not found yet */
-	bool foreign;       /* set by the caller: the start is known to belong to another history */
-	bool fresh;         /* nothing read yet: what was evicted before is no gap if the start was no cursor */
+	bool seeking;   /* the start is not found yet */
+	bool foreign;   /* set by the caller: the start is known to belong to another history */
+	uint64_t asked; /* set by the caller: once live->refresh_done reaches it, a start beyond the server's WAL
+					   belongs to another history; 0: nobody was asked */
+	bool fresh;     /* nothing read yet: what was evicted before is no gap if the start was no cursor */
 	uint64_t history;   /* that the place is of */
 	struct place place; /* once found */
 };

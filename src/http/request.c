@@ -16,7 +16,7 @@ struct deferred {
 	const struct changefeed_options *options;
 	enum delivery delivery;
 	struct bytes collections; /* in the request's own memory */
-	uint64_t asked;           /* the feed has answered when live->refresh_done reaches it */
+	uint64_t asked;           /* the feed has answered when live->refresh_done reaches it; 0: not asked yet */
 	uint64_t deadline_ms;
 };
 
@@ -25,6 +25,12 @@ static uint64_t load(const _Atomic uint64_t *word)
 	return atomic_load_explicit(word, memory_order_acquire);
 }
 
+static bool has_answered(const struct worker *worker, const struct deferred *request)
+{
+	return load(&worker->live->refresh_done) >= request->asked;
+}
+
+/* Whether an answer may come soon. */
 static bool feed_streams(const struct worker *worker)
 {
 	return atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed) == FEED_STREAMING;
@@ -73,8 +79,8 @@ static void defer(struct worker *worker, const struct deferred *question)
 	deferred->asked = atomic_fetch_add_explicit(&worker->live->refresh_asked, 1, memory_order_acq_rel) + 1;
 	deferred->deadline_ms = worker->now_ms + DEFER_MS;
 	h2o_linklist_insert(&worker->deferred, &deferred->link);
-	if (write(worker->refresh_fd, &one, sizeof(one)) < 0)
-		deferred->deadline_ms = worker->now_ms; /* nobody to ask */
+	if (write(worker->refresh_fd, &one, sizeof(one)) < 0 || !feed_streams(worker))
+		deferred->deadline_ms = worker->now_ms; /* nobody who answers now */
 }
 
 /* A cursor that lies beyond all that was streamed, and beyond the server's WAL as far as it is known. */
@@ -119,7 +125,7 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 		return;
 	}
 	reader_init(&reader, worker->ring, &class->scope, subscription->start);
-	reader.foreign = beyond_wal(worker, &subscription->start) && feed_streams(worker);
+	reader.asked = request->asked;
 	if (request->delivery == DELIVERY_POLL) {
 		poll_begin(worker, request->req, class, &reader, subscription,
 				   format_of(request->req, subscription->view.format));
@@ -134,8 +140,19 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 	}
 }
 
-/* Returns false, with nothing answered, if the feed has to be asked first; never if `settled`. */
-static bool serve(struct worker *worker, const struct deferred *request, bool settled)
+/* What is not published as far as is known, where the feed has not been able to look. */
+static void set_unknown(const struct worker *worker, struct problem *problem)
+{
+	uint32_t state = atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed);
+	char message[LIVE_MESSAGE_SIZE];
+
+	live_message_get(&worker->live->message, message);
+	problem_set(problem, 503, "the feed cannot look now whether this is published, try again: it is %s%s%s",
+				feed_state_name(state), message[0] != '\0' ? ": " : "", message);
+}
+
+/* Returns false, with nothing answered, if the feed has to be asked first; never if it was asked. */
+static bool serve(struct worker *worker, const struct deferred *request)
 {
 	h2o_req_t *req = request->req;
 	ssize_t at = -1;
@@ -145,7 +162,6 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 		.last_event_id = next_header(req, "last-event-id", &at),
 		.messages = request->options->messages,
 	};
-	bool may_ask = !settled && feed_streams(worker);
 	struct subscription subscription;
 	struct selection selection;
 	struct problem problem;
@@ -160,7 +176,9 @@ static bool serve(struct worker *worker, const struct deferred *request, bool se
 	}
 	bool found =
 		selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
-	bool ask = may_ask && (!found || selection.folded || beyond_wal(worker, &subscription.start));
+	bool ask = request->asked == 0 && (!found || selection.folded || beyond_wal(worker, &subscription.start));
+	if (!found && !has_answered(worker, request))
+		set_unknown(worker, &problem);
 	if (found && !ask)
 		begin(worker, request, &subscription, &selection);
 	else if (!ask)
@@ -182,22 +200,20 @@ void request_changes(struct worker *worker, h2o_req_t *req, const struct changef
 		problem_set(&problem, 503, "the feed has not been connected yet: %s",
 					message[0] != '\0' ? message : "it is starting");
 		response_problem(req, &problem);
-	} else if (!serve(worker, &request, false)) {
+	} else if (!serve(worker, &request)) {
 		defer(worker, &request);
 	}
 }
 
 bool requests_settle(struct worker *worker)
 {
-	uint64_t done = load(&worker->live->refresh_done);
-
-	worker->refresh_seen = done;
+	worker->refresh_seen = load(&worker->live->refresh_done);
 	for (h2o_linklist_t *node = worker->deferred.next, *next; node != &worker->deferred; node = next) {
 		struct deferred *deferred = H2O_STRUCT_FROM_MEMBER(struct deferred, link, node);
 		next = node->next;
-		if (done >= deferred->asked || worker->now_ms >= deferred->deadline_ms) {
+		if (has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms) {
 			h2o_linklist_unlink(&deferred->link);
-			serve(worker, deferred, true);
+			serve(worker, deferred);
 		}
 	}
 	return !h2o_linklist_is_empty(&worker->deferred);

@@ -5,7 +5,8 @@
  * table was published a moment ago, the LSN was read a moment ago. Such a request is deferred: the feed is
  * asked to look at the catalog and at the end of the WAL, and what it finds settles the matter. So is one
  * whose collection is there in lower case only: one that is written as the request has it may be about to
- * come.
+ * come. Where no answer comes in time, a cursor is waited for, and becomes foreign when the answer comes and
+ * says so; a table is 503, not 404.
  */
 #ifndef CHANGEFEED_HTTP_REQUEST_H
 #define CHANGEFEED_HTTP_REQUEST_H
