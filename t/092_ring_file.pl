@@ -164,6 +164,21 @@ for my $wanted (8, 2)
 	is(join(' ', map { $_->{id} } $server->poll_all('users')), "@ids", "ring_size = ${wanted}MB: what fits is kept, with the same ids");
 }
 
+# ---- another size, and written over meanwhile: the records that are to be copied are none
+my $capacity = 2 << 20;
+for my $bytes ($garbage, "\0" x 65536)
+{
+	$cursor = write_confirmed();
+	make_slot_forget();
+	$server->configure('changefeed.ring_size' => ($capacity + (1 << 20)) / 1024 . 'kB');
+	$server->pg_stop;
+	write_over((-s $ring) - $capacity, $bytes x ($capacity / 65536));
+	$server->pg_start;
+	is_told('written over and of another size', $cursor, qr/is made anew: the ring file is damaged/);
+	$capacity += 1 << 20;
+	is(status('capacity_bytes'), $capacity, 'written over and of another size: it has the size');
+}
+
 unlike($server->log, qr/terminating any other active server processes|PANIC/, 'PostgreSQL never restarted its processes');
 
 done_testing();

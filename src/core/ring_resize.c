@@ -14,13 +14,16 @@ struct resize {
 	struct ring_writer *writer;
 };
 
-static int checkpoint(struct ring_writer *writer)
+/* False: errno says why. */
+static bool checkpoint(struct ring_writer *writer)
 {
-	if (!ring_checkpoint_begin(writer))
-		return ring_writer_error(writer);
-	int error = ring_checkpoint_sync(writer);
-	ring_checkpoint_end(writer, error);
-	return error;
+	if (ring_checkpoint_begin(writer)) {
+		errno = ring_checkpoint_sync(writer);
+		ring_checkpoint_end(writer, errno);
+	} else {
+		errno = ring_writer_error(writer);
+	}
+	return errno == 0;
 }
 
 /* Collections keep their numbers, because they are entered in the same order. Returns false if the new table
@@ -37,37 +40,56 @@ static bool copy_collections(const struct resize *resize)
 	return true;
 }
 
-/* The changes after a record that fit in are all that a ring of this size would have kept anyway. Returns 0
- * or an errno. */
-static int copy_records(const struct resize *resize)
+/*
+ * Recovery trusts what the checkpoint promises, and so far nobody may have looked at it: bytes that are no
+ * record must not decide how far the copy goes on, nor what is written where.
+ */
+static bool record_is_sound(const struct ring *ring, uint64_t position, uint64_t head)
+{
+	struct ring_record_header header;
+	memcpy(&header, ring_at(ring, position), sizeof(header));
+	bool names_collection = header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE;
+
+	return ring_header_plausible(ring, &header) && header.size <= head - position &&
+		   header.size - sizeof(header) - header.body_size < RING_ALIGN &&
+		   (!names_collection || header.collection < ring_collection_count(ring));
+}
+
+/* The changes after a record that fit in are all that a ring of this size would have kept anyway. */
+static enum ring_file_error copy_records(const struct resize *resize)
 {
 	uint64_t head = ring_head(resize->from);
 
 	for (uint64_t position = ring_tail(resize->from); position < head;) {
 		uint32_t size;
+		if (!record_is_sound(resize->from, position, head)) {
+			ring_set_damaged(resize->from);
+			return RING_FILE_DAMAGED;
+		}
 		while (ring_writer_copy(resize->writer, resize->from, position, &size) == RING_WRITE_BLOCKED) {
-			int error = checkpoint(resize->writer);
-			if (error != 0)
-				return error;
+			if (!checkpoint(resize->writer))
+				return RING_FILE_SYSTEM;
 		}
 		position += size;
 	}
-	return 0;
+	return RING_FILE_OK;
 }
 
-static int copy_history(const struct resize *resize)
+static enum ring_file_error copy_history(const struct resize *resize)
 {
 	const struct ring_checkpoint *old = &resize->from->checkpoint;
 
 	ring_writer_begin_history(resize->writer, &old->identity, old->history_lsn);
 	ring_writer_take_runs(resize->writer, resize->from);
-	if (!copy_collections(resize))
-		return ENOSPC;
-	int error = copy_records(resize);
-	if (error != 0)
+	if (!copy_collections(resize)) {
+		errno = ENOSPC;
+		return RING_FILE_SYSTEM;
+	}
+	enum ring_file_error error = copy_records(resize);
+	if (error != RING_FILE_OK)
 		return error;
 	ring_writer_progress(resize->writer, old->streamed_lsn);
-	return checkpoint(resize->writer);
+	return checkpoint(resize->writer) ? RING_FILE_OK : RING_FILE_SYSTEM;
 }
 
 static enum ring_file_error fill(const char *path, const char *temporary, uint64_t capacity)
@@ -81,9 +103,8 @@ static enum ring_file_error fill(const char *path, const char *temporary, uint64
 		error = ring_file_open(temporary, RING_ACCESS_WRITER, &resize.to);
 	if (error == RING_FILE_OK && (resize.writer = ring_writer_open(resize.to)) == NULL)
 		error = RING_FILE_SYSTEM;
-	if (error == RING_FILE_OK && (resize.from->checkpoint.history != 0) &&
-		(errno = copy_history(&resize)) != 0)
-		error = RING_FILE_SYSTEM;
+	if (error == RING_FILE_OK && resize.from->checkpoint.history != 0)
+		error = copy_history(&resize);
 	int saved = errno;
 	ring_writer_close(resize.writer);
 	ring_file_close(resize.to);

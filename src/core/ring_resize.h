@@ -12,7 +12,7 @@
 
 /*
  * Resizes the ring at `path`, which nobody else may write. Blocks on the disk. On failure the ring is as it
- * was.
+ * was, but for RING_FILE_DAMAGED, where ring_is_damaged().
  */
 enum ring_file_error ring_resize(const char *path, uint64_t capacity);
 

@@ -363,14 +363,14 @@ static void reap(struct master *master)
  * ---- setting up
  */
 
-/* Gives the ring the wanted size, with what it retains. */
+/* Gives the ring the wanted size, with what it retains. One that is found to be damaged says so itself. */
 static void resize_ring(const char *path, uint64_t size)
 {
 	enum ring_file_error error = ring_resize(path, size);
 
 	if (error == RING_FILE_OK)
 		log_line(LOG_LEVEL_INFO, "the ring \"%s\" has its new size; it retains what fits", path);
-	else
+	else if (error != RING_FILE_DAMAGED)
 		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" stays as large as it is: %s", path,
 				 ring_file_error_text(error));
 }
@@ -397,7 +397,8 @@ static bool prepare_ring(struct master *master)
 		ring_file_close(master->ring);
 		resize_ring(path, size);
 		error = open_ring(master);
-	} else if (error != RING_FILE_OK && (error != RING_FILE_SYSTEM || errno == ENOENT)) {
+	}
+	if (error != RING_FILE_OK && (error != RING_FILE_SYSTEM || errno == ENOENT)) {
 		if (error != RING_FILE_SYSTEM)
 			log_line(LOG_LEVEL_WARNING, "the ring \"%s\" is made anew: %s", path,
 					 ring_file_error_text(error));

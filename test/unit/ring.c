@@ -437,10 +437,39 @@ static void test_resize(uint64_t capacity, bool shrinks)
 	fixture_remove(&fixture);
 }
 
+/* One record in the middle is written over; in the same boot nobody has to look at it before the copy. */
+static void test_resize_damaged(const char *what, struct ring_record_header header)
+{
+	struct start earliest = {.kind = CURSOR_EARLIEST};
+	struct place place;
+	struct record record;
+
+	fixture_make(&fixture, 2 * RING_MIN_CAPACITY);
+	for (int i = 0; i < 100; i++)
+		fixture_transaction(&fixture, 3);
+	fixture_checkpoint(&fixture);
+	ring_seek(fixture.ring, &earliest, &place);
+	ring_read(fixture.ring, place.position, &record);
+	memcpy(fixture.ring->data + record.next, &header, sizeof(header));
+	fixture_close(&fixture);
+	ok(ring_resize(fixture.path, RING_MIN_CAPACITY) == RING_FILE_DAMAGED, "%s is no record to copy", what);
+	fixture_open(&fixture);
+	ok(ring_is_damaged(fixture.ring), "which others see");
+	fixture_remove(&fixture);
+}
+
 int main(void)
 {
 	test_resize(4 * RING_MIN_CAPACITY, false);
 	test_resize(RING_MIN_CAPACITY, true);
+	test_resize_damaged("of no size", (struct ring_record_header){.kind = RECORD_CHANGE});
+	test_resize_damaged("beyond the head", (struct ring_record_header){.size = RING_MIN_CAPACITY,
+																	   .kind = RECORD_CHANGE,
+																	   .body_size = RING_MIN_CAPACITY - 48});
+	test_resize_damaged("of much padding",
+						(struct ring_record_header){.size = 480, .kind = RECORD_COMMIT, .body_size = 8});
+	test_resize_damaged("of no collection",
+						(struct ring_record_header){.size = 48, .kind = RECORD_CHANGE, .collection = 70000});
 	test_seek();
 	test_gaps();
 	test_messages();
