@@ -57,6 +57,8 @@ const char *ring_file_error_text(enum ring_file_error error)
 		return "not a ring file of this version";
 	case RING_FILE_DAMAGED:
 		return "the ring file is damaged";
+	case RING_FILE_SMALL:
+		return "a smaller one has no room for the names of all its tables";
 	}
 	return "unknown error";
 }

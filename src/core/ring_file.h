@@ -14,6 +14,7 @@ enum ring_file_error {
 	RING_FILE_SYSTEM,  /* errno says what */
 	RING_FILE_FORMAT,  /* not a ring, or of another version */
 	RING_FILE_DAMAGED, /* neither checkpoint is valid, or the file is shorter than they say */
+	RING_FILE_SMALL,   /* of ring_resize(): that size has no room for the names of its collections */
 };
 
 /* One line for people: what the error means, errno's text included. Valid until the next call in this thread.

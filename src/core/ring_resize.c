@@ -81,10 +81,8 @@ static enum ring_file_error copy_history(const struct resize *resize)
 
 	ring_writer_begin_history(resize->writer, &old->identity, old->history_lsn);
 	ring_writer_take_runs(resize->writer, resize->from);
-	if (!copy_collections(resize)) {
-		errno = ENOSPC;
-		return RING_FILE_SYSTEM;
-	}
+	if (!copy_collections(resize))
+		return RING_FILE_SMALL;
 	enum ring_file_error error = copy_records(resize);
 	if (error != RING_FILE_OK)
 		return error;

@@ -458,6 +458,24 @@ static void test_resize_damaged(const char *what, struct ring_record_header head
 	fixture_remove(&fixture);
 }
 
+static void test_resize_collections(void)
+{
+	char name[16];
+
+	fixture_make(&fixture, 32 * RING_MIN_CAPACITY);
+	for (int i = 2; i <= 1024; i++) {
+		snprintf(name, sizeof(name), "t%d", i);
+		ring_writer_collection(fixture.writer, BYTES("public"), bytes_of(name));
+	}
+	fixture_checkpoint(&fixture);
+	fixture_close(&fixture);
+	ok(ring_resize(fixture.path, RING_MIN_CAPACITY) == RING_FILE_SMALL,
+	   "1025 collections are too many for a small ring");
+	fixture_open(&fixture);
+	is_u64(ring_capacity(fixture.ring), 32 * RING_MIN_CAPACITY, "then it stays as large as it is");
+	fixture_remove(&fixture);
+}
+
 int main(void)
 {
 	test_resize(4 * RING_MIN_CAPACITY, false);
@@ -470,6 +488,7 @@ int main(void)
 						(struct ring_record_header){.size = 480, .kind = RECORD_COMMIT, .body_size = 8});
 	test_resize_damaged("of no collection",
 						(struct ring_record_header){.size = 48, .kind = RECORD_CHANGE, .collection = 70000});
+	test_resize_collections();
 	test_seek();
 	test_gaps();
 	test_messages();
