@@ -13,6 +13,8 @@ my $server = ChangefeedTest->start;
 $server->publish('users', 'id text PRIMARY KEY, name text, score numeric');
 $server->publish('quiet', 'id int PRIMARY KEY');
 
+sub polls_waiting { return $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? (\d+)$/m ? $1 : -1; }
+
 # ---- an empty collection
 my $empty = $server->poll('/cdc/users/poll');
 is_deeply([@$empty{qw(changes has_more count)}], [[], JSON::PP::false, 0], 'nothing yet');
@@ -78,6 +80,21 @@ ok(scalar(grep { $_->{id} eq $ids[-1] } @{$server->poll("/cdc/users/poll?since_m
 is($server->poll('/cdc/users/poll?since_ms=' . int(time * 1000 + 3_600_000))->{count}, 0, 'since_ms in the future');
 is($server->poll("/cdc/users/poll?since_ms=0&since_lsn=$ids[-1]")->{count}, 1, 'since_lsn overrides since_ms');
 
+# Commits are not always in the order of their times: who waits at the end for a time gets what comes next, also if its time is earlier.
+my $later = int(time * 1000 + 3_600_000);
+my %asks = map { $_ => $server->stream("/cdc/quiet/poll?since_$_&wait=60", no_read => 1) } "ms=$later", 'lsn=now';
+wait_for(sub { polls_waiting() == 2 }, 'two polls wait');
+$server->sql('INSERT INTO quiet VALUES (101)');
+for my $asked (sort keys %asks)
+{
+	my $poll = $asks{$asked};
+	$poll->read_head;
+	$poll->fill(time + 10) until $poll->{raw} =~ /"count":1/ || $poll->{ended} || $poll->{timed_out};
+	my ($committed) = $poll->{raw} =~ /"timestamp_ms":(\d+)/;
+	my ($next_ms) = $poll->{raw} =~ /"since_ms":(\d+)/;
+	is($next_ms, $asked eq "ms=$later" ? $later : $committed + 1, "since_$asked: the next since_ms is not earlier, and nobody else's");
+}
+
 # ---- limits
 is($server->poll('/cdc/users/poll?limit=1000000')->{count}, 13, 'a limit that is too high is clamped');
 $server->sql(q{INSERT INTO quiet SELECT generate_series(1000, 12000)});
@@ -95,7 +112,7 @@ my $took = time - $start;
 cmp_ok($took, '>=', 0.9, 'waits');
 cmp_ok($took, '<', 10, 'and ends');
 my $waiting = ChangefeedTest::Stream->new(port => $server->{http_port}, path => "/cdc/users/poll?since_lsn=$since&wait=30", no_read => 1);
-wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 1$/m }, 'a poll waits');
+wait_for(sub { polls_waiting() == 1 }, 'a poll waits');
 $start = time;
 $server->sql(q{INSERT INTO quiet VALUES (200); INSERT INTO users VALUES ('awaited')});
 $waiting->read_head;

@@ -28,7 +28,9 @@ struct poll {
 	enum on_gap on_gap;
 	unsigned limit;
 	uint64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
-	int64_t since_ms;     /* for the next cursor */
+	int64_t since_ms;     /* that was asked for: the next is never before it */
+	int64_t latest_ms;    /* of the batch: behind its latest change, which need not be the last, since
+							 transactions are not always committed in the order of their times */
 	bool full;            /* the batch is; only has_more is still to be found out */
 	uint64_t from;        /* where in the ring the batch began to look */
 	struct cursor last;   /* of the batch */
@@ -161,7 +163,9 @@ static void answer(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
 	struct batch *batch = &poll->batch;
-	struct batch_cursor next = {poll->since_ms, batch->count > 0 ? poll->last : reader_cursor(&poll->reader)};
+	bool own = batch->count > 0 && poll->latest_ms >= poll->since_ms;
+	struct batch_cursor next = {own ? poll->latest_ms : poll->since_ms,
+								batch->count > 0 ? poll->last : reader_cursor(&poll->reader)};
 
 	leave_waiting(poll, POLL_ANSWERED);
 	buffer_clear(&worker->output);
@@ -177,7 +181,8 @@ static void answer(struct poll *poll, bool has_more)
 	page->has_more = has_more;
 	page->next = next;
 	page->end = poll->reader.place.position;
-	if (batch->count > 0 && batch->lagged == 0 && !batch->reset) {
+	/* not with what only this one asked for */
+	if (own && batch->lagged == 0 && !batch->reset) {
 		struct page_key key = page_key_of(poll);
 		pages_keep(&worker->pages, &key, page);
 	}
@@ -195,7 +200,7 @@ static bool answer_kept(struct poll *poll)
 
 	if (poll->batch.lagged == 0 && !poll->batch.reset)
 		page = pages_find(&poll->worker->pages, &key, ring_head(poll->worker->ring));
-	if (page == NULL)
+	if (page == NULL || page->next.since_ms < poll->since_ms)
 		return false;
 	leave_waiting(poll, POLL_ANSWERED);
 	answer_page(poll, page);
@@ -231,12 +236,10 @@ static void add_change(struct poll *poll, const struct document *document)
 {
 	batch_add(&poll->batch, document, &poll->class->subscription.view);
 	poll->last = document->change->id;
-	int64_t since_ms = document_timestamp_ms(document->change) + 1;
+	int64_t behind_ms = document_timestamp_ms(document->change) + 1;
 
-	/* The batch's own, since others may be given it too; and its latest, since transactions are not always
-	 * committed in the order of their times. */
-	if (poll->batch.count == 1 || since_ms > poll->since_ms)
-		poll->since_ms = since_ms;
+	if (behind_ms > poll->latest_ms)
+		poll->latest_ms = behind_ms;
 	hold(poll, batch_size(&poll->batch));
 	size_t size_max = poll_bytes(poll->worker) < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
 	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
