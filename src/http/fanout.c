@@ -327,7 +327,7 @@ enum reader_event class_render(struct class *class, struct reader *reader, uint6
 			end = ahead.place;
 			events++;
 		}
-	} while (event == READER_CHANGE && fanout->frames.size < SEGMENT_SIZE);
+	} while (event == READER_CHANGE && fanout->frames.size < segment_room(&fanout->kept));
 	if (event == READER_PAUSED)
 		end = ahead.place;
 	if (end.position == from.position) {
@@ -368,12 +368,12 @@ static void mark_changed(struct class *class)
 		h2o_linklist_insert(&class->fanout->changed, &class->changed_link);
 }
 
-/* How large the segment behind the open one is to be: they grow as they are filled. */
-static size_t next_capacity(const struct segment *open, bool full)
+/* How large the segment behind the open one is to be: they grow as they are filled, up to `room`. */
+static size_t next_capacity(const struct segment *open, bool full, size_t room)
 {
-	if (open == NULL || (!full && open->size <= SEGMENT_SIZE / 4))
+	if (open == NULL || (!full && open->size <= room / 4))
 		return SEGMENT_SIZE_SMALL;
-	return full && open->capacity < SEGMENT_SIZE ? 4 * open->capacity : SEGMENT_SIZE;
+	return full && open->capacity < room ? 4 * open->capacity : room;
 }
 
 /* The open segment with room for a frame of the record at which the drain stands. NULL out of memory. */
@@ -382,13 +382,13 @@ static struct segment *open_for(struct class *class, size_t size)
 	struct fanout *fanout = class->fanout;
 	struct segment *open = class->open;
 	bool full = open != NULL && open->capacity - open->size < size;
-	size_t capacity = next_capacity(open, full);
+	size_t room = segment_room(&fanout->kept), capacity = next_capacity(open, full, room);
 
 	if (open != NULL && !full && open->from / SEGMENT_GRID == fanout->place.position / SEGMENT_GRID)
 		return open;
-	fanout->full = fanout->full || (full && open->capacity >= SEGMENT_SIZE);
+	fanout->full = fanout->full || (full && open->capacity >= room);
 	if (capacity < size)
-		capacity = size > SEGMENT_SIZE ? size : SEGMENT_SIZE;
+		capacity = size > room ? size : room;
 	close_open(class);
 	class->open = segment_open(&fanout->kept, &class->segments, class->front.position, capacity);
 	return class->open;

@@ -6,7 +6,7 @@
 
 void segments_kept_init(struct segments_kept *kept, size_t limit)
 {
-	*kept = (struct segments_kept){.limit = limit};
+	*kept = (struct segments_kept){.limit = limit, .held_limit = SEGMENTS_HELD_MAX};
 	h2o_linklist_init_anchor(&kept->used);
 }
 
@@ -15,10 +15,17 @@ static size_t memory_of(const struct segment *segment)
 	return sizeof(*segment) + segment->capacity;
 }
 
+size_t segment_room(const struct segments_kept *kept)
+{
+	return kept->held > kept->held_limit ? SEGMENT_SIZE_SMALL : SEGMENT_SIZE;
+}
+
 void segment_release(struct segment *segment)
 {
-	if (--segment->references == 0)
-		free(segment);
+	if (--segment->references > 0)
+		return;
+	segment->kept->held -= memory_of(segment);
+	free(segment);
 }
 
 /* Where the segment that begins at `from` is, or would be. */
@@ -60,6 +67,7 @@ static void drop(struct segments_kept *kept, struct segment *segment)
 			(list->count - slot) * sizeof(list->segments[0]));
 	forget_use(kept, segment);
 	segment->list = NULL;
+	kept->held += memory_of(segment);
 	segment_release(segment);
 }
 
@@ -87,8 +95,8 @@ struct segment *segment_open(struct segments_kept *kept, struct segment_list *li
 		drop(kept, before);
 	if (segment == NULL)
 		return NULL;
-	*segment =
-		(struct segment){.references = 1, .open = true, .from = from, .capacity = capacity, .list = list};
+	*segment = (struct segment){
+		.kept = kept, .references = 1, .open = true, .from = from, .capacity = capacity, .list = list};
 	memmove(list->segments + slot + 1, list->segments + slot,
 			(list->count - slot) * sizeof(list->segments[0]));
 	list->segments[slot] = segment;

@@ -24,9 +24,11 @@ enum {
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
 	/* a reader: few of them need little, which stays in the processor's cache */
 	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
+	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* by sends alone, before segments become small */
 };
 
 struct segment {
+	struct segments_kept *kept;
 	unsigned references; /* the list's, and one for each send under way */
 	bool open;           /* the drain may append to it, and `end` is not known yet */
 	uint64_t from;       /* all that its class wants of the history from this position ... */
@@ -51,10 +53,15 @@ struct segments_kept {
 	h2o_linklist_t used; /* the one that was used longest ago first; open ones are not in it */
 	size_t bytes;        /* of those in `used` */
 	size_t limit;        /* for `bytes`; but the one that was closed last is always kept */
+	size_t held;         /* bytes of those that were dropped while they were being sent */
+	size_t held_limit;   /* for `held`, see segment_room() */
 	unsigned readers;    /* streams there are; moved by the caller */
 };
 
 void segments_kept_init(struct segments_kept *kept, size_t limit);
+
+/* How large a new segment may be: SEGMENT_SIZE, or SEGMENT_SIZE_SMALL while sends hold too much. */
+size_t segment_room(const struct segments_kept *kept);
 
 /* An open segment with room for `capacity` bytes that begins at `from`; one that began there before is
  * dropped. NULL out of memory. */

@@ -199,6 +199,42 @@ static void finish(struct stream *stream)
 	}
 }
 
+/*
+ * A client that takes nothing holds what it is being sent, though it is dropped. Beyond the bound, each
+ * further one holds a small piece.
+ */
+static void test_held(void)
+{
+	static struct slice slices[4096];
+	struct stream stream;
+	size_t count = 0, largest = 0;
+	bool beyond = false;
+
+	fanout.kept.limit = 0;
+	fanout.kept.held_limit = 4 * SEGMENT_SIZE;
+	begin(&stream, "*", CURSOR_EARLIEST);
+	while (count < 4096 && stream.reader.place.position < fanout.place.position) {
+		uint64_t walked = 0, lagged = 0;
+		if (class_slice(stream.class, &stream.at, &stream.reader.place, &slices[count])) {
+			if (beyond && slices[count].bytes.size > largest)
+				largest = slices[count].bytes.size;
+			count++;
+		} else {
+			beyond = fanout.kept.held > fanout.kept.held_limit;
+			class_render(stream.class, &stream.reader, &walked, &lagged);
+		}
+		stream.at = (struct footing){.from = stream.reader.place.position};
+	}
+	ok(fanout.kept.held > fanout.kept.held_limit && count > 10, "%zu sends hold %zu kB that are not kept",
+	   count, fanout.kept.held / 1024);
+	ok(largest > 0 && largest < 2 * SEGMENT_SIZE_SMALL, "the largest of them beyond the bound has %zu bytes",
+	   largest);
+	while (count > 0)
+		segment_release(slices[--count].segment);
+	end(&stream);
+	is_u64(fanout.kept.held, 0, "nothing is held when all has been sent");
+}
+
 int main(void)
 {
 	uint64_t lost = 0, incomplete = 0;
@@ -233,6 +269,7 @@ int main(void)
 		end(&streams[i]);
 	ok(h2o_linklist_is_empty(&fanout.kept.used) && fanout.kept.bytes == 0,
 	   "nothing is left of classes without streams");
+	test_held();
 	reader_scratch_free(&scratch);
 	fixture_remove(&fixture);
 	return tap_end();
