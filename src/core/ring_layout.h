@@ -43,14 +43,14 @@
  * later; block b is at index[b % index_capacity]. An entry is overwritten only after tail has left its block,
  * so a reader validates it as it does data.
  *
- * Durability: a checkpoint is written alternately to A and B. It promises: all records before `head` were
- * synced; nothing before `tail` is needed, and no byte of [tail, tail + capacity) has been overwritten by
- * newer history before the next checkpoint was synced. Recovery starts at the newer valid checkpoint and goes
- * on from its head, record by record, as long as checksums are right. It does the same after a crash of a
- * process, where the page cache is whole and so nothing that was published is lost, and after a crash of the
- * machine, where the slot refills the rest. To keep the promise, eviction happens only when a checkpoint
- * begins, ahead of need, and the room it makes is used only after that checkpoint is durable. The run log's
- * floor keeps a step ahead in the same way.
+ * Durability: a checkpoint is written alternately to A and B. It promises: all records before `head`, the run
+ * log and the collections that it counts were synced; nothing before `tail` is needed, and no byte of [tail,
+ * tail + capacity) has been overwritten by newer history before the next checkpoint was synced. Recovery
+ * starts at the newer valid checkpoint and goes on from its head, record by record, as long as checksums are
+ * right. It does the same after a crash of a process, where the page cache is whole and so nothing that was
+ * published is lost, and after a crash of the machine, where the slot refills the rest. To keep the promise,
+ * eviction happens only when a checkpoint begins, ahead of need, and the room it makes is used only after
+ * that checkpoint is durable. The run log's floor keeps a step ahead in the same way.
  */
 #ifndef CHANGEFEED_RING_LAYOUT_H
 #define CHANGEFEED_RING_LAYOUT_H

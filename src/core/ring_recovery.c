@@ -67,8 +67,9 @@ static bool rebuild_index(struct ring *ring, const struct ring_checkpoint *state
 	return true;
 }
 
-static uint32_t count_collections(const struct ring *ring, uint32_t count)
+static uint32_t count_collections(const struct ring *ring)
 {
+	uint32_t count = 0;
 	while (count < ring->sections.collection_capacity &&
 		   ring->collections[count].checksum == ring_collection_checksum(&ring->collections[count]))
 		count++;
@@ -142,12 +143,16 @@ int ring_recover(struct ring *ring)
 	struct timespec now;
 	uint64_t boot = boot_number();
 	bool same_boot = boot != 0 && atomic_load_explicit(&ring->live->boot, memory_order_relaxed) == boot;
-	uint64_t block;
+	uint64_t block = 0;
 
-	state.collection_count = count_collections(ring, state.collection_count);
-	if (same_boot) {
+	/* more of them than the checkpoint counts may have been made since; those that it counts were there */
+	state.collection_count = count_collections(ring);
+	bool whole = state.collection_count >= ring->checkpoint.collection_count;
+	if (same_boot)
 		block = first_unindexed_block(ring, state.tail, state.head);
-	} else if (!rebuild_index(ring, &state, &block)) {
+	else
+		whole = whole && rebuild_index(ring, &state, &block);
+	if (!whole) {
 		atomic_store_explicit(&ring->live->boot, boot, memory_order_relaxed);
 		ring_set_damaged(ring);
 		return EUCLEAN;

@@ -481,14 +481,22 @@ bool ring_checkpoint_begin(struct ring_writer *writer)
 	return true;
 }
 
+/* Whether a checkpoint promises anything outside of its own page that the last one did not: records; the log
+ * of what was evicted, which is written only as tail moves; names of collections. */
+static bool promises_more(const struct ring_checkpoint *pending, const struct ring_checkpoint *durable)
+{
+	return pending->head != durable->head || pending->tail != durable->tail ||
+		   pending->collection_count != durable->collection_count;
+}
+
 int ring_checkpoint_sync(struct ring_writer *writer)
 {
 	/* somebody else's bytes in the file: to write on would pass them off as this history */
 	int error = ring_checkpoint_compare(writer->ring->fd, &writer->durable);
 	if (error != 0)
 		return error;
-	/* the records first: a checkpoint that reached the disk without them would promise what is not there */
-	if (writer->pending.head != writer->durable.head && fdatasync(writer->ring->fd) != 0)
+	/* first of all that: a checkpoint that reached the disk without it would promise what is not there */
+	if (promises_more(&writer->pending, &writer->durable) && fdatasync(writer->ring->fd) != 0)
 		return errno;
 	return ring_checkpoint_write(writer->ring->fd, &writer->pending);
 }

@@ -17,6 +17,7 @@ static struct fixture fixture;
  */
 static int disk_error;
 static uint64_t sequence_of_page[2], synced_sequence;
+static unsigned syncs;
 
 int fdatasync(int fd)
 {
@@ -24,6 +25,7 @@ int fdatasync(int fd)
 		errno = disk_error;
 		return -1;
 	}
+	syncs++;
 	for (int i = 0; i < 2; i++) {
 		struct ring_checkpoint checkpoint;
 		if (pread(fd, &checkpoint, sizeof(checkpoint), (off_t)i * RING_PAGE) == (ssize_t)sizeof(checkpoint))
@@ -213,6 +215,36 @@ static void test_crash_between_eviction_and_checkpoint(void)
 	fixture_remove(&fixture);
 }
 
+static unsigned syncs_of_checkpoint(void)
+{
+	syncs = 0;
+	fixture_checkpoint(&fixture);
+	return syncs;
+}
+
+/* The disk writes pages in any order between two syncs: a checkpoint alone needs one, what it promises
+ * another one before. */
+static void test_order_of_syncs(void)
+{
+	struct change large = {.id = {UINT32_MAX, 1, 0}};
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	for (int i = 0; i < 4000; i++)
+		fixture_transaction(&fixture, 2);
+	fixture_checkpoint(&fixture);
+	ring_writer_progress(fixture.writer, fixture.lsn += 100);
+	is_u64(syncs_of_checkpoint(), 1, "a checkpoint of progress alone is synced once");
+	fixture_transaction(&fixture, 1);
+	is_u64(syncs_of_checkpoint(), 2, "records are synced before it");
+	ring_writer_collection(fixture.writer, BYTES("public"), BYTES("c"));
+	ring_writer_progress(fixture.writer, fixture.lsn += 100);
+	is_u64(syncs_of_checkpoint(), 2, "so is a new collection");
+	ok(ring_writer_change(fixture.writer, &large, (struct bytes){fixture.body, 200000}) == RING_WRITE_BLOCKED,
+	   "a change waits for room");
+	is_u64(syncs_of_checkpoint(), 2, "so is the log of what is evicted for it");
+	fixture_remove(&fixture);
+}
+
 static void test_torn_checkpoints(void)
 {
 	for (int torn = 0; torn < 2; torn++) {
@@ -346,6 +378,21 @@ static void test_damage(void)
 	fixture_remove(&fixture);
 }
 
+static void test_damaged_collections(void)
+{
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 2);
+	fixture_checkpoint(&fixture);
+	off_t name = (off_t)fixture.ring->sections.collections_offset + offsetof(struct ring_collection, name);
+	fixture_close(&fixture);
+	overwrite(fixture.path, name, "z", 1);
+	ok(ring_file_open(fixture.path, RING_ACCESS_WRITER, &fixture.ring) == RING_FILE_DAMAGED,
+	   "a collection that the checkpoint counts has another name: nobody knows whose its records are");
+	fixture.ring = NULL;
+	fixture.writer = NULL;
+	fixture_remove(&fixture);
+}
+
 /* An older copy of the file, over the file: what the writer would add does not follow on it. */
 static void test_overwritten_file(void)
 {
@@ -409,10 +456,12 @@ int main(void)
 	test_power_loss(5);
 	test_power_loss(9000);
 	test_crash_between_eviction_and_checkpoint();
+	test_order_of_syncs();
 	test_torn_checkpoints();
 	test_refusing_disk();
 	test_new_history_unsynced();
 	test_damage();
+	test_damaged_collections();
 	test_overwritten_file();
 	test_strange_files();
 	return tap_end();
