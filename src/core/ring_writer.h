@@ -106,7 +106,7 @@ bool ring_checkpoint_begin(struct ring_writer *writer);
 int ring_checkpoint_sync(struct ring_writer *writer);
 void ring_checkpoint_end(struct ring_writer *writer, int error);
 
-/* Bytes appended since the last checkpoint began: when to begin the next. */
+/* Bytes that no checkpoint has made durable yet, also while one is under way: when to begin the next. */
 uint64_t ring_writer_unsynced(const struct ring_writer *writer);
 
 #endif

@@ -43,7 +43,9 @@ void durability_step(struct durability *durability, bool urgent, int64_t now)
 {
 	uint64_t unsynced = ring_writer_unsynced(durability->writer);
 
-	if (unsynced > 0 && durability->first_at == 0)
+	if (unsynced == 0)
+		durability->first_at = 0; /* what was seen during a checkpoint was in it */
+	else if (durability->first_at == 0)
 		durability->first_at = now;
 	if (syncer_running(durability->syncer) || !is_due(durability, urgent, unsynced, now))
 		return;
