@@ -48,8 +48,19 @@ $start = time;
 is($server->pg_stop('fast'), 0, 'pg_ctl stop -m fast behind a flood');
 cmp_ok(time - $start, '<', 10, sprintf('took %.2f s', time - $start));
 
-# ---- the postmaster is killed
+# ---- a worker that does not end: it is killed after a while, and the master sleeps until then
+sub cpu_seconds { return (slurp("/proc/$_[0]/stat") =~ /\) \S+(?: \S+){10} (\d+) (\d+)/) ? ($1 + $2) / POSIX::sysconf(POSIX::_SC_CLK_TCK()) : undef; }
 $server->pg_start;
+$server->wait_ready;
+my ($master, undef, $stuck) = our_processes();
+my $used = cpu_seconds($master);
+my $before = $used;
+kill('STOP', $stuck) && kill('TERM', $master) or die "kill: $!";
+ok(wait_for(sub { $used = cpu_seconds($master) // $used; !process_alive($master) }, 'the master ends'), 'a worker that does not end: the master ends all the same');
+ok(!process_alive($stuck), 'and so does the worker');
+cmp_ok($used - $before, '<', 0.3, sprintf('it used %.2f s of a processor meanwhile', $used - $before));
+
+# ---- the postmaster is killed
 $server->wait_ready;
 @pids = our_processes();
 my $postmaster = $server->{postmaster};

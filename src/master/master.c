@@ -26,6 +26,7 @@ enum {
 	PATIENCE_MS = 3000, /* for sockets, and the ring, of a master that was killed a moment ago */
 	TICK_MS = 1000,
 	END_MS = 1500, /* then whoever has not ended is killed */
+	END_NAP_MS = 20,
 };
 
 struct master {
@@ -507,7 +508,8 @@ static void end_children(struct master *master)
 		} else if (pid < 0) {
 			break;
 		} else if (clock_ms() < deadline) {
-			poll(&(struct pollfd){.fd = master->signal_fd, .events = POLLIN}, 1, 20);
+			/* signals stay unread: what is to end may be the children alone, not the master */
+			poll(NULL, 0, END_NAP_MS);
 		} else {
 			processes_signal(&master->processes, SIGKILL);
 			deadline = UINT64_MAX;
