@@ -11,6 +11,7 @@ void reader_scratch_free(struct reader_scratch *scratch)
 {
 	document_reader_free(&scratch->documents);
 	buffer_free(&scratch->body);
+	gap_counter_free(&scratch->gaps);
 }
 
 static uint64_t load(const _Atomic uint64_t *word)
@@ -51,10 +52,10 @@ struct cursor reader_cursor(const struct reader *reader)
 }
 
 /* Tells of changes that are gone, unless none of them was wanted. */
-static bool skip_gap(struct reader *reader, uint64_t *ret_lagged)
+static bool skip_gap(struct reader *reader, struct reader_scratch *scratch, uint64_t *ret_lagged)
 {
 	bool by_cursor = reader->start.kind == CURSOR_EVENT || reader->start.kind == CURSOR_LSN;
-	uint64_t lagged = ring_skip_evicted(reader->ring, &reader->scope->filter, &reader->place, NULL);
+	uint64_t lagged = ring_skip_evicted(reader->ring, &reader->scope->filter, &reader->place, &scratch->gaps);
 
 	if (lagged == 0 || (reader->fresh && !by_cursor))
 		return false;
@@ -71,7 +72,7 @@ static bool is_beyond_wal(const struct reader *reader)
 }
 
 /* Looks for the start. Returns READER_PAUSED to go on reading, else the event to tell. */
-static enum reader_event seek(struct reader *reader, uint64_t *ret_lagged)
+static enum reader_event seek(struct reader *reader, struct reader_scratch *scratch, uint64_t *ret_lagged)
 {
 	enum ring_seek result;
 
@@ -86,7 +87,7 @@ static enum reader_event seek(struct reader *reader, uint64_t *ret_lagged)
 	reader->seeking = false;
 	if (result == SEEK_FOREIGN)
 		return READER_FOREIGN;
-	if (result == SEEK_EVICTED && skip_gap(reader, ret_lagged))
+	if (result == SEEK_EVICTED && skip_gap(reader, scratch, ret_lagged))
 		return READER_GAP;
 	return READER_PAUSED;
 }
@@ -128,7 +129,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 	uint64_t streamed = load(&ring_live(reader->ring)->streamed_lsn);
 
 	if (reader->seeking) {
-		enum reader_event event = seek(reader, ret_lagged);
+		enum reader_event event = seek(reader, scratch, ret_lagged);
 		if (event != READER_PAUSED)
 			return event;
 	}
@@ -150,7 +151,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 		if (load == READER_LOAD_FAILED)
 			return READER_FAILED;
 		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN)
-			return skip_gap(reader, ret_lagged) ? READER_GAP : READER_SKIPPED;
+			return skip_gap(reader, scratch, ret_lagged) ? READER_GAP : READER_SKIPPED;
 		uint64_t walked = record.next - record.position;
 		*budget -= walked < *budget ? walked : *budget;
 		place_advance(&reader->place, &record);

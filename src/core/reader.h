@@ -20,6 +20,7 @@ struct reader_scratch {
 	struct buffer body;
 	struct collection collection;
 	struct change change;
+	struct gap_counter gaps;
 };
 
 /* Returns false out of memory; there is nothing to free then. */

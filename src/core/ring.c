@@ -1,6 +1,7 @@
 /* ring.c: the readers' side of the ring. See ring.h, and ring_layout.h for the rules. */
 #include "core/ring_layout.h"
 
+#include <stdlib.h>
 #include <xxhash.h>
 
 /* How often a search starts anew because the writer passed it; then the answer is given from what is there.
@@ -293,45 +294,137 @@ bool filter_matches(const struct filter *filter, const struct change *change)
 	return is_among(filter->collections, filter->collection_count, change->collection);
 }
 
+enum { GAP_BLOCKS = 1024 };
+
+struct gap_block {
+	uint64_t number; /* in the log, from 1; 0: not counted */
+	uint64_t count;
+};
+
+/* What one filter wants of the blocks of the log. Only the log's last entry still grows; one that is made
+ * again after a crash becomes the same. */
+struct gap_blocks {
+	uint64_t history;
+	uint64_t filter; /* its hash */
+	struct gap_block blocks[GAP_BLOCKS];
+};
+
+void gap_counter_free(struct gap_counter *counter)
+{
+	for (int i = 0; i < GAP_FILTERS; i++)
+		free(counter->filters[i]);
+}
+
+static uint64_t filter_hash(const struct filter *filter)
+{
+	uint64_t seed = filter->operations | (uint64_t)filter->all_collections << 32;
+	return XXH3_64bits_withSeed(filter->collections,
+								filter->collection_count * sizeof(filter->collections[0]), seed);
+}
+
+/* What is kept for a filter; nothing yet, in place of another, if it is new. NULL out of memory. */
+static struct gap_blocks *blocks_of(const struct ring *ring, const struct filter *filter,
+									struct gap_counter *counter)
+{
+	uint64_t history = load(&ring->live->history), hash = filter_hash(filter);
+
+	for (int i = 0; i < GAP_FILTERS; i++) {
+		struct gap_blocks *kept = counter->filters[i];
+		if (kept != NULL && kept->history == history && kept->filter == hash)
+			return kept;
+	}
+	struct gap_blocks **slot = &counter->filters[counter->next++ % GAP_FILTERS];
+	free(*slot);
+	*slot = calloc(1, sizeof(**slot));
+	if (*slot != NULL) {
+		(*slot)->history = history;
+		(*slot)->filter = hash;
+	}
+	return *slot;
+}
+
+static bool run_matches(const struct filter *filter, const struct ring_run *run)
+{
+	struct change change = {.collection = run->collection, .operation = (enum operation)run->operation};
+	return run->operation < OPERATION_COUNT && filter_matches(filter, &change);
+}
+
+/* Sums up the entries [first, end). */
+static uint64_t walk_runs(const struct ring *ring, const struct filter *filter, uint64_t first, uint64_t end,
+						  struct gap_counter *counter)
+{
+	uint64_t count = 0;
+
+	counter->walked += (end - first) * sizeof(struct ring_run);
+	for (; first < end; first++) {
+		struct ring_run run = run_at(ring, first);
+		if (run_matches(filter, &run))
+			count += run.count;
+	}
+	return count;
+}
+
+/* The same, with what is kept of whole blocks. The log's last entry is not among them. */
+static uint64_t sum_runs(const struct ring *ring, const struct filter *filter, uint64_t first, uint64_t end,
+						 struct gap_counter *counter)
+{
+	uint64_t size = ring->sections.run_capacity / GAP_BLOCKS, count = 0;
+	struct gap_blocks *kept = end - first > 2 * size ? blocks_of(ring, filter, counter) : NULL;
+
+	if (kept == NULL)
+		return walk_runs(ring, filter, first, end, counter);
+	for (uint64_t next; first < end; first = next) {
+		uint64_t number = first / size + 1;
+		struct gap_block *block = &kept->blocks[number % GAP_BLOCKS];
+		next = number * size;
+		if (next > end || next - first < size) {
+			next = next > end ? end : next;
+			count += walk_runs(ring, filter, first, next, counter);
+			continue;
+		}
+		if (block->number != number)
+			*block = (struct gap_block){number, walk_runs(ring, filter, first, next, counter)};
+		count += block->count;
+	}
+	return count;
+}
+
 /* Sums up the log between two cursors. Returns false if the writer overwrote what was read. */
 static bool count_runs(const struct ring *ring, const struct filter *filter, struct cursor after,
-					   struct cursor until, uint64_t *ret_count, bool *ret_exact)
+					   struct cursor until, struct gap_counter *counter, uint64_t *ret_count)
 {
 	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
-	uint64_t first = first_run_after(ring, floor, head, after), count = 0;
+	uint64_t first = first_run_after(ring, floor, head, after);
+	uint64_t last = first_run_after(ring, first, head, until);
 
-	for (uint64_t i = first; i < head; i++) {
-		struct ring_run run = run_at(ring, i);
-		struct change change = {.collection = run.collection, .operation = (enum operation)run.operation};
-		if (run.commit_lsn > until.lsn)
-			break;
-		if (run.operation < OPERATION_COUNT && filter_matches(filter, &change))
-			count += run_count_between(&run, after, until);
-	}
+	if (last == head && last > first)
+		last--;
+	/* the first and the last may lie in between in part only */
+	struct ring_run begin = run_at(ring, first), end = run_at(ring, last);
+	uint64_t count = sum_runs(ring, filter, first, last, counter);
+	if (first < last && run_matches(filter, &begin))
+		count -= run_count_until(&begin, after);
+	if (last < head && run_matches(filter, &end))
+		count += run_count_between(&end, after, until);
 	atomic_thread_fence(memory_order_acquire);
 	if (atomic_load_explicit(&ring->live->run_floor, memory_order_relaxed) != floor)
 		return false;
 	*ret_count = count;
-	*ret_exact = floor == 0 ||
-				 first > floor; /* nothing was ever dropped from the log, or it reaches back to the cursor */
 	return true;
 }
 
 uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter, struct place *place,
-						   bool *ret_exact)
+						   struct gap_counter *counter)
 {
 	struct cursor after = place->cursor;
 	uint64_t count = 0;
-	bool exact = false;
 
 	for (int tries = 0; tries < RING_TRIES; tries++) {
 		struct place oldest = ring_oldest(ring);
 		*place = oldest;
-		if (count_runs(ring, filter, after, oldest.cursor, &count, &exact))
+		if (count_runs(ring, filter, after, oldest.cursor, counter, &count))
 			break;
 	}
-	if (ret_exact != NULL)
-		*ret_exact = exact;
 	return count;
 }
 

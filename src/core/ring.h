@@ -106,12 +106,27 @@ struct filter {
 bool filter_matches(const struct filter *filter, const struct change *change);
 
 /*
+ * Counts gaps. The log of what was evicted has up to millions of entries, and those who come back together
+ * ask for the same part of it: how many changes a filter wants of each block of the log is kept, for some
+ * filters. Of one ring and one thread. All zero: nothing kept. Freed with gap_counter_free().
+ */
+enum { GAP_FILTERS = 32 };
+
+struct gap_counter {
+	uint64_t walked; /* bytes of the log that were read so far */
+	unsigned next;   /* which is replaced next */
+	struct gap_blocks *filters[GAP_FILTERS];
+};
+
+void gap_counter_free(struct gap_counter *counter);
+
+/*
  * For a place that tail has passed: moves it to the oldest record there is and returns how many changes that
  * the filter wants were lost between its cursor and there. Exact as long as the run log reaches back to the
- * cursor, else the number that it still knows of; *ret_exact (may be NULL) says which.
+ * cursor, else the number that it still knows of.
  */
 uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter, struct place *place,
-						   bool *ret_exact);
+						   struct gap_counter *counter);
 
 /* Moves a place behind a record that was read there. */
 static inline void place_advance(struct place *place, const struct record *record)

@@ -343,23 +343,30 @@ static bool find_start(struct poll *poll)
 	return event == READER_PAUSED || take_event(poll, event, NULL, lagged);
 }
 
-/* Returns the bytes of history that it walked. */
-static uint64_t run(struct poll *poll)
+static void read_on(struct poll *poll, uint64_t *budget)
 {
-	uint64_t budget = POLL_BUDGET;
-
 	if (poll->reader.seeking && !find_start(poll))
-		return 0;
+		return;
 	if (reader_is_outdated(&poll->reader) && !meet_history(poll))
-		return 0;
+		return;
 	if (poll->batch.count == 0) {
 		poll->from = poll->reader.place.position;
 		if (answer_kept(poll))
-			return 0;
+			return;
 	}
-	while (step(poll, &budget)) {
+	while (step(poll, budget)) {
 	}
-	return POLL_BUDGET - budget;
+}
+
+/* Brings a poll a piece further. Returns the bytes that it walked, of history and of the log of what is gone.
+ */
+static uint64_t run(struct poll *poll)
+{
+	const struct gap_counter *gaps = &poll->worker->scratch.gaps;
+	uint64_t budget = POLL_BUDGET, counted = gaps->walked;
+
+	read_on(poll, &budget);
+	return POLL_BUDGET - budget + gaps->walked - counted;
 }
 
 /* The client is gone: any answer makes libh2o notice. */
@@ -385,7 +392,6 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 	*poll = (struct poll){.worker = worker,
 						  .req = req,
 						  .class = class,
-						  .state = POLL_READING,
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
 						  .deadline_ms = worker->now_ms + subscription->wait_s * UINT64_C(1000),
@@ -395,7 +401,7 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 		poll->since_ms = reader->start.since_us / 1000;
 	batch_begin(&poll->batch, format);
 	figure_add(&worker->figures->polls_total, 1);
-	run(poll);
+	set_state(poll, POLL_READING);
 }
 
 /* Nothing was for it up to where the drain stands: it moves on, so that the ring does not pass it and nobody

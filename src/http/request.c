@@ -91,14 +91,12 @@ static bool beyond_wal(const struct worker *worker, const struct start *start)
 		   start->at.lsn > load(&worker->live->server_lsn);
 }
 
-/* Looks at the start of a stream that is to fail rather than to have a gap. Returns false with a problem if
- * it has one. */
-static bool start_is_whole(struct worker *worker, const struct reader *reader, struct problem *ret_problem)
+/* Finds the start of a stream that is to fail rather than to have a gap. Returns false with a problem if it
+ * has one. */
+static bool start_is_whole(struct worker *worker, struct reader *reader, struct problem *ret_problem)
 {
-	struct reader probe = *reader;
-	struct document document;
 	uint64_t lagged = 0, budget = 0;
-	enum reader_event event = reader_next(&probe, &worker->scratch, &budget, &document, &lagged);
+	enum reader_event event = reader_next(reader, &worker->scratch, &budget, NULL, &lagged);
 
 	if (event == READER_GAP)
 		problem_set_gone(

@@ -9,8 +9,8 @@
 /*
  * What one turn may do, so that nobody waits long. Live streams are sent to in groups: those whose sends
  * libh2o completes are touched once more then, while the processor's cache still holds them. For the others
- * it is a cost in bytes sent and bytes of history rendered, some nanoseconds each; a send costs about as much
- * as SEND_COST bytes, however small it is.
+ * it is a cost in bytes sent, and bytes of history rendered or counted, some nanoseconds each; a send costs
+ * about as much as SEND_COST bytes, however small it is.
  */
 enum {
 	LIVE_SENDS = 128,
@@ -300,7 +300,8 @@ static bool meet_drain(struct stream *stream)
  * cost. */
 static size_t catch_up(struct stream *stream)
 {
-	uint64_t walked = 0;
+	const struct gap_counter *gaps = &stream->worker->scratch.gaps;
+	uint64_t walked = 0, counted = gaps->walked;
 	size_t sent = 0;
 	bool more = true;
 
@@ -328,7 +329,7 @@ static size_t catch_up(struct stream *stream)
 	} else {
 		line_up(stream);
 	}
-	return walked + sent + SEND_COST;
+	return walked + gaps->walked - counted + sent + SEND_COST;
 }
 
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)

@@ -31,12 +31,12 @@ static int run_reader(const char *path, unsigned slowness)
 {
 	const struct filter all = {.all_collections = true, .operations = OPERATIONS_ALL};
 	struct start earliest = {.kind = CURSOR_EARLIEST};
+	struct gap_counter counter = {0};
 	struct buffer body = {0};
 	struct place place;
 	struct record record;
 	struct ring *ring;
 	uint64_t first, seen, lost = 0, bodies = 0;
-	bool all_exact = true;
 
 	if (ring_file_open(path, RING_ACCESS_READ, &ring) != RING_FILE_OK)
 		return 2;
@@ -49,11 +49,9 @@ static int run_reader(const char *path, unsigned slowness)
 			result = ring_read_body(ring, &record, &body);
 		}
 		if (result == RING_READ_OVERRUN) {
-			bool exact;
-			uint64_t gap = ring_skip_evicted(ring, &all, &place, &exact);
+			uint64_t gap = ring_skip_evicted(ring, &all, &place, &counter);
 			lost += gap;
 			seen += gap;
-			all_exact = all_exact && exact;
 			continue;
 		}
 		if (result == RING_READ_END)
