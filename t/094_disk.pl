@@ -52,6 +52,7 @@ for my $error ([5, 'Input/output error'], [28, 'No space left on device'])
 	my $feed = $server->processes->{feed};
 	kill('KILL', $feed) or die "kill: $!";
 	ok(wait_for(sub { $server->log =~ /cannot open ring file ".*": $text/ }, 'the log says it'), "$text: a feed that starts now waits for the disk, and says so");
+	ok(wait_for(sub { status("feed_state || ' ' || message") =~ /^stopped the feed exited with code 1; it is started again$/ }, 'status() says it'), "$text: status() does not go on saying what the last feed did");
 	insert();
 	is($server->get('/cdc/users/poll')->{status}, 200, "$text: what there is can still be read");
 	is(confirmed(), $before, "$text: nothing is confirmed by it");

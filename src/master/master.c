@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -318,13 +319,24 @@ static void on_worker_end(struct master *master, struct process *process, int st
 	log_line(LOG_LEVEL_WARNING, "a worker %s; starting another one", process_end_text(status));
 }
 
-static void on_feed_end(struct master *master, struct process *process, int status)
+/* What is said of a feed that cannot speak for itself: before it has opened the ring, and after its end. */
+static void set_feed_stopped(struct master *master, const char *message)
 {
-	count(&master->live->feed_deaths_total);
 	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
 	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
+	atomic_store_explicit(&master->live->feed_state_since_us, wall_us(), memory_order_relaxed);
+	live_message_set(&master->live->message, message);
+}
+
+static void on_feed_end(struct master *master, struct process *process, int status)
+{
+	char message[LIVE_MESSAGE_SIZE];
+
+	snprintf(message, sizeof(message), "the feed %s; it is started again", process_end_text(status));
+	log_line(LOG_LEVEL_WARNING, "%s", message);
+	set_feed_stopped(master, message);
+	count(&master->live->feed_deaths_total);
 	process_schedule(process, clock_ms());
-	log_line(LOG_LEVEL_WARNING, "the feed %s; starting it again", process_end_text(status));
 }
 
 static void on_checker_end(struct master *master, struct process *process, int status)
@@ -469,7 +481,7 @@ static void set_live(struct master *master)
 	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
 		forget_worker(master, slot);
 	live_message_set(&master->live->config_message, "");
-	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
+	set_feed_stopped(master, "starting");
 	atomic_store_explicit(&master->live->master_pid, getpid(), memory_order_relaxed);
 	atomic_store_explicit(&master->live->started_us, wall_us(), memory_order_relaxed);
 }
@@ -557,8 +569,7 @@ static bool watch(struct master *master)
 /* Nobody is here any more. */
 static void clear_live(struct master *master)
 {
-	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
-	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
+	set_feed_stopped(master, "stopped");
 	atomic_store_explicit(&master->live->master_pid, 0, memory_order_relaxed);
 	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
 		forget_worker(master, slot);
