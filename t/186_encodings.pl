@@ -110,4 +110,12 @@ is($server->sql(q{SELECT published FROM changefeed.collections WHERE name = 't'}
 is($server->sql($ascii . qq{SELECT document_id FROM changefeed.changes('$name')}), '1', 'such a table in SQL');
 is($server->sql(q{SELECT feed_state FROM changefeed.status()}), 'streaming', 'the feed streams');
 
+# ---- a publication's name that ends in what iconv would compose with a character behind it
+in_encoding('EUC_JIS_2004');
+$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE t});
+$server->configure('changefeed.publication' => encode('UTF-8', "\x{3042}\x{304b}"));
+$server->pg_stop;
+$server->pg_start;
+ok(wait_for(sub { $server->get('/cdc/t/poll')->{status} == 200 }, 'its table is served'), 'EUC_JIS_2004: a publication is found by its whole name');
+
 done_testing();

@@ -278,7 +278,9 @@ const char *encoding_from_utf8(struct encoding *encoding, const char *text, stru
 		return text;
 	char *out = scratch->data;
 	iconv(encoding->from_utf8, NULL, NULL, NULL, NULL);
-	if (iconv(encoding->from_utf8, &in, &in_left, &out, &out_left) == (size_t)-1)
+	/* the second call brings what is held back because it might be composed with what comes next */
+	if (iconv(encoding->from_utf8, &in, &in_left, &out, &out_left) == (size_t)-1 ||
+		iconv(encoding->from_utf8, NULL, NULL, &out, &out_left) == (size_t)-1)
 		return text;
 	*out = '\0';
 	return scratch->data;
