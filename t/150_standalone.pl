@@ -43,6 +43,23 @@ like($output, qr/open\.conf:\d+.*loopback/, 'says why');
 isnt($status, 0, '--check of a file that is not there');
 like($output, qr/none\.conf/, 'names it');
 
+# The look at h2o.conf does not end by itself: it waits for whoever writes a certificate into a pipe.
+POSIX::mkfifo("$server->{dir}/pipe", 0600) or die "mkfifo: $!";
+spew("$server->{dir}/killed.conf", "listen: {host: 127.0.0.1, port: @{[free_port()]}, ssl: {certificate-file: $server->{dir}/pipe, key-file: $server->{dir}/pipe}}\n"
+	  . "hosts: {default: {paths: {/cdc: {changefeed: ON}}}}\n");
+my $starting = open(my $said, '-|') // die "fork: $!";
+if ($starting == 0)
+{
+	open(STDERR, '>&', \*STDOUT);
+	exec { $program } $program, '--config', "$server->{dir}/killed.conf", '--ring-file', "$server->{dir}/none" or POSIX::_exit(127);
+}
+my $looking = wait_for(sub { my %parent = ChangefeedTest::process_parents(); (grep { $parent{$_} == $starting } keys %parent)[0] }, 'a process looks at it');
+kill('KILL', $looking) or die "kill: $!";
+$output = do { local $/; <$said> };
+close($said);
+is($? >> 8, 1, 'the process that looks at h2o.conf is killed: that is no wrong configuration, which would be 78');
+like($output, qr/looking at \S+killed\.conf failed: the process was killed by signal 9/, 'and the log says what happened');
+
 # ---- a server without the extension
 $server->pg_start;
 $server->sql(q{CREATE DATABASE app});

@@ -459,8 +459,9 @@ static bool read_configuration(struct master *master)
 	return right;
 }
 
-/* The whole file, as a worker reads it. In a child, because it is the first time. */
-static bool first_check(struct master *master)
+/* The whole file, as a worker reads it. In a child, because it is the first time. Returns 0, or what to exit
+ * with: EX_CONFIG only if it is the file that is wrong. */
+static int first_check(struct master *master)
 {
 	int status = -1;
 	pid_t pid = process_fork();
@@ -472,7 +473,16 @@ static bool first_check(struct master *master)
 		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
 		_exit(EX_CONFIG);
 	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (pid < 0) {
+		log_line(LOG_LEVEL_ERROR, "cannot fork: %s", strerror(errno));
+		return 1;
+	}
+	waitpid(pid, &status, 0);
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EX_CONFIG))
+		return WEXITSTATUS(status);
+	log_line(LOG_LEVEL_ERROR, "looking at %s failed: the process %s", master->options->config,
+			 process_end_text(status));
+	return 1;
 }
 
 static void set_live(struct master *master)
@@ -595,7 +605,6 @@ int master_run(const struct options *options)
 {
 	static struct master the_master; /* and not of the stack: what it holds at the end is no leak */
 	struct master *master = &the_master;
-	int result;
 
 	master->options = options;
 	if (!open_descriptors(master) || !tls_ticket_keys_generate(&master->ticket_keys))
@@ -605,13 +614,12 @@ int master_run(const struct options *options)
 		log_line(LOG_LEVEL_ERROR, "cannot get memory that workers share: %s", strerror(errno));
 		return 1;
 	}
-	if (!read_configuration(master) || !first_check(master)) {
+	int result = read_configuration(master) ? first_check(master) : EX_CONFIG;
+	if (result == 0 && !claim_ring(options->ring_file, PATIENCE_MS))
+		result = 1;
+	if (result != 0) {
 		listeners_close(&master->listeners, true);
-		return EX_CONFIG;
-	}
-	if (!claim_ring(options->ring_file, PATIENCE_MS)) {
-		listeners_close(&master->listeners, true);
-		return 1;
+		return result;
 	}
 	log_line(LOG_LEVEL_INFO, "pg_changefeed " PG_CHANGEFEED_VERSION " with %u workers, listening on %s%s",
 			 master->outline.worker_count, master->outline.listeners[0].name,
