@@ -5,6 +5,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use JSON::PP ();
 use List::Util qw(min);
 use Test::More;
 use Time::HiRes qw(time);
@@ -101,6 +102,19 @@ is($server->poll('/cdc/users/poll?tenant_id=2&operations=insert')->{count}, 0, '
 my $second = $server->stream('/cdc/orders?tenant_id=2');
 $server->sql(q{INSERT INTO orders VALUES (4, 1, 'x'), (5, 2, 'y')});
 is($second->event->{json}{document_id}, '5', 'a stream of tenant 2');
+
+# a tenant that PostgreSQL stores apart from its row, and does not send with an UPDATE of other columns
+$server->publish('wide', 'id int PRIMARY KEY, tenant text, filler text, v int');
+my $long = '7' x 200;
+$server->sql(qq{ALTER TABLE wide ALTER tenant SET STORAGE EXTERNAL, ALTER filler SET STORAGE PLAIN;
+	INSERT INTO wide VALUES (1, '$long', repeat('x', 1950), 1); UPDATE wide SET v = 2});
+$server->wait_for_feed;
+sub wide { return [map { [@$_{qw(operation document_id new oversize)}] } @{$server->poll("/cdc/wide/poll?columns=id,v$_[0]")->{changes}}]; }
+my $unknown = ['UPDATE', undef, undef, JSON::PP::true];
+is_deeply(wide("&tenant_id=$long"), [['INSERT', 1, {id => 1, v => 1}, undef], $unknown], 'a tenant that is not sent: the tenant is told');
+is_deeply(wide(''), [$unknown], 'and so are all others, of no more than that there was a change');
+$server->sql('ALTER PUBLICATION changefeed DROP TABLE wide');
+wait_for(sub { $server->get('/cdc/wide/poll')->{status} == 404 }, 'unpublished');
 
 # ---- what there is
 my $list = $server->get('/cdc');

@@ -100,11 +100,10 @@ static bool take_elements(const msgpack_object_array *body, struct document *doc
 static void drop_unfitting(struct document *document)
 {
 	enum operation operation = document->change->operation;
-	bool oversize = (document->change->flags & CHANGE_OVERSIZE) != 0;
 
-	if (oversize || (operation != OPERATION_INSERT && operation != OPERATION_UPDATE))
+	if (document->oversize || (operation != OPERATION_INSERT && operation != OPERATION_UPDATE))
 		document->new_row = NULL;
-	if (oversize || (operation != OPERATION_UPDATE && operation != OPERATION_DELETE))
+	if (document->oversize || (operation != OPERATION_UPDATE && operation != OPERATION_DELETE))
 		document->old_row = NULL;
 	if (document->new_row == NULL ||
 		(document->unchanged != NULL && document->unchanged->via.array.size == 0))
@@ -114,7 +113,8 @@ static void drop_unfitting(struct document *document)
 bool document_read(struct document_reader *reader, const struct change *change, struct bytes schema,
 				   struct bytes name, struct bytes body, struct document *ret_document)
 {
-	struct document document = {.change = change, .schema = schema, .name = name};
+	struct document document = {
+		.change = change, .schema = schema, .name = name, .oversize = (change->flags & CHANGE_OVERSIZE) != 0};
 	bool is_message = change->operation == OPERATION_MESSAGE;
 	msgpack_object root;
 	size_t offset = 0;
@@ -170,12 +170,23 @@ static const msgpack_object *row_value(const msgpack_object *row, struct bytes c
 	return NULL;
 }
 
+/* Whether the tenant is a value that is too large to be sent again: in neither row, but not absent. */
+static bool tenant_is_unknown(const struct document *document, struct bytes tenant_column)
+{
+	for (uint32_t i = 0; document->unchanged != NULL && i < document->unchanged->via.array.size; i++) {
+		if (bytes_equal(str_bytes(&document->unchanged->via.array.ptr[i]), tenant_column))
+			return true;
+	}
+	return false;
+}
+
 bool document_matches_tenant(const struct document *document, struct bytes tenant_column, struct bytes tenant)
 {
 	const msgpack_object *rows[] = {document->new_row, document->old_row};
 	bool belongs_to_some_tenant = false;
 
-	if (document->new_row == NULL && document->old_row == NULL)
+	if ((document->new_row == NULL && document->old_row == NULL) ||
+		tenant_is_unknown(document, tenant_column))
 		return true;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const msgpack_object *value = rows[i] == NULL ? NULL : row_value(rows[i], tenant_column);
@@ -188,6 +199,21 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 			return true;
 	}
 	return !belongs_to_some_tenant && bytes_equal(tenant, BYTES("1"));
+}
+
+struct document document_shown(const struct document *document, const struct view *view)
+{
+	struct document shown = *document;
+
+	if (view->tenant_column.size == 0)
+		return shown;
+	if (tenant_is_unknown(document, view->tenant_column)) {
+		shown.oversize = true;
+		shown.new_row = shown.old_row = shown.unchanged = NULL;
+	}
+	if (shown.oversize)
+		shown.document_id = NULL;
+	return shown;
 }
 
 /* ---- JSON
@@ -208,12 +234,6 @@ bool document_shows(const struct document *document, const struct view *view, co
 			return true;
 	}
 	return false;
-}
-
-const msgpack_object *document_visible_id(const struct document *document, const struct view *view)
-{
-	bool oversize = (document->change->flags & CHANGE_OVERSIZE) != 0;
-	return oversize && view->has_tenants ? NULL : document->document_id;
 }
 
 static void append_row(struct buffer *out, const struct document *document, const struct view *view,
@@ -304,8 +324,8 @@ static void append_name(struct buffer *out, const struct document *document, str
 		json_append_string(out, name);
 }
 
-void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
-						  enum document_layout layout)
+static void append_document(struct buffer *out, const struct document *document, const struct view *view,
+							enum document_layout layout)
 {
 	const struct change *change = document->change;
 
@@ -318,9 +338,8 @@ void document_append_json(struct buffer *out, const struct document *document, c
 	buffer_append_string(out, "\"operation\":\"");
 	buffer_append_string(out, operation_name(change->operation));
 	buffer_append_string(out, "\",\"document_id\":");
-	const msgpack_object *document_id = document_visible_id(document, view);
-	if (document_id != NULL)
-		json_append_string(out, str_bytes(document_id));
+	if (document->document_id != NULL)
+		json_append_string(out, str_bytes(document->document_id));
 	else
 		buffer_append_string(out, "null");
 	buffer_append_string(out, ",\"timestamp_ms\":");
@@ -340,11 +359,19 @@ void document_append_json(struct buffer *out, const struct document *document, c
 		buffer_append_string(out, "null");
 	else
 		buffer_append_u64(out, change->xid);
-	if ((change->flags & CHANGE_OVERSIZE) != 0)
+	if (document->oversize)
 		buffer_append_string(out, ",\"oversize\":true");
 	if (change->operation == OPERATION_MESSAGE)
 		append_message(out, document, view);
 	else if (!view->key_only)
 		append_rows(out, document, view);
 	buffer_append_char(out, '}');
+}
+
+void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
+						  enum document_layout layout)
+{
+	struct document shown = document_shown(document, view);
+
+	append_document(out, &shown, view, layout);
 }

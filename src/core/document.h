@@ -11,7 +11,8 @@
  *   old         UPDATE and DELETE, if the replica identity gave it
  *   unchanged   if not empty
  *   oversize    true, and no new, old, unchanged: the row was too large for the ring. Whose it was is not
- *               known any more: with tenants, document_id is null
+ *               known any more: with tenants, document_id is null, and it is everybody's. So is an UPDATE
+ *               whose tenant is an unchanged TOAST value, which PostgreSQL does not send
  *
  * A message is a document of its own:
  *
@@ -54,7 +55,7 @@ struct view {
 	enum format format;
 	const struct ring_identity *origin;     /* for the formats that name it. Borrowed */
 	bool key_only;                          /* leaves out new, old, unchanged and content */
-	bool has_tenants;                       /* hides the document_id of an oversize row */
+	struct bytes tenant_column;             /* empty: there are no tenants. Borrowed */
 	bool numbers_as_strings;                /* int8 and numeric of rows; `lsn` stays a number */
 	unsigned column_count;                  /* 0: all columns */
 	struct bytes columns[VIEW_COLUMNS_MAX]; /* exact names; columns of the key always stay. Borrowed */
@@ -83,6 +84,7 @@ struct document {
 	const msgpack_object *unchanged;   /* array of str, not empty, or NULL */
 	const msgpack_object *prefix;      /* str, or NULL; of messages only */
 	const msgpack_object *content;     /* str or bin, or NULL */
+	bool oversize;                     /* told without its rows, and everybody's */
 };
 
 /* Returns false out of memory; there is nothing to free then. */
@@ -101,7 +103,8 @@ bool document_read(struct document_reader *reader, const struct change *change, 
  * Whether a tenant sees this change: if the tenant column's value, as text, is `tenant` in `new` or in `old`.
  * So an UPDATE that moves a row to another tenant is seen by both. Where neither row has the column, or has
  * null there, the change belongs to tenant "1". That includes a DELETE whose replica identity lacks the
- * column. A change without rows (TRUNCATE, a message, an oversize row) concerns every tenant.
+ * column. A change without rows (TRUNCATE, a message, an oversize row) concerns every tenant, as does one
+ * whose tenant is not known because it is an unchanged TOAST value.
  */
 bool document_matches_tenant(const struct document *document, struct bytes tenant_column,
 							 struct bytes tenant);
@@ -112,8 +115,11 @@ int64_t document_timestamp_ms(const struct change *change);
 /* The bytes of a message's content. */
 struct bytes document_content_bytes(const msgpack_object *content);
 
-/* The document_id to show, a str; NULL: null. */
-const msgpack_object *document_visible_id(const struct document *document, const struct view *view);
+/*
+ * What the view may show of a document, which the renderers then render: a change that every tenant sees
+ * though it is one tenant's has neither rows nor document_id.
+ */
+struct document document_shown(const struct document *document, const struct view *view);
 
 /* Whether a column (a str of the body) is among those that the view shows; with key_only, only the key's are.
  */

@@ -340,10 +340,8 @@ static void pack_table_name(struct writer *writer, const struct document *docume
 }
 
 /* The eight members that every document has. */
-static void pack_head(struct writer *writer, const struct document *document, const struct view *view,
-					  enum document_layout layout)
+static void pack_head(struct writer *writer, const struct document *document, enum document_layout layout)
 {
-	const msgpack_object *document_id = document_visible_id(document, view);
 	const struct change *change = document->change;
 
 	if (layout == DOCUMENT_EVENT) {
@@ -353,8 +351,8 @@ static void pack_head(struct writer *writer, const struct document *document, co
 	pack_name(writer, "operation");
 	pack_name(writer, operation_name(change->operation));
 	pack_name(writer, "document_id");
-	if (document_id != NULL)
-		pack_value(writer, document_id);
+	if (document->document_id != NULL)
+		pack_value(writer, document->document_id);
 	else
 		msgpack_pack_nil(&writer->packer);
 	pack_name(writer, "timestamp_ms");
@@ -394,11 +392,10 @@ static void pack_message(struct writer *writer, const struct document *document,
 	}
 }
 
-void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
-							 enum document_layout layout)
+static void pack_document(struct buffer *out, const struct document *document, const struct view *view,
+						  enum document_layout layout)
 {
 	struct writer writer = {.out = out, .numbers_as_strings = view->numbers_as_strings};
-	bool oversize = (document->change->flags & CHANGE_OVERSIZE) != 0;
 	bool has_new = !view->key_only && document->new_row != NULL;
 	bool has_old = !view->key_only && document->old_row != NULL;
 	uint32_t unchanged = view->key_only ? 0 : count_unchanged(document, view);
@@ -407,10 +404,10 @@ void document_append_msgpack(struct buffer *out, const struct document *document
 	bool has_content = !view->key_only && has_prefix;
 
 	msgpack_packer_init(&writer.packer, out, buffer_msgpack_write);
-	msgpack_pack_map(&writer.packer, 8u + oversize + has_new + has_old + (unchanged > 0) + is_message +
-										 has_prefix + has_content);
-	pack_head(&writer, document, view, layout);
-	if (oversize) {
+	msgpack_pack_map(&writer.packer, 8u + document->oversize + has_new + has_old + (unchanged > 0) +
+										 is_message + has_prefix + has_content);
+	pack_head(&writer, document, layout);
+	if (document->oversize) {
 		pack_name(&writer, "oversize");
 		msgpack_pack_true(&writer.packer);
 	}
@@ -428,4 +425,12 @@ void document_append_msgpack(struct buffer *out, const struct document *document
 		pack_name(&writer, "unchanged");
 		pack_unchanged(&writer, document, view, unchanged);
 	}
+}
+
+void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
+							 enum document_layout layout)
+{
+	struct document shown = document_shown(document, view);
+
+	pack_document(out, &shown, view, layout);
 }

@@ -111,13 +111,14 @@ void format_append_debezium(struct buffer *out, const struct document *document,
 {
 	const struct change *change = document->change;
 	bool has_rows = change->operation != OPERATION_TRUNCATE && change->operation != OPERATION_MESSAGE;
+	struct document shown = document_shown(document, view);
 
 	buffer_append_char(out, '{');
 	if (has_rows) {
 		buffer_append_string(out, "\"before\":");
-		append_row(out, document, view, document->old_row, NULL);
+		append_row(out, &shown, view, shown.old_row, NULL);
 		buffer_append_string(out, ",\"after\":");
-		append_row(out, document, view, document->new_row, document->unchanged);
+		append_row(out, &shown, view, shown.new_row, shown.unchanged);
 		buffer_append_char(out, ',');
 	}
 	append_source(out, document, view);
@@ -128,7 +129,7 @@ void format_append_debezium(struct buffer *out, const struct document *document,
 	if (change->operation == OPERATION_MESSAGE)
 		append_message(out, document, view);
 	buffer_append_string(out, ",\"transaction\":null");
-	if ((change->flags & CHANGE_OVERSIZE) != 0)
+	if (shown.oversize)
 		buffer_append_string(out, ",\"oversize\":true");
 	buffer_append_char(out, '}');
 }

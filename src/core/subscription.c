@@ -388,7 +388,7 @@ bool subscription_parse(const struct subscription_request *request, struct subsc
 		.on_gap = is_poll ? ON_GAP_FAIL : ON_GAP_WARN,
 		.tenant_column = request->tenant_column,
 		.tenant = BYTES("1"),
-		.view.has_tenants = request->tenant_column.size > 0,
+		.view.tenant_column = request->tenant_column,
 		.limit = SUBSCRIPTION_LIMIT_DEFAULT,
 	};
 	struct parser parser = {.request = request, .result = &result, .problem = ret_problem};

@@ -51,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						.numbers_as_strings = data[2] % 2 == 1,
 						.column_count = data[2] / 2 % 2};
 	view.columns[0] = BYTES("a");
+	view.tenant_column = data[1] / 2 % 2 == 1 ? BYTES("b") : BYTES("");
 	struct document_reader reader;
 	struct document document;
 

@@ -61,7 +61,7 @@ static void test_members(void)
 	change.flags = CHANGE_OVERSIZE;
 	is_json(&change, &update, &everything, DOCUMENT_EVENT, HEAD("UPDATE", "\"u1\"") ",\"oversize\":true}",
 			"an oversize row is told, not shown");
-	is_json(&change, &update, &(struct view){.has_tenants = true}, DOCUMENT_EVENT,
+	is_json(&change, &update, &(struct view){.tenant_column = BYTES("org")}, DOCUMENT_EVENT,
 			HEAD("UPDATE", "null") ",\"oversize\":true}", "with tenants not its id either");
 	buffer_free(&insert);
 	buffer_free(&update);
@@ -158,6 +158,16 @@ static void test_tenants(void)
 	ok(read_body(&change, &none, &document) && sees(&document, "1") && sees(&document, "2"),
 	   "a truncate concerns every tenant");
 	buffer_free(&insert);
+
+	struct buffer update = example_update();
+	struct bytes unchanged = BYTES("biography");
+	change = example_change(OPERATION_UPDATE);
+	ok(read_body(&change, &update, &document) && document_matches_tenant(&document, unchanged, BYTES("1")) &&
+		   document_matches_tenant(&document, unchanged, BYTES("2")),
+	   "so does an update whose tenant is an unchanged TOAST value");
+	is_json(&change, &update, &(struct view){.tenant_column = unchanged}, DOCUMENT_EVENT,
+			HEAD("UPDATE", "null") ",\"oversize\":true}", "which nobody is shown");
+	buffer_free(&update);
 }
 
 /* ---- bytes that are no body

@@ -61,6 +61,15 @@ static void test_debezium(void)
 			 ",\"transaction\":null,\"oversize\":true}",
 			 "a row that the ring did not hold");
 	change.flags = 0;
+	struct buffer update = example_update();
+	change.operation = OPERATION_UPDATE;
+	view.tenant_column = BYTES("biography");
+	render(&change, &update, view);
+	is_bytes(buffer_bytes(&out),
+			 "{\"before\":null,\"after\":null," SOURCE ",\"op\":\"u\"," TIMES
+			 ",\"transaction\":null,\"oversize\":true}",
+			 "a row of nobody knows whom");
+	buffer_free(&update);
 	change.operation = OPERATION_TRUNCATE;
 	render(&change, NULL, view);
 	is_bytes(buffer_bytes(&out), "{" SOURCE ",\"op\":\"t\"," TIMES ",\"transaction\":null}",
