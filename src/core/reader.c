@@ -27,9 +27,9 @@ static uint64_t history_of(const struct ring *ring)
 void reader_init(struct reader *reader, const struct ring *ring, const struct scope *scope,
 				 struct start start)
 {
-	*reader = (struct reader){
-		.ring = ring, .scope = scope, .start = start, .fresh = true, .history = history_of(ring)};
+	*reader = (struct reader){.ring = ring, .scope = scope, .start = start, .history = history_of(ring)};
 	reader->seeking = start.kind == CURSOR_EVENT || start.kind == CURSOR_LSN;
+	reader->fresh = start.kind == CURSOR_EARLIEST || start.kind == CURSOR_TIME;
 	if (!reader->seeking)
 		ring_seek(ring, &start, &reader->place);
 }
@@ -54,10 +54,9 @@ struct cursor reader_cursor(const struct reader *reader)
 /* Tells of changes that are gone, unless none of them was wanted. */
 static bool skip_gap(struct reader *reader, struct reader_scratch *scratch, uint64_t *ret_lagged)
 {
-	bool by_cursor = reader->start.kind == CURSOR_EVENT || reader->start.kind == CURSOR_LSN;
 	uint64_t lagged = ring_skip_evicted(reader->ring, &reader->scope->filter, &reader->place, &scratch->gaps);
 
-	if (lagged == 0 || (reader->fresh && !by_cursor))
+	if (lagged == 0 || reader->fresh)
 		return false;
 	*ret_lagged = lagged;
 	return true;
@@ -138,9 +137,8 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 		enum ring_read result = ring_read(reader->ring, reader->place.position, &record);
 		if (result == RING_READ_DAMAGED)
 			return READER_DAMAGED;
-		if (result != RING_READ_OVERRUN)
-			reader->fresh = false;
 		if (result == RING_READ_END) {
+			reader->fresh = false;
 			place_follow(&reader->place, streamed);
 			return READER_END;
 		}
@@ -155,6 +153,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 		uint64_t walked = record.next - record.position;
 		*budget -= walked < *budget ? walked : *budget;
 		place_advance(&reader->place, &record);
+		reader->fresh = false;
 		if (wanted && scope_admits(reader->scope, ret_document))
 			return READER_CHANGE;
 	}

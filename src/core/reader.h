@@ -45,7 +45,7 @@ struct reader {
 	bool foreign;   /* set by the caller: the start is known to belong to another history */
 	uint64_t asked; /* set by the caller: once live->refresh_done reaches it, a start beyond the server's WAL
 					   belongs to another history; 0: nobody was asked */
-	bool fresh;     /* nothing read yet: what was evicted before is no gap if the start was no cursor */
+	bool fresh;     /* began at the oldest or at a time, and nothing is read yet: what is evicted is no gap */
 	uint64_t history;   /* that the place is of */
 	struct place place; /* once found */
 };

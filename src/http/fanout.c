@@ -262,8 +262,10 @@ static struct segment *segment_at(struct class *class, const struct footing *at)
 	return segment_find(&class->fanout->kept, &class->segments, at->from);
 }
 
-bool class_slice(struct class *class, struct footing *at, struct place *place, struct slice *ret_slice)
+bool class_slice(struct class *class, struct footing *at, struct reader *reader, struct slice *ret_slice)
 {
+	struct place *place = &reader->place;
+
 	if (footing_equal(at, &class->before))
 		step_to(at, place, &class->front);
 	struct segment *segment = segment_at(class, at);
@@ -274,6 +276,7 @@ bool class_slice(struct class *class, struct footing *at, struct place *place, s
 	}
 	while (segment != NULL && !segment->open && at->offset == segment->size) {
 		step_to(at, place, &segment->end);
+		reader->fresh = false;
 		segment = segment_at(class, at);
 	}
 	if (segment == NULL || at->offset == segment->size)
@@ -283,6 +286,7 @@ bool class_slice(struct class *class, struct footing *at, struct place *place, s
 								.events = segment->events - at->events};
 	*at = (struct footing){segment->from, segment->size, segment->events};
 	*place = segment->open ? class->fanout->place : segment->end;
+	reader->fresh = false;
 	return true;
 }
 
@@ -336,6 +340,7 @@ enum reader_event class_render(struct class *class, struct reader *reader, uint6
 	}
 	/* what else comes behind it is met again by those who stand there */
 	*walked += end.position - from.position;
+	reader->fresh = false;
 	return keep_rendered(class, from.position, end, events) ? READER_CHANGE : READER_FAILED;
 }
 

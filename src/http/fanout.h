@@ -129,17 +129,17 @@ struct slice {
 };
 
 /*
- * The bytes that follow `at`, or, where that is not kept any more, the stream's place. Both are moved behind
+ * The bytes that follow `at`, or, where that is not kept any more, the reader's place. Both are moved behind
  * them. Returns false if those are not kept either, or there are none yet; both may have been moved then,
  * over history without a frame for the class.
  */
-bool class_slice(struct class *class, struct footing *at, struct place *place, struct slice *ret_slice);
+bool class_slice(struct class *class, struct footing *at, struct reader *reader, struct slice *ret_slice);
 
 /*
  * Renders the segment that begins where the reader stands, which is one of the class's and stands before the
  * drain, up to the drain at most. Returns READER_CHANGE when there is a segment there now, maybe one without
- * frames; the reader has not moved then. Else what reader_next() said. *walked is increased by the bytes of
- * history it took.
+ * frames; the reader has not moved then, but is no longer fresh. Else what reader_next() said. *walked is
+ * increased by the bytes of history it took.
  */
 enum reader_event class_render(struct class *class, struct reader *reader, uint64_t *walked,
 							   uint64_t *ret_lagged);

@@ -182,11 +182,10 @@ static size_t send_slice(struct stream *stream)
 {
 	struct slice slice;
 
-	if (!class_slice(stream->class, &stream->at, &stream->reader.place, &slice))
+	if (!class_slice(stream->class, &stream->at, &stream->reader, &slice))
 		return 0;
 	figure_add(&stream->worker->figures->events_total, slice.events);
 	stream->segment = slice.segment;
-	stream->reader.fresh = false;
 	send_bytes(stream, slice.bytes);
 	return slice.bytes.size + SEND_COST;
 }

@@ -44,10 +44,27 @@ static uint64_t class_ordinal(const struct class *class, struct cursor id)
 	return class->selection.collections[0] == 0 ? transaction * 2 + (id.n + 1) / 2 : transaction + 1;
 }
 
+/* How many of the class's changes lie before a place. */
+static uint64_t class_before(const struct class *class, struct cursor cursor)
+{
+	uint64_t end = cursor.n == 0 ? STEP - 1 : 0; /* the cursor behind a transaction is its end */
+	uint64_t whole = cursor.lsn < FIRST_LSN ? 0 : (cursor.lsn - FIRST_LSN + end) / STEP;
+	if (class->selection.all)
+		return whole * CHANGES + cursor.n;
+	return class->selection.collections[0] == 0 ? whole * 2 + (cursor.n + 1) / 2 : whole + cursor.n / 2;
+}
+
 static uint64_t class_total(const struct class *class)
 {
 	return class->selection.all ? transactions * CHANGES
 								: transactions * (class->selection.collections[0] == 0 ? 2 : 1);
+}
+
+/* From here on nothing may be lost without a word. */
+static void read_up_to_place(struct stream *stream)
+{
+	if (stream->seen == UINT64_MAX)
+		stream->seen = class_before(stream->class, stream->reader.place.cursor);
 }
 
 static void begin(struct stream *stream, const char *path, enum cursor_kind kind)
@@ -64,7 +81,9 @@ static void begin(struct stream *stream, const char *path, enum cursor_kind kind
 	subscription_free(&subscription);
 	reader_init(&stream->reader, fixture.ring, &stream->class->scope, (struct start){.kind = kind});
 	stream->at = (struct footing){.from = stream->reader.place.position};
-	stream->seen = UINT64_MAX; /* not known before the first change */
+	stream->seen = UINT64_MAX; /* the oldest may be evicted without a word, until something is read */
+	if (kind == CURSOR_NOW)
+		read_up_to_place(stream);
 }
 
 static void set_live(struct stream *stream, bool live)
@@ -123,29 +142,42 @@ static void take(struct stream *stream, const struct slice *slice)
 	segment_release(slice->segment);
 }
 
+static void render_behind(struct stream *stream)
+{
+	uint64_t walked = 0, lagged = 0;
+	enum reader_event event = class_render(stream->class, &stream->reader, &walked, &lagged);
+
+	if (event == READER_CHANGE)
+		read_up_to_place(stream);
+	if (event == READER_GAP) {
+		stream->lost += lagged;
+		stream->seen += lagged;
+	}
+	stream->at = (struct footing){.from = stream->reader.place.position};
+}
+
 /* What a stream of stream.c does with what it is told, without a client. */
 static void step(struct stream *stream)
 {
 	struct slice slice;
-	uint64_t walked = 0, lagged = 0;
 
 	if (stream->live && class_at_front(stream->class, &stream->at))
 		return;
-	if (class_slice(stream->class, &stream->at, &stream->reader.place, &slice)) {
-		stream->reader.fresh = false;
+	uint64_t position = stream->reader.place.position;
+	if (class_slice(stream->class, &stream->at, &stream->reader, &slice))
 		take(stream, &slice);
-	} else if (stream->reader.place.position < fanout.place.position) {
+	else if (stream->reader.place.position < fanout.place.position) {
 		set_live(stream, false);
-		if (class_render(stream->class, &stream->reader, &walked, &lagged) == READER_GAP) {
-			stream->lost += lagged;
-			stream->seen += stream->seen == UINT64_MAX ? 0 : lagged;
-		}
-		stream->at = (struct footing){.from = stream->reader.place.position};
+		if (stream->reader.place.position > position)
+			read_up_to_place(stream);
+		render_behind(stream);
 		return;
 	}
 	if (stream->reader.place.position == fanout.place.position && !stream->live) {
 		set_live(stream, true);
 		stream->at = class_front(stream->class);
+		stream->reader.fresh = false;
+		read_up_to_place(stream);
 	}
 }
 
@@ -199,6 +231,56 @@ static void finish(struct stream *stream)
 	}
 }
 
+static uint64_t retained_of(uint32_t collection)
+{
+	struct record record;
+	uint64_t count = 0;
+	for (uint64_t at = ring_tail(fixture.ring); ring_read(fixture.ring, at, &record) == RING_READ_OK;
+		 at = record.next)
+		count += record.kind == RECORD_CHANGE && record.change.collection == collection;
+	return count;
+}
+
+/* A start at the oldest may lose something without a word only until something was read, though it was
+ * nothing for it; one that begins now may not at all. */
+static void test_first_gap(void)
+{
+	enum { COUNT = 6000 };
+	struct stream rendered, sliced, now;
+	uint64_t walked = 0, lagged[3] = {0};
+	struct slice slice;
+
+	for (int i = 0; i < COUNT; i++)
+		fixture_transaction(&fixture, 1);
+	fixture_checkpoint(&fixture);
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	begin(&rendered, "b", CURSOR_EARLIEST);
+	begin(&sliced, "b", CURSOR_EARLIEST);
+	begin(&now, "b", CURSOR_NOW);
+	ok(class_render(rendered.class, &rendered.reader, &walked, lagged) == READER_CHANGE,
+	   "there is a segment without frames");
+	uint64_t position = sliced.reader.place.position;
+	ok(!class_slice(sliced.class, &sliced.at, &sliced.reader, &slice) &&
+		   sliced.reader.place.position > position,
+	   "who comes there passes over it");
+	for (int i = 0; i < COUNT; i++)
+		fixture_transaction(&fixture, 2);
+	fixture_checkpoint(&fixture);
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	uint64_t lost = COUNT - retained_of(1);
+	class_render(rendered.class, &rendered.reader, &walked, &lagged[0]);
+	class_render(sliced.class, &sliced.reader, &walked, &lagged[1]);
+	class_render(now.class, &now.reader, &walked, &lagged[2]);
+	is_u64(lagged[0], lost, "the first gap of one who rendered only that is told");
+	is_u64(lagged[1], lost, "and of one who passed over only that");
+	is_u64(lagged[2], lost, "and of one who began with what comes");
+	end(&rendered);
+	end(&sliced);
+	end(&now);
+}
+
 /*
  * A client that takes nothing holds what it is being sent, though it is dropped. Beyond the bound, each
  * further one holds a small piece.
@@ -215,7 +297,7 @@ static void test_held(void)
 	begin(&stream, "*", CURSOR_EARLIEST);
 	while (count < 4096 && stream.reader.place.position < fanout.place.position) {
 		uint64_t walked = 0, lagged = 0;
-		if (class_slice(stream.class, &stream.at, &stream.reader.place, &slices[count])) {
+		if (class_slice(stream.class, &stream.at, &stream.reader, &slices[count])) {
 			if (beyond && slices[count].bytes.size > largest)
 				largest = slices[count].bytes.size;
 			count++;
@@ -269,6 +351,7 @@ int main(void)
 		end(&streams[i]);
 	ok(h2o_linklist_is_empty(&fanout.kept.used) && fanout.kept.bytes == 0,
 	   "nothing is left of classes without streams");
+	test_first_gap();
 	test_held();
 	reader_scratch_free(&scratch);
 	fixture_remove(&fixture);
