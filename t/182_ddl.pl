@@ -119,6 +119,12 @@ $server->publish('attic.beside');
 $server->sql(q{INSERT INTO attic.beside VALUES ('new')});
 is_deeply($attic->event->{json}{new}, {other => 'new'}, 'made again: the stream goes on, with the new columns');
 
+# Under one name again and again: what the feed knows of those before is forgotten, of their neighbours nothing.
+$server->sql(join('', map { "DROP TABLE attic.beside; CREATE TABLE attic.beside (id int); ALTER PUBLICATION changefeed ADD TABLE attic.beside; INSERT INTO attic.beside VALUES ($_);\n" } 1 .. 150)
+	  . 'INSERT INTO city VALUES (150)');
+$server->wait_for_feed;
+is_deeply([map { $_->{new}{id} } $server->poll_all('attic.beside,city', since => $attic->{last_id})], [1 .. 150, 150], 'made again and again: each row arrives, also of others');
+
 # ---- the same once more from the ring
 my @again = $server->stream("/cdc/t?since_lsn=$start")->{status};
 is($again[0], 404, 'what is not published is not read from the ring either');

@@ -1,6 +1,6 @@
 /*
- * relation.c: see relation.h. The cache is a hash table with open addressing; tables never leave it, because
- * a new connection begins with a new cache.
+ * relation.c: see relation.h. The cache is a hash table with open addressing; tables leave it only when it is
+ * built anew: by a sweep, and a new connection begins with a new cache.
  */
 #include <stdlib.h>
 
@@ -12,6 +12,8 @@ struct relation_cache {
 	struct relation **slots; /* capacity of them, a power of two, at most half full */
 	size_t capacity;
 	size_t count;
+	size_t sweep_at; /* when so many are in it: twice what the last sweep left */
+	uint64_t last_version;
 };
 
 /*
@@ -159,7 +161,7 @@ struct relation_cache *relation_cache_new(void)
 	struct relation_cache *cache = calloc(1, sizeof(*cache));
 	if (cache == NULL)
 		return NULL;
-	cache->capacity = CACHE_START;
+	cache->capacity = cache->sweep_at = CACHE_START;
 	cache->slots = calloc(cache->capacity, sizeof(struct relation *));
 	if (cache->slots == NULL) {
 		free(cache);
@@ -213,10 +215,68 @@ struct relation *relation_cache_put(struct relation_cache *cache, const struct p
 	else
 		cache->count++;
 	*slot = relation_new(message);
+	(*slot)->version = ++cache->last_version;
 	return *slot;
 }
 
 struct relation *relation_cache_get(const struct relation_cache *cache, uint32_t oid)
 {
 	return *find_slot(cache->slots, cache->capacity, oid);
+}
+
+static int compare_bytes(struct bytes a, struct bytes b)
+{
+	int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+	return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static bool same_name(const struct relation *a, const struct relation *b)
+{
+	return bytes_equal(a->schema, b->schema) && bytes_equal(a->name, b->name);
+}
+
+/* By name; of one name the newest first. */
+static int compare_relations(const void *left, const void *right)
+{
+	const struct relation *a = *(struct relation *const *)left, *b = *(struct relation *const *)right;
+	int order = compare_bytes(a->schema, b->schema);
+	if (order == 0)
+		order = compare_bytes(a->name, b->name);
+	return order != 0 ? order : (a->version < b->version) - (a->version > b->version);
+}
+
+/* Moves all to the front. */
+static void gather_slots(struct relation_cache *cache)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < cache->capacity; i++)
+		if (cache->slots[i] != NULL)
+			cache->slots[count++] = cache->slots[i];
+}
+
+void relation_cache_sweep(struct relation_cache *cache)
+{
+	struct relation **slots = NULL, *newest = NULL;
+	size_t count = cache->count;
+
+	if (count >= cache->sweep_at)
+		slots = calloc(cache->capacity, sizeof(struct relation *));
+	if (slots == NULL)
+		return; /* without memory the next transaction tries again */
+	gather_slots(cache);
+	qsort(cache->slots, count, sizeof(struct relation *), compare_relations);
+	cache->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct relation *relation = cache->slots[i];
+		if (newest != NULL && same_name(relation, newest)) {
+			relation_free(relation);
+			continue;
+		}
+		newest = relation;
+		*find_slot(slots, cache->capacity, relation->oid) = relation;
+		cache->count++;
+	}
+	free(cache->slots);
+	cache->slots = slots;
+	cache->sweep_at = cache->count < CACHE_START / 2 ? CACHE_START : 2 * cache->count;
 }

@@ -29,7 +29,8 @@ struct relation_column {
 
 struct relation {
 	uint32_t oid;
-	bool ready; /* described, and its collection known; both set by the stream at its first change */
+	uint64_t version; /* numbers the Relation messages of a cache */
+	bool ready;       /* described, and its collection known; both set by the stream at its first change */
 	uint32_t collection;
 	struct bytes schema;
 	struct bytes name;
@@ -81,5 +82,12 @@ struct relation *relation_cache_put(struct relation_cache *cache, const struct p
 
 /* Returns NULL if no Relation message has come for this OID. */
 struct relation *relation_cache_get(const struct relation_cache *cache, uint32_t oid);
+
+/*
+ * Between transactions: once there are many, forgets tables whose name another one has since, because they
+ * were dropped. (One that was only renamed is described anew before its next change.) What
+ * relation_cache_get() gave before is invalid then.
+ */
+void relation_cache_sweep(struct relation_cache *cache);
 
 #endif

@@ -146,6 +146,7 @@ static enum outcome begin_transaction(struct stream *stream, const struct pgoutp
 {
 	if (stream->transaction.open)
 		return fail(failure, "a transaction inside a transaction");
+	relation_cache_sweep(stream->relations);
 	stream->transaction = (struct transaction){
 		.open = true,
 		.commit_lsn = message->begin.commit_lsn,

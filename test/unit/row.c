@@ -202,6 +202,47 @@ static void test_cache(struct relation_cache *cache)
 	ok(relation_cache_get(cache, 999) == NULL, "and knows what it does not know");
 }
 
+static struct relation *put(struct relation_cache *cache, uint32_t oid, const char *schema, const char *name)
+{
+	struct pgoutput_message message = {.type = PGOUTPUT_RELATION};
+	message.relation.oid = oid;
+	message.relation.schema = bytes_of(schema);
+	message.relation.name = bytes_of(name);
+	return relation_cache_put(cache, &message);
+}
+
+static unsigned count_known(const struct relation_cache *cache, uint32_t from, uint32_t to)
+{
+	unsigned count = 0;
+	for (uint32_t oid = from; oid < to; oid++)
+		count += relation_cache_get(cache, oid) != NULL;
+	return count;
+}
+
+/* A transaction after another makes a table, fills and drops it, beside others that stay. */
+static void test_sweep(void)
+{
+	struct relation_cache *cache = relation_cache_new();
+	char name[16];
+
+	for (uint32_t oid = 1; oid < 200; oid++) {
+		snprintf(name, sizeof(name), "t%u", oid);
+		put(cache, oid, "public", name);
+	}
+	put(cache, 200, "other", "staging");
+	for (uint32_t oid = 1000; oid < 11000; oid++) {
+		relation_cache_sweep(cache);
+		put(cache, 5, "public", "t5"); /* an old table, described again */
+		put(cache, oid, "public", "staging");
+	}
+	is_u64(count_known(cache, 1, 201), 200, "tables that stay are known");
+	unsigned others = count_known(cache, 1000, 11000);
+	ok(others < 500, "10000 tables of one name, one after another: %u are", others);
+	ok(relation_cache_get(cache, 10999) != NULL, "among them the last");
+	ok(bytes_equal(relation_cache_get(cache, 10999)->name, BYTES("staging")), "with its name");
+	relation_cache_free(cache);
+}
+
 int main(void)
 {
 	struct relation_cache *cache = relation_cache_new();
@@ -211,6 +252,7 @@ int main(void)
 	test_index_identity(cache);
 	test_lacks(cache);
 	test_cache(cache);
+	test_sweep();
 	relation_cache_free(cache);
 	return tap_end();
 }
