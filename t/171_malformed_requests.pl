@@ -18,6 +18,7 @@ spew("$server->{dir}/secret", 'a secret');
 $server->{h2o}{hosts}{default}{paths}{'/files'} = {'file.dir' => "$server->{dir}/files"};
 $server->begin;
 $server->publish('users', 'id text PRIMARY KEY');
+$server->publish('"2fusers"', 'id int PRIMARY KEY');    # no slash, and half an escape of one, in front of a name
 $server->sql(q{INSERT INTO users VALUES ('u1')});
 $server->wait_for_feed;
 my $workers = $server->processes->{workers};
@@ -142,6 +143,7 @@ my %paths = (
 	'/cdc/a%0d%0aX-Injected:%201' => 404,
 	'/cdc/%3Cscript%3E' => 404,
 	'/cdc/..' => 404, '/cdc/%2e%2e/healthz' => 404, '/cdc/../../etc/passwd' => 404, '/cdc//users' => 404, '/%63dc/users' => 404, '//cdc/users' => 404,
+	'/cdc%2fusers/poll' => 404, '/cdc/2fusers/poll' => 200,
 	'/cdc/a.b.c' => 404, '/cdc/,' => 400, '/cdc/users,' => 400,
 	'/cdc/' . 'n' x 10_000 => 400,
 	'/cdc/' . join(',', map { "t$_" } 1 .. 2000) => 400,

@@ -31,9 +31,15 @@ static struct bytes raw_path(const h2o_req_t *req)
 	return (struct bytes){req->path.base, size};
 }
 
-static bool starts_with(struct bytes text, struct bytes prefix)
+/* Leaves what comes behind the mount, with its slash. Returns false if the path is not written so: libh2o
+ * compares what is decoded. */
+static bool cut_mount(struct bytes *path, struct bytes mount)
 {
-	return text.size >= prefix.size && memcmp(text.data, prefix.data, prefix.size) == 0;
+	if (path->size < mount.size || memcmp(path->data, mount.data, mount.size) != 0)
+		return false;
+	path->data += mount.size;
+	path->size -= mount.size;
+	return path->size == 0 || path->data[0] == '/';
 }
 
 static bool cut_suffix(struct bytes *text, struct bytes suffix)
@@ -62,12 +68,10 @@ static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 	figure_add(&worker->figures->requests_total, 1);
 	if (!response_admit(req, options))
 		return 0;
-	if (!starts_with(path, mount)) {
+	if (!cut_mount(&path, mount)) {
 		not_found(req, "write the path as it is configured, without percent-encoding its fixed part");
 		return 0;
 	}
-	path.data += mount.size;
-	path.size -= mount.size;
 	if (path.size <= 1) {
 		overview_answer(worker, req, mount);
 		return 0;
