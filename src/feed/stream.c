@@ -526,7 +526,8 @@ void stream_end(struct stream *stream, int64_t timeout_us)
 
 	if (PQputCopyEnd(stream->connection, NULL) <= 0 || PQflush(stream->connection) != 0)
 		return;
-	while ((size = PQgetCopyData(stream->connection, &copy, 1)) >= 0) {
+	/* in the middle of a transaction it may go on sending before it looks at what we said */
+	while (clock_monotonic_us() < deadline && (size = PQgetCopyData(stream->connection, &copy, 1)) >= 0) {
 		if (size > 0)
 			PQfreemem(copy);
 		else if ((!connection_holds_back(stream->connection) &&
