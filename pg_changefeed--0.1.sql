@@ -92,13 +92,13 @@ CREATE FUNCTION changefeed.status(
 	OUT confirmed_lsn pg_lsn,       -- confirmed to the slot, which keeps no WAL before it
 	OUT lag_bytes bigint,           -- from streamed_lsn to the end of this server's WAL
 	OUT last_commit_at timestamptz, -- of the newest change in the ring
-	OUT history bigint,             -- the number of the history; cursors of another one are refused
+	OUT history bigint,             -- a number of the history: another one when one begins, or the ring has another size
 	OUT oldest_id text,             -- the cursor of the oldest retained change
 	OUT tail_position bigint,       -- the ring holds the bytes from tail to head of the history
 	OUT head_position bigint,
 	OUT retained_bytes bigint,
 	OUT capacity_bytes bigint,
-	OUT changes_total bigint,       -- totals count from the start of the program
+	OUT changes_total bigint,       -- totals count from when the ring's file was made, also through restarts
 	OUT transactions_total bigint,
 	OUT received_bytes_total bigint,
 	OUT reconnects_total bigint,

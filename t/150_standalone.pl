@@ -60,12 +60,12 @@ close($said);
 is($? >> 8, 1, 'the process that looks at h2o.conf is killed: that is no wrong configuration, which would be 78');
 like($output, qr/looking at \S+killed\.conf failed: the process was killed by signal 9/, 'and the log says what happened');
 
-# ---- a server without the extension
+# ---- a server without the extension, and a role that has REPLICATION and no privilege on the table
 $server->pg_start;
 $server->sql(q{CREATE DATABASE app});
 $server->{database} = 'app';
-$server->sql(q{CREATE TABLE users (id text PRIMARY KEY); CREATE PUBLICATION feed FOR TABLE users});
-my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'postgres', '--slot', 'by_hand', '--publication', 'feed',
+$server->sql(q{CREATE ROLE replicator LOGIN REPLICATION; CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE users (id text PRIMARY KEY, mood mood); REVOKE ALL ON users FROM PUBLIC; CREATE PUBLICATION feed FOR TABLE users});
+my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'replicator', '--slot', 'by_hand', '--publication', 'feed',
 	'--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB');
 
 sub program_start
