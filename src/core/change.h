@@ -6,10 +6,10 @@
  *   1 key           array of str: the names of the key's columns, in the key's order
  *   2 new           map column name -> value (value.h), or nil
  *   3 old           map column name -> value, or nil
- *   4 unchanged     array of str: columns of `new` that are left out because an unchanged TOAST value was not
- * sent Elements at the end that are nil or empty may be missing (a TRUNCATE's body is an empty array). A body
- * is self-contained, so that a change is rendered with the columns it was written with, whatever DDL came
- * later.
+ *   4 unchanged     array of str: columns left out of `new`, because an unchanged TOAST value is not sent
+ *
+ * Elements at the end that are nil or empty may be missing (a TRUNCATE's body is an empty array). A body is
+ * self-contained, so that a change is rendered with the columns it was written with, whatever DDL came later.
  *
  * A message is handled as a change that belongs to no table; its body is an array of two:
  *   0 prefix        str

@@ -109,7 +109,7 @@ static const char *decode_relation(struct input *input, struct pgoutput_column *
 		columns[i].is_identity = (read_char(input) & 1) != 0;
 		columns[i].name = read_string(input);
 		columns[i].type_oid = read_u32(input);
-		columns[i].type_modifier = (int32_t)read_u32(input);
+		read_u32(input); /* the type's modifier: the text of a value is enough */
 	}
 	message->relation.column_count = count;
 	message->relation.columns = columns;

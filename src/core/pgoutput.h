@@ -49,7 +49,6 @@ struct pgoutput_column {
 	bool is_identity; /* part of the replica identity */
 	struct bytes name;
 	uint32_t type_oid;
-	int32_t type_modifier;
 };
 
 /* The caller's memory for what one message holds; the arrays of PGOUTPUT_COLUMNS_MAX make it about 130 kB. */

@@ -1,6 +1,6 @@
 /*
- * ring_file.h: the ring's file: making it, mapping it, recovering it. The only file of the core that does
- * I/O.
+ * ring_file.h: the ring's file: making it, mapping it, recovering it. Of the core only this, ring_recovery,
+ * ring_resize and ring_writer do I/O.
  */
 #ifndef CHANGEFEED_RING_FILE_H
 #define CHANGEFEED_RING_FILE_H

@@ -1,6 +1,6 @@
 /*
- * ring_layout.h: the ring file, byte by byte. Only ring.c, ring_writer.c, ring_file.c and their tests include
- * it.
+ * ring_layout.h: the ring file, byte by byte. Only ring.c, ring_file.c, ring_recovery.c, ring_resize.c,
+ * ring_writer.c and their tests include it.
  *
  *   0                             checkpoint A          one page
  *   RING_PAGE                     checkpoint B          one page

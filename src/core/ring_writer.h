@@ -2,8 +2,7 @@
  * ring_writer.h: the feed's side of the ring. One writer at a time, in one thread, except where noted.
  *
  * Call order:  ring_writer_open -> ring_writer_begin_history if the identity does not fit
- *              -> { change* commit? progress? publish } -> checkpoint_begin .. checkpoint_end, again and
- * again.
+ *              -> { change* commit? progress? publish } -> checkpoint_begin .. checkpoint_end, over and over
  */
 #ifndef CHANGEFEED_RING_WRITER_H
 #define CHANGEFEED_RING_WRITER_H

@@ -8,10 +8,14 @@
  *
  * In MessagePack: null is nil, boolean is bool, int2 and int4 are integers, bytea is bin, arrays are arrays,
  * composites and hstore are maps, text and everything else str. What MessagePack has no exact form for is an
- * extension whose payload is text: VALUE_BIGINT   int8: decimal digits VALUE_FLOAT    float4, float8: a JSON
- * number in PostgreSQL's shortest form VALUE_NUMERIC  numeric: a JSON number with all its digits VALUE_JSON
- * json, jsonb: JSON text without insignificant line breaks NaN and the infinities of these types are str, as
- * in to_jsonb.
+ * extension whose payload is text:
+ *
+ *   VALUE_BIGINT    int8: decimal digits
+ *   VALUE_FLOAT     float4, float8: a JSON number in PostgreSQL's shortest form
+ *   VALUE_NUMERIC   numeric: a JSON number with all its digits
+ *   VALUE_JSON      json, jsonb: JSON text without insignificant line breaks
+ *
+ * NaN and the infinities of these types are str, as in to_jsonb.
  *
  * The text is what PostgreSQL writes with DateStyle=ISO, IntervalStyle=postgres, extra_float_digits=3,
  * bytea_output=hex, TimeZone=UTC and client_encoding=UTF8; the feed's connection pins these.

@@ -1,5 +1,5 @@
 /*
- * catalog.h: the feed's ordinary connection: what the replication connection cannot be asked.
+ * catalog.h: the feed's connection for queries, which the one that streams cannot be asked.
  *
  * It does two things. In the event loop, without ever waiting: it refreshes what is published (published.h),
  * every two seconds and whenever a worker asks, and connects again when the connection breaks. And, waiting,
@@ -54,7 +54,8 @@ void catalog_want_refresh(struct catalog *catalog);
 
 /*
  * Does what can be done without waiting; `ready`: poll(2) reported the descriptor. Returns true if workers
- * are to be woken, because a refresh is done.
+ * are to be woken, because a refresh is done. (One that ends while catalog_settle() waits is not told: it is
+ * rare, and workers that have asked also look by themselves, a moment later.)
  */
 bool catalog_step(struct catalog *catalog, bool ready, int64_t now);
 

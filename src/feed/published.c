@@ -92,15 +92,14 @@ static bool apply_tables(struct published *published, const PGresult *result)
 	return changed;
 }
 
-bool published_apply(struct published *published, const PGresult *result)
+void published_apply(struct published *published, const PGresult *result)
 {
 	struct ring_live *live = published->live;
 	uint64_t history = atomic_load_explicit(&live->history, memory_order_relaxed);
 	uint64_t fingerprint = fingerprint_of(result);
-	bool changed = false;
 
 	if (fingerprint != published->fingerprint || history != published->history) {
-		changed = apply_tables(published, result);
+		bool changed = apply_tables(published, result);
 		published->fingerprint = fingerprint;
 		published->history = history;
 		if (changed)
@@ -108,7 +107,6 @@ bool published_apply(struct published *published, const PGresult *result)
 	}
 	uint64_t server_lsn = strtoull(PQgetvalue(result, 0, COLUMN_LSN), NULL, 10);
 	atomic_store_explicit(&live->server_lsn, server_lsn, memory_order_relaxed);
-	return changed;
 }
 
 uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name)

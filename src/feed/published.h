@@ -25,8 +25,8 @@ struct published {
 /* The query; its one parameter is the publication's name. */
 extern const char published_query[];
 
-/* Applies an answer. Returns true if what is published changed. */
-bool published_apply(struct published *published, const PGresult *result);
+/* Applies an answer. */
+void published_apply(struct published *published, const PGresult *result);
 
 /*
  * The number of the collection of a table that the stream names, made and marked as published if it was not:

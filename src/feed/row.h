@@ -5,8 +5,9 @@
  * MessagePack.
  *   - `old` holds what the replica identity gives: all columns for a full row, else the identity's columns.
  *   - A value that was not sent because it is TOASTed and unchanged is taken from the old row; if that does
- * not have it either, the column's name goes to `unchanged`.
+ *     not have it either, the column's name goes to `unchanged`.
  *   - document_id is read from the new row, or from the old one where there is no new one.
+ *
  * No memory is allocated per row: the buffers are the caller's and are used again.
  */
 #ifndef CHANGEFEED_ROW_H

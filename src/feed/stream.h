@@ -8,10 +8,11 @@
  *
  * Invariants:
  *   - A change whose id the ring already has is a repetition, after a reconnect or a crash, and is dropped.
- * So every message can be processed again from its start, which is what happens when the ring had no room for
- * it.
+ *     So every message can be processed again from its start, which is what happens when the ring had no
+ *     room for it.
  *   - Progress moves only between transactions.
  *   - Nothing is confirmed that is not durable in the ring.
+ *
  * It does not wait: what it cannot do now it says.
  */
 #ifndef CHANGEFEED_STREAM_H

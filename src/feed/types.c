@@ -49,12 +49,17 @@ static bool wait_until_visible(struct catalog *catalog, uint32_t xid, bool *ret_
 /*
  * ---- types
  *
- * A row of the answer is a type, for a composite one type and one attribute:
- *   kind 'a' array of `child`, 'd' domain over `child`, 'c' composite with the attribute `field` of type
- * `child`, 'h' contrib's hstore, 't' anything else (enum, range, base type). Of the last, to_jsonb() calls
- * the function behind a cast to json if there is one (json_categorize_type in PostgreSQL's json.c). Here they
- * are text: the function is whatever a user of the database wrote, and the feed, often a superuser, calls no
- * such thing.
+ * A row of the answer is a type, for a composite one type and one attribute. Its kind:
+ *
+ *   a   array of `child`
+ *   d   domain over `child`
+ *   c   composite with the attribute `field` of type `child`
+ *   h   contrib's hstore
+ *   t   anything else (enum, range, base type)
+ *
+ * Of the last, to_jsonb() calls the function behind a cast to json if there is one (json_categorize_type in
+ * PostgreSQL's json.c). Here they are text: the function is whatever a user of the database wrote, and the
+ * feed, often a superuser, calls no such thing.
  */
 static const char types_query[] =
 	"WITH RECURSIVE needed (oid) AS ("

@@ -3,8 +3,9 @@
  *
  *   start ──▶ read h2o.conf, make or keep the ring, open the sockets ──▶ fork feed and workers ──▶ watch
  *   a child dies        it is replaced, at once the first time, then with back-off
- *   SIGHUP              a child looks at the new h2o.conf; if it is right, new workers start with it and the
- * old ones drain SIGTERM, lifeline   everybody ends, within about a second
+ *   SIGHUP              a child looks at the new h2o.conf; if it is right, new workers start with it, and
+ *                       the old ones drain
+ *   SIGTERM, lifeline   everybody ends, within about a second
  *
  * It runs no code that a client or the server of the database can reach. Its children die with it.
  */

@@ -129,8 +129,8 @@ static void test_relation(void)
 		ok(columns[0].is_identity && !columns[1].is_identity, "column: is in the identity, or not");
 		is_bytes(columns[0].name, "id", "column: name");
 		is_bytes(columns[1].name, "", "column: empty name");
-		ok(columns[0].type_oid == 20 && columns[0].type_modifier == -1, "column: bigint");
-		ok(columns[1].type_oid == 1043 && columns[1].type_modifier == 36, "column: varchar(32)");
+		is_u64(columns[0].type_oid, 20, "column: bigint");
+		is_u64(columns[1].type_oid, 1043, "column: varchar(32)");
 	}
 	has_one_length();
 
