@@ -131,4 +131,19 @@ for my $case (['no YAML', "listen: [\n"], ['a listener that is not loopback', $g
 	ok($server->wait_ready, 'a reload that came before it gave up counts');
 }
 
+# ---- a name that is longer than config_message, which is cut between characters: 510 bytes are whole ones
+my $path = "$server->{dir}/";
+$path .= "\xc3\xa9" x 100 . '/' while length($path) < 300;
+$path .= 'x' x (length($path) % 2) . "\xc3\xa9" x 110;
+mkdir(substr($path, 0, pos($path))) while $path =~ m{/}g;
+spew($path, slurp($server->{config_file}));
+$server->configure('changefeed.config_file' => $path);
+$server->pg_stop;
+$server->pg_start;
+$server->wait_ready;
+unlink($path) or die "unlink: $!";
+$server->reload;
+wait_for(sub { $config_message->() ne '' }, 'a long name');
+is($server->sql('SELECT octet_length(config_message) FROM changefeed.status()'), 510, 'a long name: config_message is cut between characters');
+
 done_testing();

@@ -114,8 +114,16 @@ static int run_feed(struct master *master)
 	return feed_run(&options);
 }
 
-/* In the child: what a worker would say about the candidate. The verdict is also left where status() finds
- * it. */
+/* Says why, in the log and where status() finds it. */
+static void refuse_candidate(struct master *master, struct buffer *error)
+{
+	buffer_append_char(error, '\0');
+	const char *text = error->failed ? "out of memory" : error->data;
+	log_line(LOG_LEVEL_ERROR, "%s; the configuration of before stays in force", text);
+	live_message_set(&master->live->config_message, text);
+}
+
+/* In the child: what a worker would say about the candidate. */
 static int run_checker(struct master *master)
 {
 	struct buffer error = {0};
@@ -123,9 +131,7 @@ static int run_checker(struct master *master)
 	listeners_close(&master->listeners, false);
 	if (conf_load(&master->candidate, &routes_hooks, &master->ticket_keys, &error) != NULL)
 		return 0;
-	buffer_append_char(&error, '\0');
-	log_line(LOG_LEVEL_ERROR, "%s; the configuration of before stays in force", error.data);
-	live_message_set(&master->live->config_message, error.data);
+	refuse_candidate(master, &error);
 	return EX_CONFIG;
 }
 
@@ -236,14 +242,6 @@ static void start_workers(struct master *master)
 /*
  * ---- reload
  */
-static void refuse_candidate(struct master *master, const struct buffer *error)
-{
-	log_line(LOG_LEVEL_ERROR, "%.*s; the configuration of before stays in force", (int)error->size,
-			 error->data);
-	char text[LIVE_MESSAGE_SIZE] = "";
-	memcpy(text, error->data, error->size < sizeof(text) ? error->size : sizeof(text) - 1);
-	live_message_set(&master->live->config_message, text);
-}
 
 /* SIGHUP: another process looks first, so that nothing in the file can hurt this one. */
 static void begin_reload(struct master *master)
