@@ -140,6 +140,16 @@ is_deeply(brief(changes_of(q{CREATE TABLE rooted_more (id int PRIMARY KEY, v int
 is_deeply(brief(changes_of(q{ALTER TABLE rooted DETACH PARTITION rooted_more; INSERT INTO rooted_more VALUES (22, 1)})), [], 'detached: no more');
 is_deeply(brief(changes_of(q{TRUNCATE rooted})), ['TRUNCATE rooted -'], 'TRUNCATE of the table');
 
+# partitions whose replica identity is not that of the table
+publish(q{
+	CREATE TABLE other_key (a int, b int, code text NOT NULL, PRIMARY KEY (a, b)) PARTITION BY RANGE (a);
+	CREATE TABLE other_key_0 PARTITION OF other_key (UNIQUE (code)) FOR VALUES FROM (0) TO (10);
+	ALTER TABLE other_key_0 REPLICA IDENTITY USING INDEX other_key_0_code_key;
+	ALTER PUBLICATION changefeed ADD TABLE other_key}, 'other_key');
+@changes = changes_of(q{INSERT INTO other_key VALUES (1, 2, 'k'); UPDATE other_key SET code = 'l'; DELETE FROM other_key});
+is_deeply([map { [@$_{qw(operation document_id old)}] } @changes], [['INSERT', '[1,2]', undef], ['UPDATE', '[1,2]', {code => 'k'}], ['DELETE', undef, {code => 'l'}]],
+	'the identity of a partition is another index: of the old row that is known, and no more');
+
 # ---- inheritance
 publish(q{CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (extra text, PRIMARY KEY (id)) INHERITS (parent);
 	CREATE TABLE stepchild (PRIMARY KEY (id)) INHERITS (parent); ALTER PUBLICATION changefeed ADD TABLE parent; ALTER PUBLICATION changefeed DROP TABLE ONLY stepchild}, 'child');

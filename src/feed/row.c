@@ -15,21 +15,26 @@ struct row {
 	msgpack_packer packer;
 };
 
-/* A column's value in a tuple, or NULL where the tuple does not have it. SQL's null is a value. */
-static const struct pgoutput_datum *tuple_value(const struct relation *relation,
-												const struct pgoutput_tuple *tuple, unsigned column)
+/*
+ * A column's value in a tuple, or NULL where the tuple does not have it. SQL's null is a value, but not where
+ * only a key was sent: a key has no nulls, they stand for what was left out. (Which columns these are the
+ * Relation message need not say: the identity of a partition can be another one than that of its root.)
+ */
+static const struct pgoutput_datum *tuple_value(const struct pgoutput_tuple *tuple, unsigned column)
 {
-	if (!tuple->present || (tuple->key_only && !relation->columns[column].is_identity))
+	if (!tuple->present)
 		return NULL;
 	const struct pgoutput_datum *datum = &tuple->columns[column];
-	return datum->kind == PGOUTPUT_UNCHANGED ? NULL : datum;
+	if (datum->kind == PGOUTPUT_UNCHANGED || (tuple->key_only && datum->kind == PGOUTPUT_NULL))
+		return NULL;
+	return datum;
 }
 
 /* A column's value after the change; before it, if that is the same or all there is. */
 static const struct pgoutput_datum *current_value(const struct row *row, unsigned column)
 {
-	const struct pgoutput_datum *datum = tuple_value(row->relation, row->new_row, column);
-	return datum != NULL ? datum : tuple_value(row->relation, row->old_row, column);
+	const struct pgoutput_datum *datum = tuple_value(row->new_row, column);
+	return datum != NULL ? datum : tuple_value(row->old_row, column);
 }
 
 static void pack_datum(msgpack_packer *packer, const struct type *type, const struct pgoutput_datum *datum)
@@ -90,10 +95,10 @@ static void pack_document_id(struct row *row, struct row_scratch *scratch)
 
 	for (unsigned k = 0; k < relation->key_count; k++) {
 		datum = current_value(row, relation->key[k]);
-		if (datum == NULL)
+		if (datum == NULL || datum->kind == PGOUTPUT_NULL)
 			break;
 	}
-	if (datum == NULL || (relation->key_count == 1 && datum->kind == PGOUTPUT_NULL))
+	if (datum == NULL || datum->kind == PGOUTPUT_NULL)
 		msgpack_pack_nil(&row->packer);
 	else if (relation->key_count == 1)
 		pack_text(&row->packer, datum->text);
@@ -130,14 +135,13 @@ static void pack_new(struct row *row, unsigned missing)
 
 static void pack_old(struct row *row)
 {
-	const struct relation *relation = row->relation;
-	unsigned present = 0;
+	unsigned count = row->relation->column_count, present = 0;
 
-	for (unsigned i = 0; i < relation->column_count; i++)
-		present += tuple_value(relation, row->old_row, i) != NULL;
+	for (unsigned i = 0; i < count; i++)
+		present += tuple_value(row->old_row, i) != NULL;
 	msgpack_pack_map(&row->packer, present);
-	for (unsigned i = 0; i < relation->column_count; i++) {
-		const struct pgoutput_datum *datum = tuple_value(relation, row->old_row, i);
+	for (unsigned i = 0; i < count; i++) {
+		const struct pgoutput_datum *datum = tuple_value(row->old_row, i);
 		if (datum != NULL)
 			pack_column(row, i, datum);
 	}

@@ -142,6 +142,10 @@ static void test_composite_key(struct relation_cache *cache)
 	is_text(body_of(describe(cache, 'd', 3, columns, "c,a"), &no_tuple, &row),
 			"[\"[7,\\\"x\\\\\\\"y\\\"]\",[\"b\",\"a\"],{\"b\":7,\"a\":\"x\\\"y\",\"c\":null}]",
 			"the stream's flags win over a catalog that is ahead");
+	struct pgoutput_datum other_identity[] = {null_datum, null_datum, text("z")};
+	struct pgoutput_tuple old = tuple(other_identity, 3, true);
+	is_text(body_of(describe(cache, 'd', 3, columns, "a,b"), &old, &no_tuple),
+			"[null,[\"a\",\"b\"],null,{\"c\":\"z\"}]", "a partition's identity that lacks the key");
 }
 
 static void test_index_identity(struct relation_cache *cache)
@@ -158,6 +162,10 @@ static void test_index_identity(struct relation_cache *cache)
 			"the primary key is the key");
 	is_text(body_of(relation, &old, &no_tuple), "[null,[\"id\"],null,{\"code\":\"c\"}]",
 			"a DELETE that does not carry the primary key");
+	struct pgoutput_datum other_values[] = {text("1"), null_datum};
+	struct pgoutput_tuple other = tuple(other_values, 2, true);
+	is_text(body_of(relation, &other, &no_tuple), "[\"1\",[\"id\"],null,{\"id\":1}]",
+			"of a partition whose identity is another");
 	is_text(body_of(describe(cache, 'n', 2, columns, "other"), &no_tuple, &row),
 			"[null,[],{\"id\":1,\"code\":\"c\"}]", "a key whose columns are not sent");
 }
