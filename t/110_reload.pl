@@ -27,7 +27,7 @@ $server->{h2o}{'num-threads'} = 1;
 $server->write_h2o_conf;
 $server->reload;
 ok(wait_for(sub { header() eq '2' }, 'the new h2o.conf is in force'), 'a changed h2o.conf takes effect');
-is($poller->get($server->url('/cdc/users/poll'))->{headers}{connection}, 'close', 'the connection of the client that polls ends with its next answer');
+ok(wait_for(sub { $poller->get($server->url('/cdc/users/poll'))->{headers}{connection} eq 'close' }, 'its worker has heard of it'), 'the connection of the client that polls ends with an answer');
 is($poller->get($server->url('/cdc/users/poll'))->{headers}{'x-generation'}, '2', 'and the one after comes by the new file');
 my $after = $server->processes;
 is("$after->{master} $after->{feed}", "$before->{master} $before->{feed}", 'master and feed are the same processes');
