@@ -15,7 +15,7 @@ my $cuts = $ENV{CHANGEFEED_CUTS} // 10;
 srand $seed;
 note("CHANGEFEED_TEST_SEED=$seed");
 
-my $server = ChangefeedTest->new(changefeed => {heartbeat => 1});
+my $server = ChangefeedTest->new(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '128MB'}); # all of it is compared at the end
 my $proxy = ChangefeedTest::Proxy->new("$server->{dir}/.s.PGSQL.5432");
 $server->configure('changefeed.conninfo' => "host=127.0.0.1 port=$proxy->{port} user=postgres dbname=postgres tcp_user_timeout=1000");
 $server->pg_start;
