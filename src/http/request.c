@@ -8,7 +8,10 @@
 #include "http/response.h"
 #include "http/stream.h"
 
-enum { DEFER_MS = 2000 };
+enum {
+	DEFER_MS = 2000,
+	COUNT_BUDGET = 8 * 1024 * 1024, /* of the log of what is gone that requests read in one turn */
+};
 
 struct deferred {
 	h2o_linklist_t link;
@@ -59,6 +62,18 @@ static enum batch_format format_of(const h2o_req_t *req, enum format envelope)
 		accept_add(&accept, next_header(req, "accept", &at));
 	} while (at >= 0);
 	return accept_prefers_msgpack(&accept) ? BATCH_MSGPACK : BATCH_JSON;
+}
+
+/* Whether there is time in this turn to count a gap. */
+static bool may_count(const struct worker *worker)
+{
+	return worker->scratch.gaps.walked - worker->gaps_walked < COUNT_BUDGET;
+}
+
+/* A stream that is to fail rather than to have a gap counts it before it begins. */
+static bool counts_at_once(const struct deferred *request, const struct subscription *subscription)
+{
+	return request->delivery == DELIVERY_SSE && subscription->on_gap == ON_GAP_FAIL;
 }
 
 static void on_dispose_deferred(void *pointer)
@@ -127,7 +142,7 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 	if (request->delivery == DELIVERY_POLL) {
 		poll_begin(worker, request->req, class, &reader, subscription,
 				   format_of(request->req, subscription->view.format));
-	} else if (subscription->on_gap == ON_GAP_FAIL && !start_is_whole(worker, &reader, &problem)) {
+	} else if (counts_at_once(request, subscription) && !start_is_whole(worker, &reader, &problem)) {
 		class_leave(class);
 		response_problem(request->req, &problem);
 	} else if (h2o_memis(request->req->method.base, request->req->method.len, H2O_STRLIT("HEAD"))) {
@@ -174,7 +189,9 @@ static bool serve(struct worker *worker, const struct deferred *request)
 	}
 	bool found =
 		selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
-	bool ask = request->asked == 0 && (!found || selection.folded || beyond_wal(worker, &subscription.start));
+	bool ask =
+		request->asked == 0 && (!found || selection.folded || beyond_wal(worker, &subscription.start) ||
+								(counts_at_once(request, &subscription) && !may_count(worker)));
 	if (!found && !has_answered(worker, request))
 		set_unknown(worker, &problem);
 	if (found && !ask)
@@ -206,10 +223,12 @@ void request_changes(struct worker *worker, h2o_req_t *req, const struct changef
 bool requests_settle(struct worker *worker)
 {
 	worker->refresh_seen = load(&worker->live->refresh_done);
+	worker->gaps_walked = worker->scratch.gaps.walked;
 	for (h2o_linklist_t *node = worker->deferred.next, *next; node != &worker->deferred; node = next) {
 		struct deferred *deferred = H2O_STRUCT_FROM_MEMBER(struct deferred, link, node);
 		next = node->next;
-		if (has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms) {
+		if (may_count(worker) &&
+			(has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms)) {
 			h2o_linklist_unlink(&deferred->link);
 			serve(worker, deferred);
 		}

@@ -7,6 +7,8 @@
  * whose collection is there in lower case only: one that is written as the request has it may be about to
  * come. Where no answer comes in time, a cursor is waited for, and becomes foreign when the answer comes and
  * says so; a table is 503, not 404.
+ *
+ * Also deferred, to the next turns, is what would count more gaps than one turn has time for.
  */
 #ifndef CHANGEFEED_HTTP_REQUEST_H
 #define CHANGEFEED_HTTP_REQUEST_H

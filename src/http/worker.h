@@ -43,6 +43,7 @@ struct worker {
 	struct pages pages;            /* answers of polls */
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
 	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
+	uint64_t gaps_walked;          /* and scratch.gaps.walked */
 	bool draining;                 /* no new connections; ends with the last one */
 	bool stopping;
 };
