@@ -9,7 +9,9 @@
  *                         ALTER SYSTEM SET changefeed.enabled = off;  SELECT pg_reload_conf();
  *                         SELECT pg_drop_replication_slot('changefeed');   -- as soon as its active is false
  *                         DROP PUBLICATION changefeed;  DROP EXTENSION pg_changefeed;
- *                     and then take it out of shared_preload_libraries.
+ *                     and then take it out of shared_preload_libraries, restart, and
+ *                         ALTER SYSTEM RESET changefeed.enabled;
+ *                     The ring is left in the directory pg_changefeed of the data directory.
  */
 \echo Use "CREATE EXTENSION pg_changefeed" to load this file. \quit
 
