@@ -150,6 +150,18 @@ publish(q{
 is_deeply([map { [@$_{qw(operation document_id old)}] } @changes], [['INSERT', '[1,2]', undef], ['UPDATE', '[1,2]', {code => 'k'}], ['DELETE', undef, {code => 'l'}]],
 	'the identity of a partition is another index: of the old row that is known, and no more');
 
+publish(q{
+	CREATE TABLE root_full (id int PRIMARY KEY, big text, v text) PARTITION BY RANGE (id);
+	CREATE TABLE root_full_0 PARTITION OF root_full FOR VALUES FROM (0) TO (10);
+	ALTER TABLE root_full_0 ALTER big SET STORAGE EXTERNAL; ALTER TABLE root_full REPLICA IDENTITY FULL;
+	ALTER PUBLICATION changefeed ADD TABLE root_full}, 'root_full');
+@changes = changes_of(qq{INSERT INTO root_full VALUES (1, '$long_a', NULL); UPDATE root_full SET id = 2; DELETE FROM root_full});
+is_deeply([map { [@$_{qw(document_id new old unchanged)}] } @changes],
+	[[1, {id => 1, big => $long_a, v => undef}, undef, undef], [2, {id => 2, v => undef}, {id => 1}, ['big']], [2, undef, {id => 2}, undef]],
+	'the table has FULL, its partition has not: nothing is null that was not sent');
+@changes = changes_of(qq{ALTER TABLE root_full_0 REPLICA IDENTITY FULL; INSERT INTO root_full VALUES (1, '$long_a', NULL); UPDATE root_full SET id = 2; DELETE FROM root_full});
+is_deeply([map { $_->{old} } @changes], [undef, {id => 1, big => $long_a, v => undef}, {id => 2, big => $long_a, v => undef}], 'both have: everything is sent');
+
 # ---- inheritance
 publish(q{CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (extra text, PRIMARY KEY (id)) INHERITS (parent);
 	CREATE TABLE stepchild (PRIMARY KEY (id)) INHERITS (parent); ALTER PUBLICATION changefeed ADD TABLE parent; ALTER PUBLICATION changefeed DROP TABLE ONLY stepchild}, 'child');

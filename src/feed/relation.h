@@ -35,10 +35,12 @@ struct relation {
 	struct bytes schema;
 	struct bytes name;
 	char replica_identity;
-	uint32_t unsettled_xid; /* the catalog was asked before this transaction was visible: ask again in
-							   another; else 0 */
-	int64_t types_as_of;    /* microseconds since 1970: when the catalog was asked for composite types, which
-							   ALTER TYPE changes without a word in the stream; INT64_MAX: there are none */
+	bool has_keyed_partitions; /* it has REPLICA IDENTITY FULL, but not all of its partitions have: an old row
+								  that is sent as a full one may be no more than a key */
+	uint32_t unsettled_xid;    /* the catalog was asked before this transaction was visible: ask again in
+								  another; else 0 */
+	int64_t types_as_of; /* microseconds since 1970: when the catalog was asked for composite types, which
+							ALTER TYPE changes without a word in the stream; INT64_MAX: there are none */
 	unsigned column_count;
 	struct relation_column *columns;
 	unsigned key_count;

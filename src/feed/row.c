@@ -15,26 +15,36 @@ struct row {
 	msgpack_packer packer;
 };
 
-/*
- * A column's value in a tuple, or NULL where the tuple does not have it. SQL's null is a value, but not where
- * only a key was sent: a key has no nulls, they stand for what was left out. (Which columns these are the
- * Relation message need not say: the identity of a partition can be another one than that of its root.)
- */
+/* A column's value in a tuple, or NULL where the tuple does not have it. SQL's null is a value. */
 static const struct pgoutput_datum *tuple_value(const struct pgoutput_tuple *tuple, unsigned column)
 {
-	if (!tuple->present)
+	if (!tuple->present || tuple->columns[column].kind == PGOUTPUT_UNCHANGED)
 		return NULL;
-	const struct pgoutput_datum *datum = &tuple->columns[column];
-	if (datum->kind == PGOUTPUT_UNCHANGED || (tuple->key_only && datum->kind == PGOUTPUT_NULL))
-		return NULL;
-	return datum;
+	return &tuple->columns[column];
+}
+
+/*
+ * The same in the old row. Where only a key is in it, null stands for what was left out: a key has no nulls.
+ * (Which columns these are the Relation message need not say: the identity of a partition can be another one
+ * than that of its root.)
+ */
+static const struct pgoutput_datum *old_value(const struct row *row, unsigned column)
+{
+	const struct pgoutput_datum *datum = tuple_value(row->old_row, column);
+	bool may_be_key = row->old_row->key_only || row->relation->has_keyed_partitions;
+	return may_be_key && datum != NULL && datum->kind == PGOUTPUT_NULL ? NULL : datum;
 }
 
 /* A column's value after the change; before it, if that is the same or all there is. */
 static const struct pgoutput_datum *current_value(const struct row *row, unsigned column)
 {
 	const struct pgoutput_datum *datum = tuple_value(row->new_row, column);
-	return datum != NULL ? datum : tuple_value(row->old_row, column);
+	if (datum != NULL)
+		return datum;
+	datum = old_value(row, column);
+	/* what is TOASTed is not null: this old row was only a key, whatever the catalog says by now */
+	bool is_wrong = row->new_row->present && datum != NULL && datum->kind == PGOUTPUT_NULL;
+	return is_wrong ? NULL : datum;
 }
 
 static void pack_datum(msgpack_packer *packer, const struct type *type, const struct pgoutput_datum *datum)
@@ -138,10 +148,10 @@ static void pack_old(struct row *row)
 	unsigned count = row->relation->column_count, present = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		present += tuple_value(row->old_row, i) != NULL;
+		present += old_value(row, i) != NULL;
 	msgpack_pack_map(&row->packer, present);
 	for (unsigned i = 0; i < count; i++) {
-		const struct pgoutput_datum *datum = tuple_value(row->old_row, i);
+		const struct pgoutput_datum *datum = old_value(row, i);
 		if (datum != NULL)
 			pack_column(row, i, datum);
 	}

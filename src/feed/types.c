@@ -260,6 +260,37 @@ static bool look_up_key(struct relation *relation, struct catalog *catalog, stru
 	return true;
 }
 
+/*
+ * ---- partitions
+ *
+ * ALTER TABLE ... REPLICA IDENTITY does not reach them. What WAL has of an old row is decided by the identity
+ * of the partition that holds the row, what pgoutput says of it by that of the table that is published.
+ * pg_partition_tree() would lock all of them.
+ */
+static const char partitions_query[] =
+	"WITH RECURSIVE tree (oid) AS ("
+	"  SELECT $1::pg_catalog.oid"
+	"  UNION ALL"
+	"  SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid"
+	")"
+	"SELECT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
+	" WHERE c.relispartition AND c.relkind = 'r' AND c.relreplident <> 'f')";
+
+static bool look_up_partitions(struct relation *relation, struct catalog *catalog, struct failure *failure)
+{
+	char oid[16];
+	const char *parameters[] = {oid};
+
+	snprintf(oid, sizeof(oid), "%u", relation->oid);
+	PGresult *rows =
+		catalog_query(catalog, "cannot look up partitions", partitions_query, 1, parameters, failure);
+	if (rows == NULL)
+		return false;
+	relation->has_keyed_partitions = PQgetvalue(rows, 0, 0)[0] == 't';
+	PQclear(rows);
+	return true;
+}
+
 bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
 					   struct failure *failure)
 {
@@ -272,6 +303,8 @@ bool relation_describe(struct relation *relation, struct catalog *catalog, uint3
 		relation->unsettled_xid = visible ? 0 : xid;
 	}
 	if (lacks.types && !look_up_types(relation, catalog, commit_us, failure))
+		return false;
+	if (relation->replica_identity == 'f' && !look_up_partitions(relation, catalog, failure))
 		return false;
 	if (lacks.primary_key)
 		return look_up_key(relation, catalog, failure);

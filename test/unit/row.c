@@ -117,13 +117,23 @@ static void test_single_key(struct relation_cache *cache)
 static void test_full_identity(struct relation_cache *cache)
 {
 	struct pgoutput_column columns[] = {column("id", OID_INT4, true), column("big", OID_TEXT, true)};
-	const struct relation *relation = describe(cache, 'f', 2, columns, "id");
+	struct relation *relation = describe(cache, 'f', 2, columns, "id");
 	struct pgoutput_datum before[] = {text("1"), text("large")}, after[] = {text("2"), unchanged_datum};
 	struct pgoutput_tuple old = tuple(before, 2, false), new = tuple(after, 2, false);
 
 	is_text(body_of(relation, &old, &new),
 			"[\"2\",[\"id\"],{\"id\":2,\"big\":\"large\"},{\"id\":1,\"big\":\"large\"}]",
 			"an unchanged TOAST value is filled in from the old row");
+	before[1] = null_datum;
+	is_text(body_of(relation, &old, &new), "[\"2\",[\"id\"],{\"id\":2},{\"id\":1,\"big\":null},[\"big\"]]",
+			"but never with null: this old row is a partition's, which has another identity");
+	relation->has_keyed_partitions = true;
+	is_text(body_of(relation, &old, &new), "[\"2\",[\"id\"],{\"id\":2},{\"id\":1},[\"big\"]]",
+			"where this is known, null is not shown in the old row either");
+	after[1] = null_datum;
+	is_text(body_of(relation, &no_tuple, &new), "[\"2\",[\"id\"],{\"id\":2,\"big\":null}]",
+			"but in the new one");
+	before[1] = text("large");
 	relation = describe(cache, 'f', 2, columns, "");
 	is_text(body_of(relation, &old, &no_tuple), "[null,[],null,{\"id\":1,\"big\":\"large\"}]",
 			"a table without a primary key has no document_id");
