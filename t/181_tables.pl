@@ -108,6 +108,11 @@ is_deeply($changes[1]{new}, {a => $key, v => 2}, 'is in the new row, too');
 publish(q{CREATE TABLE generated (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED, v text); ALTER PUBLICATION changefeed ADD TABLE generated}, 'generated');
 is_deeply([map { $_->{new} } changes_of(q{INSERT INTO generated VALUES (1, DEFAULT, 'a'); UPDATE generated SET v = 'b'})], [{id => 1, v => 'a'}, {id => 1, v => 'b'}], 'generated columns are left out');
 
+publish(q{CREATE TABLE generated_key (a int, b int, g int GENERATED ALWAYS AS (b * 2) STORED, PRIMARY KEY (a, g));
+	CREATE TABLE deferred_key (id int PRIMARY KEY DEFERRABLE); ALTER PUBLICATION changefeed ADD TABLE generated_key, deferred_key}, 'deferred_key');
+is_deeply(brief(changes_of(q{INSERT INTO generated_key VALUES (1, 1), (1, 2); UPDATE generated_key SET b = 3 WHERE b = 1; INSERT INTO deferred_key VALUES (1)})),
+	['INSERT generated_key -', 'INSERT generated_key -', 'UPDATE generated_key -', 'INSERT deferred_key 1'], 'a part of a key is no document_id; a deferrable key is one');
+
 # ---- partitions
 my $partitions = q{
 	CREATE TABLE %1$s (id int, v int, PRIMARY KEY (id)) PARTITION BY RANGE (id);

@@ -86,32 +86,34 @@ static unsigned count_identity(const struct relation *relation)
 	return count;
 }
 
-struct relation_lacks relation_lacks(const struct relation *relation)
+bool relation_lacks_types(const struct relation *relation)
 {
-	struct relation_lacks lacks = {
-		.primary_key = relation->replica_identity != 'd' || count_identity(relation) > 1,
-	};
 	for (unsigned i = 0; i < relation->column_count; i++)
-		lacks.types = lacks.types || relation->columns[i].type == NULL;
-	return lacks;
+		if (relation->columns[i].type == NULL)
+			return true;
+	return false;
 }
 
-/* Takes these columns as the key, in this order, if all of them are sent. */
-static bool choose_named(struct relation *relation, const struct bytes *names, unsigned count)
+/* Takes those of these columns that are sent as the key, in this order. */
+static void choose_named(struct relation *relation, const struct bytes *names, unsigned count)
 {
-	if (count == 0 || count > relation->column_count)
-		return false;
+	relation->key_count = 0;
 	for (unsigned k = 0; k < count; k++) {
 		unsigned i = 0;
 		while (i < relation->column_count && !bytes_equal(relation->columns[i].name, names[k]))
 			i++;
-		if (i == relation->column_count ||
-			(relation->replica_identity == 'd' && !relation->columns[i].is_identity))
-			return false;
-		relation->key[k] = i;
+		if (i < relation->column_count && relation->key_count < relation->column_count)
+			relation->key[relation->key_count++] = i;
 	}
-	relation->key_count = count;
-	return true;
+}
+
+/* Whether the key has the columns that the stream's flags name, and no others. */
+static bool key_is_identity(const struct relation *relation)
+{
+	unsigned flagged = 0;
+	for (unsigned k = 0; k < relation->key_count; k++)
+		flagged += relation->columns[relation->key[k]].is_identity;
+	return flagged == relation->key_count && flagged == count_identity(relation);
 }
 
 static void choose_identity(struct relation *relation)
@@ -124,11 +126,13 @@ static void choose_identity(struct relation *relation)
 
 void relation_complete(struct relation *relation, const struct bytes *primary_key, unsigned count)
 {
-	bool by_identity = relation->replica_identity == 'd' || (relation->replica_identity == 'i' && count == 0);
-	bool other_key = relation->replica_identity == 'd' && count != count_identity(relation);
-
-	if ((other_key || !choose_named(relation, primary_key, count)) && by_identity)
+	choose_named(relation, primary_key, count);
+	bool catalog_is_ahead =
+		relation->replica_identity == 'd' && count_identity(relation) > 0 && !key_is_identity(relation);
+	if (catalog_is_ahead || (relation->replica_identity == 'i' && count == 0))
 		choose_identity(relation);
+	else if (relation->key_count < count)
+		relation->key_count = 0; /* different rows can have the same part of a key */
 	relation->packed_key = pack_key(relation);
 	for (unsigned i = 0; i < relation->column_count; i++) {
 		static const struct type text = {.kind = TYPE_TEXT};

@@ -4,9 +4,9 @@
  * Data in: Relation messages (pgoutput.h), and what only the catalog knows: types that are not built in and
  * the primary key. Data out: everything that row.c needs to pack a row, prepared once.
  *
- *   relation_cache_put()  a new version: names, identity, built-in types
- *   relation_lacks()      what is to be asked of the catalog
- *   relation_complete()   with the answer; from then on the relation can be used
+ *   relation_cache_put()     a new version: names, identity, built-in types
+ *   relation_lacks_types()   whether the catalog is to be asked for types, too
+ *   relation_complete()      with the answer; from then on the relation can be used
  *
  * A version is replaced as a whole when its Relation message comes again. What came from the catalog can be
  * stale before: see relation_is_stale(). It deliberately does not talk to the server.
@@ -50,18 +50,14 @@ struct relation {
 	struct arena looked_up;  /* but packed_key and types from the catalog, which may be asked again */
 };
 
-struct relation_lacks {
-	bool types;
-	bool primary_key;
-};
-
-/* What the Relation message left open. Identity 'd' names the key's columns, but not their order. */
-struct relation_lacks relation_lacks(const struct relation *relation);
+/* Whether it has types that are not built in. */
+bool relation_lacks_types(const struct relation *relation);
 
 /*
  * Chooses the key and prepares it: `primary_key` are the names of the catalog's primary key in its order
  * (none: count 0). With identity 'd' the stream's own flags win if they name other columns, because the
- * catalog may be ahead of the stream; without a primary key the replica identity's index serves. Types that
+ * catalog may be ahead of the stream; without a primary key the replica identity's index serves. A key that
+ * is not sent whole (it has generated columns, or others that the publication leaves out) is none. Types that
  * are still NULL become text.
  */
 void relation_complete(struct relation *relation, const struct bytes *primary_key, unsigned count);

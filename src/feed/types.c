@@ -294,20 +294,14 @@ static bool look_up_partitions(struct relation *relation, struct catalog *catalo
 bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
 					   struct failure *failure)
 {
-	struct relation_lacks lacks = relation_lacks(relation);
+	bool visible;
 
-	if (lacks.types || lacks.primary_key) {
-		bool visible;
-		if (!wait_until_visible(catalog, xid, &visible, failure))
-			return false;
-		relation->unsettled_xid = visible ? 0 : xid;
-	}
-	if (lacks.types && !look_up_types(relation, catalog, commit_us, failure))
+	if (!wait_until_visible(catalog, xid, &visible, failure))
+		return false;
+	relation->unsettled_xid = visible ? 0 : xid;
+	if (relation_lacks_types(relation) && !look_up_types(relation, catalog, commit_us, failure))
 		return false;
 	if (relation->replica_identity == 'f' && !look_up_partitions(relation, catalog, failure))
 		return false;
-	if (lacks.primary_key)
-		return look_up_key(relation, catalog, failure);
-	relation_complete(relation, NULL, 0);
-	return true;
+	return look_up_key(relation, catalog, failure);
 }

@@ -17,9 +17,9 @@
 #include "feed/relation.h"
 
 /*
- * Asks for what relation_lacks() names and calls relation_complete(). `xid` is the transaction that the
- * stream is in, `commit_us` when it was committed. Blocks for the queries, mostly well below a millisecond
- * each. Returns false if the catalog is out of reach: then the relation must not be used.
+ * Asks for the key, and for types where they are not built in, and calls relation_complete(). `xid` is the
+ * transaction that the stream is in, `commit_us` when it was committed. Blocks for the queries, mostly well
+ * below a millisecond each. Returns false if the catalog is out of reach: then the relation must not be used.
  */
 bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
 					   struct failure *failure);

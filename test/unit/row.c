@@ -158,6 +158,24 @@ static void test_composite_key(struct relation_cache *cache)
 			"[null,[\"a\",\"b\"],null,{\"c\":\"z\"}]", "a partition's identity that lacks the key");
 }
 
+static void test_key_in_part(struct relation_cache *cache)
+{
+	struct pgoutput_column columns[] = {column("a", OID_INT4, true), column("v", OID_TEXT, false)};
+	struct pgoutput_datum values[] = {text("1"), text("x")};
+	struct pgoutput_tuple row = tuple(values, 2, false);
+
+	is_text(body_of(describe(cache, 'd', 2, columns, "a,b"), &no_tuple, &row),
+			"[null,[],{\"a\":1,\"v\":\"x\"}]", "a key that is not sent whole is none");
+	is_text(body_of(describe(cache, 'd', 2, columns, "a,v"), &no_tuple, &row),
+			"[\"1\",[\"a\"],{\"a\":1,\"v\":\"x\"}]", "a key that is wider by now");
+	is_text(body_of(describe(cache, 'd', 2, columns, ""), &no_tuple, &row),
+			"[\"1\",[\"a\"],{\"a\":1,\"v\":\"x\"}]", "a key that is gone by now");
+	columns[0].is_identity = false;
+	is_text(body_of(describe(cache, 'd', 2, columns, "a"), &no_tuple, &row),
+			"[\"1\",[\"a\"],{\"a\":1,\"v\":\"x\"}]",
+			"a key that is deferrable identifies nothing, but is one");
+}
+
 static void test_index_identity(struct relation_cache *cache)
 {
 	struct pgoutput_column columns[] = {column("id", OID_INT4, false), column("code", OID_TEXT, true)};
@@ -186,17 +204,11 @@ static void test_lacks(struct relation_cache *cache)
 	struct pgoutput_message message = {.type = PGOUTPUT_RELATION};
 
 	message.relation.oid = 2;
-	message.relation.replica_identity = 'd';
 	message.relation.column_count = 1;
 	message.relation.columns = columns;
-	struct relation_lacks lacks = relation_lacks(relation_cache_put(cache, &message));
-	ok(!lacks.types && !lacks.primary_key, "built-in types and a key of one column need no catalog");
+	ok(!relation_lacks_types(relation_cache_put(cache, &message)), "built-in types need no catalog");
 	message.relation.column_count = 2;
-	lacks = relation_lacks(relation_cache_put(cache, &message));
-	ok(lacks.types && !lacks.primary_key, "an enum needs it");
-	columns[1].is_identity = true;
-	lacks = relation_lacks(relation_cache_put(cache, &message));
-	ok(lacks.primary_key, "so does the order of a composite key");
+	ok(relation_lacks_types(relation_cache_put(cache, &message)), "an enum needs it");
 }
 
 static void test_cache(struct relation_cache *cache)
@@ -267,6 +279,7 @@ int main(void)
 	test_single_key(cache);
 	test_full_identity(cache);
 	test_composite_key(cache);
+	test_key_in_part(cache);
 	test_index_identity(cache);
 	test_lacks(cache);
 	test_cache(cache);
