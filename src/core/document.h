@@ -28,10 +28,10 @@
  *
  * In MessagePack the document is the same. What JSON writes with all its digits becomes what a program wants:
  * int8 an integer, float8 a float64, numeric a str always (so that its type does not depend on its value),
- * bytea stays bin; json becomes native maps and arrays, where a number whose digits neither int64 nor float64
- * gives back is a str of them. A message's content that is not UTF-8 is bin, without `base64`. JSON that
- * could not be given whole (a member that comes twice, lone surrogates, nested too deep) stays a str of its
- * text.
+ * bytea stays bin; json becomes native maps and arrays, where an integer beyond int64, and a number whose
+ * digits float64 does not give back, is a str of its digits. A message's content that is not UTF-8 is bin,
+ * without `base64`. JSON that could not be given whole (a member that comes twice, \u0000 in a member's name,
+ * lone surrogates, nested too deep) stays a str of its text.
  *
  * Invariant: a body of any bytes is either read or refused, with memory in proportion to its size.
  */

@@ -11,8 +11,9 @@
 #include "core/utf8.h"
 #include "core/value.h"
 
-/* Longer numbers than this are not tried as native ones: float64's longest has 24 characters. */
-enum { NUMBER_SIZE_MAX = 40, FLOAT_DIGITS_MAX = 17 };
+/* Longer numbers than this are not tried as native ones. Without an exponent, as jsonb writes them, float64's
+ * longest have some 345 characters. */
+enum { NUMBER_SIZE_MAX = 400, FLOAT_DIGITS_MAX = 17 };
 
 struct writer {
 	struct buffer *out;

@@ -250,6 +250,8 @@ static void test_msgpack_values(void)
 			  "[9223372036854775807, \"9223372036854775808\", -1]");
 	is_packed(VALUE_JSON, "[0.5, 0.10000000000000000001, 1e400, 0.0]", false,
 			  "[0.500000, \"0.10000000000000000001\", \"1e400\", 0.000000]");
+	/* jsonb writes no exponents */
+	is_packed(VALUE_JSON, "[0.0000000000000000000000000000012345678901234567]", false, "[0.000000]");
 	is_packed(VALUE_JSON, "\"a 12345678901234567890 in a string\"", false,
 			  "\"a 12345678901234567890 in a string\"");
 	is_packed(VALUE_JSON, "[{\"a\": 1, \"a\": 2}]", false, "\"[{\"a\": 1, \"a\": 2}]\"");
