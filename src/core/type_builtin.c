@@ -20,9 +20,7 @@ SCALAR(floating, TYPE_FLOAT);
 SCALAR(numeric, TYPE_NUMERIC);
 SCALAR(bytea, TYPE_BYTEA);
 SCALAR(json, TYPE_JSON);
-SCALAR(date, TYPE_DATE);
 SCALAR(timestamp, TYPE_TIMESTAMP);
-SCALAR(timestamptz, TYPE_TIMESTAMPTZ);
 
 static const struct type box_array = {.kind = TYPE_ARRAY, .delimiter = ';', .element = &text};
 
@@ -79,10 +77,10 @@ static const struct builtin builtins[] = {
 	ROW(1033, 1034, text),          /* aclitem */
 	ROW(1042, 1014, text),          /* bpchar */
 	ROW(1043, 1015, text),          /* varchar */
-	ROW(1082, 1182, date),          /* date */
+	ROW(1082, 1182, text),          /* date */
 	ROW(1083, 1183, text),          /* time */
 	ROW(1114, 1115, timestamp),     /* timestamp */
-	ROW(1184, 1185, timestamptz),   /* timestamptz */
+	ROW(1184, 1185, timestamp),     /* timestamptz */
 	ROW(1186, 1187, text),          /* interval */
 	ROW(1266, 1270, text),          /* timetz */
 	ROW(1560, 1561, text),          /* bit */

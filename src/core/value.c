@@ -138,9 +138,8 @@ static bool pack_scalar(msgpack_packer *out, enum type_kind kind, struct bytes t
 	case TYPE_NUMERIC:
 		return pack_number(out, VALUE_NUMERIC, text);
 	case TYPE_TIMESTAMP:
-	case TYPE_TIMESTAMPTZ:
 		return pack_timestamp(out, text);
-	default: /* TYPE_TEXT, and TYPE_DATE, which to_jsonb writes as date_out does */
+	default: /* TYPE_TEXT */
 		return false;
 	}
 }

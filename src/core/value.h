@@ -38,9 +38,7 @@ enum type_kind {
 	TYPE_NUMERIC,
 	TYPE_BYTEA,
 	TYPE_JSON,
-	TYPE_DATE,
-	TYPE_TIMESTAMP,
-	TYPE_TIMESTAMPTZ,
+	TYPE_TIMESTAMP, /* with and without time zone */
 	TYPE_HSTORE, /* contrib: its cast to json makes an object of strings */
 	TYPE_ARRAY,
 	TYPE_VECTOR, /* int2vector, oidvector: arrays whose text is another */
