@@ -1,0 +1,37 @@
+# The console page in a browser: what it shows, that it shows it as text, and what it says when all is not well.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../perl";
+use ChangefeedTest;
+use ChangefeedTest::Browser;
+use Test::More;
+
+ChangefeedTest::Browser::needed();
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1, retry => 100});
+$server->publish('users', 'id text PRIMARY KEY, name text');
+my $browser = ChangefeedTest::Browser->start($server->{dir});
+
+$browser->open($server->url('/'));
+ok(wait_for(sub { $browser->script('return document.body.innerText') =~ /users/ }, 'the console lists the collection'), 'the console lists the collection');
+wait_for(sub { $browser->script('return document.body.dataset.state') eq 'live' }, 'the console is connected');
+my $markup = q{<script>document.title = 'run'</script><img src=x onerror="document.title = 'run'">};
+$server->sql(qq{CREATE TABLE "<b>bold" (id text PRIMARY KEY, "<i>" text); ALTER PUBLICATION changefeed ADD TABLE "<b>bold"});
+$server->sql(q{INSERT INTO users VALUES ('shown', $$} . $markup . q{$$); INSERT INTO "<b>bold" VALUES ($$<u>$$, $$} . $markup . q{$$)});
+ok(wait_for(sub { $browser->script('return document.body.innerText') =~ /shown/ }, 'the console shows a change'), 'the console shows a change');
+ok(wait_for(sub { index($browser->script('return document.querySelector("main").innerText'), $markup) >= 0 }, 'as text'), 'and its values as text');
+$browser->script('for (const details of document.querySelectorAll("details")) details.open = true');
+ok(wait_for(sub { $browser->script('return document.querySelector("nav").innerText') =~ /<b>bold/ }, 'names as text'), 'and names');
+is($browser->script('return document.querySelectorAll("main script, main img, b, i, u").length'), 0, 'never as markup');
+is($browser->script('return document.title'), 'pg_changefeed', 'and nothing of it runs');
+ok(wait_for(sub { $browser->script('return document.querySelector("#ring").innerText') =~ /of 16\.\d MB/ }, 'the ring'), 'the console shows how full the ring is');
+like($browser->script('return document.querySelector("#lag").innerText'), qr/^[\d.]+ \w+$/, 'and the lag');
+$browser->script('document.querySelectorAll("nav button")[1].click()');
+is($browser->script('return document.querySelector("main").innerText') =~ /shown/ ? 1 : 0, 0, 'choosing a collection begins anew');
+$server->sql(q{INSERT INTO users VALUES ('chosen')});
+ok(wait_for(sub { $browser->script('return document.body.innerText') =~ /chosen/ }, 'its changes'), 'with its changes');
+is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
+
+$browser->quit;
+done_testing();
