@@ -31,6 +31,13 @@ $browser->script('document.querySelectorAll("nav button")[1].click()');
 is($browser->script('return document.querySelector("main").innerText') =~ /shown/ ? 1 : 0, 0, 'choosing a collection begins anew');
 $server->sql(q{INSERT INTO users VALUES ('chosen')});
 ok(wait_for(sub { $browser->script('return document.body.innerText') =~ /chosen/ }, 'its changes'), 'with its changes');
+
+# Looked at each second: the keyboard's focus stays, and a button is the same one while it is held.
+$browser->script('document.querySelectorAll("nav button")[1].focus()');
+$server->sql(q{INSERT INTO users VALUES ('counted')});
+ok(wait_for(sub { $browser->script('return document.querySelectorAll("nav button")[1].innerText') =~ /3$/ }, 'the count'), 'the counts go on');
+like($browser->script('return document.activeElement.innerText'), qr/^users/, 'and the focus stays where it is');
+
 is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
 
 $browser->quit;
