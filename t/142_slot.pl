@@ -104,6 +104,9 @@ ok(wait_for(sub { (eval { message($server) } // '') =~ /replication slot "change
 like($server->log, qr/WARNING: replication slot "changefeed" is in use/, 'a slot in use: so does the log');
 is($server->get('/readyz')->{status}, 503, 'a slot in use: /readyz says 503');
 is($server->get('/cdc/users/poll')->{status}, 200, 'a slot in use: what there is is served');
+$server->sql('CREATE TABLE behind AS SELECT i FROM generate_series(1, 10000) i');
+ok(wait_for(sub { ($server->get('/cdc')->{json}{feed}{lag_bytes} // 0) > 300_000 }, 'the lag grows'), 'a slot in use: GET /cdc says how far the feed is behind');
+like($server->get('/metrics')->{content}, qr/^pg_changefeed_feed_lag_bytes [3-9]\d{5}$/m, 'a slot in use: so does /metrics');
 kill('KILL', $taker);
 waitpid($taker, 0);
 is_not_told('a slot that was only held', $server, $cursor);

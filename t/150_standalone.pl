@@ -126,6 +126,8 @@ $stream = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $last});
 $server->pg_stop;
 ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'PostgreSQL stops: /readyz says 503');
 is($server->get('/healthz')->{status}, 200, 'the program lives');
+ok(wait_for(sub { my $feed = $server->get('/cdc')->{json}{feed}; exists $feed->{lag_bytes} && !defined $feed->{lag_bytes} }, 'no lag'), 'how far it is behind is not known: null');
+unlike($server->get('/metrics')->{content}, qr/feed_lag_bytes/, 'and absent from /metrics');
 is($server->get('/cdc/users/poll')->{status}, 200, 'and serves what it has');
 $server->pg_start;
 $server->sql(q{INSERT INTO users VALUES ('u2')});

@@ -81,8 +81,9 @@ struct ring_live {
 	_Alignas(64) _Atomic int32_t feed_pid;
 	_Atomic uint32_t feed_state; /* enum feed_state */
 	_Atomic int64_t feed_state_since_us;
-	_Atomic uint64_t confirmed_lsn; /* last flush position sent to the slot */
-	_Atomic uint64_t server_lsn;    /* the server's WAL insert position when last seen */
+	_Atomic uint64_t confirmed_lsn;      /* last flush position sent to the slot */
+	_Atomic uint64_t server_lsn;         /* the server's WAL insert position when last seen */
+	_Atomic int64_t server_lsn_until_us; /* CLOCK_MONOTONIC: after it server_lsn is out of date; 0: it is */
 	_Atomic uint64_t received_bytes_total;
 	_Atomic uint64_t reconnects_total;
 	_Atomic uint64_t catalog_generation; /* moves on when collections or what is published changed; release */
@@ -110,6 +111,12 @@ struct ring_live {
 };
 
 const char *feed_state_name(uint32_t state);
+
+/*
+ * How much WAL was written and is not streamed, as of the feed's last look at the server. Returns false if
+ * that is not known: nothing was streamed yet, or the server could not be looked at lately.
+ */
+bool live_lag(const struct ring_live *live, uint64_t *ret_bytes);
 
 /* Collections share bits: who wants one may be woken for another, which only costs time. */
 #define LIVE_WANTS_ALL UINT64_MAX

@@ -25,6 +25,12 @@ static void transition(struct catalog *catalog, enum catalog_state next, int64_t
 	catalog->deadline = deadline;
 }
 
+/* Until when the server's LSN counts as known; 0: it is not. The feed is the one writer. */
+static void trust_wal_end(struct catalog *catalog, int64_t until)
+{
+	atomic_store_explicit(&catalog->published.live->server_lsn_until_us, until, memory_order_release);
+}
+
 void catalog_init(struct catalog *catalog, const char *conninfo, const char *publication, int stop_fd,
 				  struct ring *ring, struct ring_writer *writer)
 {
@@ -35,6 +41,7 @@ void catalog_init(struct catalog *catalog, const char *conninfo, const char *pub
 		.published = {.ring = ring, .live = ring_file_live(ring), .writer = writer},
 		.state = CATALOG_CLOSED,
 	};
+	trust_wal_end(catalog, 0);
 }
 
 void catalog_close(struct catalog *catalog)
@@ -55,6 +62,7 @@ static void give_up(struct catalog *catalog, const struct failure *failure)
 	if (++catalog->failures == 2)
 		log_line(LOG_LEVEL_WARNING, "the connection to the catalog: %s", failure->text);
 	catalog->failure = *failure;
+	trust_wal_end(catalog, 0);
 	catalog_close(catalog);
 	catalog->deadline = clock_monotonic_us() + RECONNECT_INTERVAL;
 }
@@ -134,6 +142,13 @@ static void end_refresh(struct catalog *catalog)
 
 	catalog->earliest_refresh = now + took;
 	transition(catalog, CATALOG_IDLE, now + pause);
+	trust_wal_end(catalog, now + pause + CONNECTION_TIMEOUT);
+}
+
+void catalog_saw_wal_end(struct catalog *catalog, const char *lsn)
+{
+	published_wal_end(&catalog->published, lsn);
+	trust_wal_end(catalog, clock_monotonic_us() + REFRESH_INTERVAL + CONNECTION_TIMEOUT);
 }
 
 static bool apply_answer(struct catalog *catalog)

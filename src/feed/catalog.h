@@ -59,6 +59,12 @@ void catalog_want_refresh(struct catalog *catalog);
  */
 bool catalog_step(struct catalog *catalog, bool ready, int64_t now);
 
+/*
+ * Takes down where the server's WAL ends, which somebody has just asked (PUBLISHED_WAL_END) while nothing is
+ * refreshed.
+ */
+void catalog_saw_wal_end(struct catalog *catalog, const char *lsn);
+
 /* Waits until the connection is there and no refresh is under way. */
 bool catalog_settle(struct catalog *catalog, struct failure *failure);
 

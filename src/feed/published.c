@@ -8,15 +8,9 @@
 #include "feed/published.h"
 #include "log.h"
 
-/*
- * One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. A
- * standby has no insert position: there what was received is the end of the WAL.
- */
+/* One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. */
 const char published_query[] =
-	"SELECT CASE WHEN pg_catalog.pg_is_in_recovery()"
-	"         THEN COALESCE(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"
-	"         ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn,"
-	"       t.schemaname, t.tablename"
+	"SELECT " PUBLISHED_WAL_END ", t.schemaname, t.tablename"
 	"  FROM (VALUES ($1::pg_catalog.name)) publication (name)"
 	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = publication.name"
 	"  ORDER BY t.schemaname, t.tablename";
@@ -105,8 +99,12 @@ void published_apply(struct published *published, const PGresult *result)
 		if (changed)
 			move_generation(published);
 	}
-	uint64_t server_lsn = strtoull(PQgetvalue(result, 0, COLUMN_LSN), NULL, 10);
-	atomic_store_explicit(&live->server_lsn, server_lsn, memory_order_relaxed);
+	published_wal_end(published, PQgetvalue(result, 0, COLUMN_LSN));
+}
+
+void published_wal_end(struct published *published, const char *lsn)
+{
+	atomic_store_explicit(&published->live->server_lsn, strtoull(lsn, NULL, 10), memory_order_relaxed);
 }
 
 uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name)

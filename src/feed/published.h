@@ -22,11 +22,22 @@ struct published {
 	bool full;            /* the ring's table of collections is, and the log says so */
 };
 
+/*
+ * SQL for the end of the server's WAL. A standby has no insert position: there what was received is the end.
+ */
+#define PUBLISHED_WAL_END                                                                                    \
+	"CASE WHEN pg_catalog.pg_is_in_recovery()"                                                               \
+	" THEN COALESCE(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"              \
+	" ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn"
+
 /* The query; its one parameter is the publication's name. */
 extern const char published_query[];
 
 /* Applies an answer. */
 void published_apply(struct published *published, const PGresult *result);
+
+/* Its first part alone: what PUBLISHED_WAL_END gave. */
+void published_wal_end(struct published *published, const char *lsn);
 
 /*
  * The number of the collection of a table that the stream names, made and marked as published if it was not:

@@ -22,7 +22,7 @@ static const char inspect_query[] =
 	"       r.rolname, r.rolreplication OR r.rolsuper, pg_catalog.current_database(),"
 	"       EXISTS (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = $2),"
 	"       s.slot_name, s.plugin, s.database, s.active_pid, s.wal_status,"
-	"       COALESCE(s.confirmed_flush_lsn, '0/0') - '0/0'::pg_catalog.pg_lsn"
+	"       COALESCE(s.confirmed_flush_lsn, '0/0') - '0/0'::pg_catalog.pg_lsn, " PUBLISHED_WAL_END
 	"  FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1"
 	" WHERE r.rolname = CURRENT_USER";
 
@@ -38,6 +38,7 @@ enum {
 	INSPECT_ACTIVE_PID,
 	INSPECT_WAL_STATUS,
 	INSPECT_CONFIRMED,
+	INSPECT_WAL_END,
 };
 
 static bool is_true(const PGresult *row, int column)
@@ -103,6 +104,8 @@ bool server_inspect(struct server *server, struct catalog *catalog, struct failu
 		catalog_query(catalog, "cannot inspect the server", inspect_query, 2, parameters, failure);
 	if (row == NULL)
 		return false;
+	if (PQntuples(row) == 1)
+		catalog_saw_wal_end(catalog, PQgetvalue(row, 0, INSPECT_WAL_END));
 	bool found = PQntuples(row) == 1
 					 ? check_server(server, row, failure)
 					 : failure_set(failure, "the role of the connection does not exist any more");

@@ -33,7 +33,10 @@ struct server {
 	bool slot_is_new; /* slot_ensure() made it; confirmed_lsn is where it starts */
 };
 
-/* Fills in the first part. Returns false if something is missing that only an operator can provide. */
+/*
+ * Fills in the first part, and takes down where the WAL ends, so that the lag is told while the feed cannot
+ * stream. Returns false if something is missing that only an operator can provide.
+ */
 bool server_inspect(struct server *server, struct catalog *catalog, struct failure *failure);
 
 bool server_identify(struct server *server, PGconn *replication, int stop_fd, struct failure *failure);

@@ -91,14 +91,16 @@ void metrics_append(struct buffer *out, const struct ring *ring)
 	const struct ring_live *live = ring_live(ring);
 	uint32_t state = atomic_load_explicit(&live->feed_state, memory_order_relaxed);
 	uint64_t head = ring_head(ring), tail = ring_tail(ring);
-	uint64_t server = load_at(live, LIVE(server_lsn)), streamed = load_at(live, LIVE(streamed_lsn));
+	uint64_t lag;
 
 	for (size_t i = 0; i < sizeof(feed_metrics) / sizeof(feed_metrics[0]); i++)
 		append(out, feed_metrics[i].name, feed_metrics[i].type, feed_metrics[i].help,
 			   load_at(live, feed_metrics[i].offset));
 	append(out, "feed_up", GAUGE, "1 while the feed streams.", state == FEED_STREAMING);
-	append(out, "feed_lag_bytes", GAUGE, "WAL that was written and not yet streamed, when last looked at.",
-		   server > streamed ? server - streamed : 0);
+	if (live_lag(live, &lag))
+		append(out, "feed_lag_bytes", GAUGE,
+			   "WAL that was written and not yet streamed; absent while the server cannot be looked at.",
+			   lag);
 	append(out, "ring_capacity_bytes", GAUGE, "Size of the ring.", ring_capacity(ring));
 	append(out, "ring_retained_bytes", GAUGE, "Bytes of history in the ring.", head > tail ? head - tail : 0);
 	append(out, "collections", GAUGE, "Collections that the ring knows.", ring_collection_count(ring));

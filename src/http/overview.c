@@ -97,7 +97,7 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 {
 	const struct ring_live *live = ring_live(worker->ring);
 	struct buffer *out = &worker->output;
-	uint64_t server_lsn = load(&live->server_lsn), streamed_lsn = load(&live->streamed_lsn);
+	uint64_t lag;
 	char message[LIVE_MESSAGE_SIZE];
 
 	live_message_get(&live->message, message);
@@ -114,7 +114,10 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 	buffer_append_string(out, ",\"changes_total\":");
 	buffer_append_u64(out, load(&live->changes_total));
 	buffer_append_string(out, ",\"lag_bytes\":");
-	buffer_append_u64(out, server_lsn > streamed_lsn ? server_lsn - streamed_lsn : 0);
+	if (live_lag(live, &lag))
+		buffer_append_u64(out, lag);
+	else
+		buffer_append_string(out, "null");
 	buffer_append_string(out, "}}");
 	response_send(req, 200, "application/json", buffer_bytes(out));
 }
