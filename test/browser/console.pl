@@ -6,11 +6,13 @@ use FindBin qw($Bin);
 use lib "$Bin/../perl";
 use ChangefeedTest;
 use ChangefeedTest::Browser;
+use JSON::PP;
 use Test::More;
 
 ChangefeedTest::Browser::needed();
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1, retry => 100});
 $server->publish('users', 'id text PRIMARY KEY, name text');
+$server->publish($_, 'id text PRIMARY KEY') for qw(accounts deliveries invoices a_table_with_a_long_name_as_they_are_in_large_databases);
 my $browser = ChangefeedTest::Browser->start($server->{dir});
 
 $browser->open($server->url('/'));
@@ -37,6 +39,13 @@ $browser->script('document.querySelectorAll("nav button")[1].focus()');
 $server->sql(q{INSERT INTO users VALUES ('counted')});
 ok(wait_for(sub { $browser->script('return document.querySelectorAll("nav button")[1].innerText') =~ /3$/ }, 'the count'), 'the counts go on');
 like($browser->script('return document.activeElement.innerText'), qr/^users/, 'and the focus stays where it is');
+
+# In a narrow window the collections are one line, which scrolls by itself.
+$browser->devtools('Emulation.setDeviceMetricsOverride', width => 360, height => 740, deviceScaleFactor => 1, mobile => JSON::PP::false);
+my $heights = $browser->script('return [...document.querySelectorAll("nav, nav button")].map((one) => one.clientHeight)');
+is_deeply([grep { $_ > 60 } @$heights], [], "narrow: the list of collections is a line (@$heights)");
+cmp_ok($browser->script('return document.documentElement.scrollWidth'), '<=', 360, 'narrow: the page is not wider than the window');
+$browser->devtools('Emulation.clearDeviceMetricsOverride');
 
 is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
 
