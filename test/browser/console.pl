@@ -47,6 +47,26 @@ is_deeply([grep { $_ > 60 } @$heights], [], "narrow: the list of collections is 
 cmp_ok($browser->script('return document.documentElement.scrollWidth'), '<=', 360, 'narrow: the page is not wider than the window');
 $browser->devtools('Emulation.clearDeviceMetricsOverride');
 
+# A pause puts off, and throws nothing away.
+sub documents { return $browser->script('return [...document.querySelectorAll("#changes tr")].map((row) => row.cells[3].innerText)'); }
+$browser->script('document.querySelector("#clear").click(); document.querySelector("#pause").click()');
+$server->sql(q{INSERT INTO users VALUES ('p1'), ('p2')});
+ok(wait_for(sub { $browser->script('return waiting.length') == 2 }, 'two wait'), 'a pause: what comes waits');
+is_deeply(documents(), [], 'and is not shown');
+$browser->script('document.querySelector("#pause").click()');
+$server->sql(q{INSERT INTO users VALUES ('p3')});
+wait_for(sub { (documents()->[0] // '') eq 'p3' }, 'it goes on');
+is_deeply(documents(), [qw(p3 p2 p1)], 'afterwards it is all there');
+
+# A gap: the browser stands still while the ring passes it. Its warning is pushed out of the rows, and stays above them.
+my @asleep = $browser->processes;
+kill('STOP', @asleep) == @asleep or die "kill: $!";
+$server->sql(q{INSERT INTO users SELECT 'g' || i, repeat('x', 1000) FROM generate_series(1, 40000) i; INSERT INTO users VALUES ('last')});
+$server->wait_for_feed;
+kill('CONT', @asleep);
+ok(wait_for(sub { (documents()->[0] // '') eq 'last' }, 'the last change'), 'a gap: the last change is shown');
+like($browser->script('return document.querySelector("#notice").innerText'), qr/warning: lagged \d+ events/, 'and the gap is still said');
+
 is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
 
 $browser->quit;
