@@ -39,7 +39,7 @@ enum type_kind {
 	TYPE_BYTEA,
 	TYPE_JSON,
 	TYPE_TIMESTAMP, /* with and without time zone */
-	TYPE_HSTORE, /* contrib: its cast to json makes an object of strings */
+	TYPE_HSTORE,    /* contrib: its cast to json makes an object of strings */
 	TYPE_ARRAY,
 	TYPE_VECTOR, /* int2vector, oidvector: arrays whose text is another */
 	TYPE_COMPOSITE,
