@@ -43,7 +43,19 @@ static void append_time(struct buffer *out, int64_t commit_us)
 	buffer_append_char(out, '"');
 }
 
-/* schema.table, or a message's prefix; a subject is never empty. */
+/* The type String of CloudEvents forbids U+0000 to U+001F and U+007F to U+009F. */
+static bool has_control_character(struct bytes text)
+{
+	for (size_t i = 0; i < text.size; i++) {
+		unsigned char byte = (unsigned char)text.data[i];
+		bool is_second = i > 0 && text.data[i - 1] == '\xC2';
+		if (byte < 0x20 || byte == 0x7F || (is_second && byte < 0xA0))
+			return true;
+	}
+	return false;
+}
+
+/* schema.table, or a message's prefix, unless it is empty or may not be one. */
 static void append_subject(struct buffer *out, const struct document *document)
 {
 	struct buffer subject = {0};
@@ -56,7 +68,7 @@ static void append_subject(struct buffer *out, const struct document *document)
 		buffer_append_bytes(&subject, document->name);
 	}
 	out->failed = out->failed || subject.failed;
-	if (subject.size > 0) {
+	if (subject.size > 0 && !has_control_character(buffer_bytes(&subject))) {
 		buffer_append_string(out, ",\"subject\":");
 		json_append_string(out, buffer_bytes(&subject));
 	}

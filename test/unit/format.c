@@ -115,7 +115,8 @@ static void test_messages(void)
 	struct view debezium = {.format = FORMAT_DEBEZIUM}, cloudevents = {.format = FORMAT_CLOUDEVENTS};
 	struct change change = example_change(OPERATION_MESSAGE);
 	struct buffer body = example_message("jobs", BYTES("hi"), true),
-				  unnamed = example_message("", BYTES(""), true);
+				  unnamed = example_message("", BYTES(""), true),
+				  unprintable = example_message("jobs\xC2\x85", BYTES(""), true);
 
 	render(&change, &body, debezium);
 	ok(has("\"op\":\"m\",") && has(",\"message\":{\"prefix\":\"jobs\",\"content\":\"aGk=\"}") &&
@@ -130,6 +131,9 @@ static void test_messages(void)
 	ok(has("\"type\":\"pg_changefeed.message\",\"subject\":\"jobs\","), "a message's subject is its prefix");
 	render(&change, &unnamed, cloudevents);
 	ok(!has("\"subject\""), "an empty prefix is none");
+	render(&change, &unprintable, cloudevents);
+	ok(!has("\"subject\""), "nor is one with a control character, which CloudEvents has no form for");
+	buffer_free(&unprintable);
 	buffer_free(&body);
 	buffer_free(&unnamed);
 }
