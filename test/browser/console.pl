@@ -67,6 +67,15 @@ kill('CONT', @asleep);
 ok(wait_for(sub { (documents()->[0] // '') eq 'last' }, 'the last change'), 'a gap: the last change is shown');
 like($browser->script('return document.querySelector("#notice").innerText'), qr/warning: lagged \d+ events/, 'and the gap is still said');
 
+# A feed that waits is not live, and the page says for what; the new history afterwards is a reset.
+sub text_of { return $browser->script('return document.querySelector(arguments[0]).innerText', $_[0]); }
+$server->sql(q{DROP PUBLICATION changefeed; INSERT INTO users VALUES ('unseen')});
+ok(wait_for(sub { text_of('#message') =~ /publication "changefeed" does not exist/ }, 'the message'), 'a feed that waits: the page says for what');
+like(text_of('#state'), qr/^connected; the feed is (retrying|connecting|preparing)$/, 'and is not live');
+$server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
+ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'live again');
+ok(wait_for(sub { text_of('#changes') =~ /^\S.*\breset\b/m }, 'the reset'), 'and the new history is said');
+
 is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
 
 $browser->quit;
