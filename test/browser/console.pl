@@ -67,8 +67,27 @@ kill('CONT', @asleep);
 ok(wait_for(sub { (documents()->[0] // '') eq 'last' }, 'the last change'), 'a gap: the last change is shown');
 like($browser->script('return document.querySelector("#notice").innerText'), qr/warning: lagged \d+ events/, 'and the gap is still said');
 
-# A feed that waits is not live, and the page says for what; the new history afterwards is a reset.
+# A page that is not seen gives its connection back, and goes on where it was.
 sub text_of { return $browser->script('return document.querySelector(arguments[0]).innerText', $_[0]); }
+sub streams { return $server->sql('SELECT streams FROM changefeed.status()'); }
+my $see = 'Object.defineProperty(document, "hidden", { value: arguments[0], configurable: true }); document.dispatchEvent(new Event("visibilitychange"))';
+$browser->script($see, JSON::PP::true);
+ok(wait_for(sub { streams() == 0 }, 'no stream'), 'a page that is not seen holds no connection');
+$server->sql(q{INSERT INTO users VALUES ('h1'), ('h2')});
+$server->wait_for_feed;
+$browser->script($see, JSON::PP::false);
+wait_for(sub { (documents()->[0] // '') eq 'h2' }, 'it goes on');
+is_deeply([@{documents()}[0 .. 2]], [qw(h2 h1 last)], 'and goes on where it was');
+
+# A server that takes connections and answers nothing.
+my $workers = $server->processes->{workers};
+kill('STOP', @$workers) == @$workers or die "kill: $!";
+ok(wait_for(sub { text_of('#feed') eq 'unknown' }, 'the feed is unknown'), 'no answer: nothing is known of the feed');
+isnt(text_of('#state'), 'live', 'and the page is not live');
+kill('CONT', @$workers);
+ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'an answer: live again');
+
+# A feed that waits is not live, and the page says for what; the new history afterwards is a reset.
 $server->sql(q{DROP PUBLICATION changefeed; INSERT INTO users VALUES ('unseen')});
 ok(wait_for(sub { text_of('#message') =~ /publication "changefeed" does not exist/ }, 'the message'), 'a feed that waits: the page says for what');
 like(text_of('#state'), qr/^connected; the feed is (retrying|connecting|preparing)$/, 'and is not live');
