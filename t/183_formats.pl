@@ -82,7 +82,7 @@ sub is_cloudevent
 	my $plain = $plain[$number];
 	my $time = $server->sql("SELECT to_char(to_timestamp($plain->{timestamp_ms} / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS')");
 	like(delete $event->{time}, qr/^\Q$time\E\d{3}Z$/, "$what: the time of the commit");
-	is_deeply($event, {specversion => '1.0', id => $plain->{id}, source => "/postgresql/$system/my%2Fdb%20%C3%A9/changefeed", type => "pg_changefeed." . lc $plain->{operation},
+	is_deeply($event, {specversion => '1.0', id => $plain->{id}, source => "/postgresql/$system/1/my%2Fdb%20%C3%A9/changefeed", type => "pg_changefeed." . lc $plain->{operation},
 			subject => "public.$plain->{collection}", datacontenttype => 'application/json', data => $plain}, $what)
 	  or diag(json_text($event));
 	return;

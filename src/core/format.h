@@ -10,7 +10,7 @@
  *                {"before":null,"after":{...},"source":{...},"op":"c","ts_ms":...,"transaction":null}
  *   cloudevents  CloudEvents 1.0 (https://github.com/cloudevents/spec, JSON Event Format), with the document
  *                as its data:
- *                {"specversion":"1.0","id":"42-1","source":"/postgresql/7302/app/changefeed",...,"data":{...}}
+ *                {"specversion":"1.0","id":"42-1","source":"/postgresql/7302/1/app/changefeed",...,"data":{...}}
  *
  * Where Debezium's event says when and where it was produced, this one says the same whenever it is read: all
  * its times are that of the commit, `lsn` is the commit's, `sequence` the two numbers of the change's id, and
@@ -31,8 +31,10 @@ void format_append(struct buffer *out, const struct document *document, const st
 void format_append_debezium(struct buffer *out, const struct document *document, const struct view *view);
 void format_append_cloudevent(struct buffer *out, const struct document *document, const struct view *view);
 
-/* Where the changes come from, as a URI reference: the same for all changes of one history, and for no other
- * slot. */
+/*
+ * Where the changes come from, as a URI reference: system identifier, timeline, database, slot. After a
+ * promotion or a restore an LSN, and so an id, can come again for another change; its timeline is another.
+ */
 void format_append_origin(struct buffer *out, const struct ring_identity *origin);
 
 #endif

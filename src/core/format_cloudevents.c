@@ -21,7 +21,8 @@ static void append_segment(struct buffer *out, const char *text)
 
 void format_append_origin(struct buffer *out, const struct ring_identity *origin)
 {
-	buffer_printf(out, "/postgresql/%llu", (unsigned long long)origin->system_identifier);
+	buffer_printf(out, "/postgresql/%llu/%u", (unsigned long long)origin->system_identifier,
+				  origin->timeline);
 	append_segment(out, origin->database);
 	append_segment(out, origin->slot);
 }

@@ -174,8 +174,8 @@ static void tell_origin(struct feed *feed)
 	const struct ring_identity *identity = &feed->server.identity;
 	char text[LIVE_MESSAGE_SIZE];
 
-	snprintf(text, sizeof(text), "%" PRIu64 " %s %s", identity->system_identifier, identity->slot,
-			 identity->database);
+	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu32 " %s %s", identity->system_identifier,
+			 identity->timeline, identity->slot, identity->database);
 	live_message_set(&feed->live->origin, text);
 }
 

@@ -56,16 +56,18 @@ static struct class_list *list_of(struct fanout *fanout, uint32_t collection)
 /* Whose history it is: what the feed said last, or what the ring said when it was opened. */
 static void learn_origin(struct fanout *fanout)
 {
-	char text[LIVE_MESSAGE_SIZE], *slot, *database;
+	char text[LIVE_MESSAGE_SIZE], *timeline, *slot, *database;
 	struct ring_identity *origin = &fanout->origin;
 
 	*origin = ring_identity(fanout->ring);
 	live_message_get(&ring_live(fanout->ring)->origin, text);
-	uint64_t system_identifier = strtoull(text, &slot, 10);
+	uint64_t system_identifier = strtoull(text, &timeline, 10);
+	unsigned long timeline_id = strtoul(timeline, &slot, 10);
 	if (*slot != ' ' || (database = strchr(++slot, ' ')) == NULL)
 		return;
 	*database++ = '\0';
 	origin->system_identifier = system_identifier;
+	origin->timeline = (uint32_t)timeline_id;
 	snprintf(origin->slot, sizeof(origin->slot), "%s", slot);
 	snprintf(origin->database, sizeof(origin->database), "%s", database);
 }

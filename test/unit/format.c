@@ -6,7 +6,7 @@
 #include "tap.h"
 
 static const struct ring_identity origin = {
-	.system_identifier = 7302, .database = "a/b \xC3\xA9", .slot = "changefeed"};
+	.system_identifier = 7302, .timeline = 2, .database = "a/b \xC3\xA9", .slot = "changefeed"};
 
 static struct buffer out;
 
@@ -91,7 +91,7 @@ static void test_cloudevents(void)
 	change.commit_us = INT64_C(1234567890123456);
 	render(&change, NULL, view);
 	is_bytes(buffer_bytes(&out),
-			 "{\"specversion\":\"1.0\",\"id\":\"23987096-1\",\"source\":\"/postgresql/7302/a%2Fb%20%C3%A9/"
+			 "{\"specversion\":\"1.0\",\"id\":\"23987096-1\",\"source\":\"/postgresql/7302/2/a%2Fb%20%C3%A9/"
 			 "changefeed\","
 			 "\"type\":\"pg_changefeed.truncate\",\"subject\":\"public.us\\\"ers\","
 			 "\"time\":\"2009-02-13T23:31:30.123456Z\",\"datacontenttype\":\"application/json\","
