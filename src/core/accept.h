@@ -2,8 +2,8 @@
  * accept.h: which of two types of a document a client prefers, by its Accept headers.
  *
  * Data in: values of Accept (RFC 9110, section 12.5.1). Data out: whether MessagePack is wanted. It has to be
- * named and to weigh no less than JSON: a client that takes anything gets JSON. What is malformed is passed
- * over, because there is always JSON to answer with.
+ * named and to weigh no less than JSON: a client that takes anything gets JSON. What is malformed is never
+ * an error, because there is always JSON to answer with: a weight counts as far as it is a number.
  */
 #ifndef CHANGEFEED_ACCEPT_H
 #define CHANGEFEED_ACCEPT_H

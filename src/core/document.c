@@ -136,7 +136,8 @@ bool document_read(struct document_reader *reader, const struct change *change, 
 /* ---- tenants
  * ------------------------------------------------------------------------------------------------ */
 
-/* A scalar's text, as PostgreSQL's cast to text; `scratch` holds it where the value itself is none. */
+/* A scalar's text, without the quotes that it has in JSON; `scratch` holds it where the value itself is none.
+ */
 static bool scalar_text(const msgpack_object *value, char scratch[24], struct bytes *ret_text)
 {
 	switch (value->type) {

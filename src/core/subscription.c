@@ -114,7 +114,7 @@ static bool parse_name(struct parser *parser, struct bytes raw)
 		return refuse(parser, "The collection", first,
 					  "table, schema.table, several of them separated by commas, or * for all");
 	if (name.schema.size > SUBSCRIPTION_NAME_SIZE_MAX || name.name.size > SUBSCRIPTION_NAME_SIZE_MAX)
-		return refuse(parser, "The collection", first, "a name of at most 63 bytes");
+		return refuse(parser, "The collection", first, "a name of at most 63 characters");
 	if (result->name_count == SUBSCRIPTION_NAMES_MAX) {
 		problem_set(parser->problem, 400, "At most %d collections can be named in one request; * means all.",
 					SUBSCRIPTION_NAMES_MAX);
