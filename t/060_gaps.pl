@@ -144,6 +144,7 @@ is($huge[-1]{json}{document_id}, '-2', 'and what follows arrives');
 
 # ---- a poll that waits moves on with what is not for it: only what it has not been told of yet can become a gap
 $server->publish('shop', 'id int PRIMARY KEY, tenant int, filler text');
+is($server->get('/cdc/shop/poll?tenant_id=7')->{status}, 400, 'where no tenant column is set, one tenant is not given what is of all');
 my $since = $server->poll('/tenants/shop/poll?tenant_id=7')->{next_cursor}{since_lsn};
 my $waiting = $server->stream("/tenants/shop/poll?tenant_id=7&since_lsn=$since&wait=60", no_read => 1);
 wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 1$/m }, 'a poll waits');

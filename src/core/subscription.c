@@ -274,6 +274,12 @@ static bool parse_on_gap(struct parser *parser, struct bytes value)
 
 static bool parse_tenant_id(struct parser *parser, struct bytes value)
 {
+	/* ignored, it would give everybody's changes to who asked for one tenant's */
+	if (parser->request->tenant_column.size == 0 && !bytes_equal(value, BYTES("1"))) {
+		problem_set(parser->problem, 400,
+					"There are no tenants here, only tenant 1: h2o.conf sets them up with tenant-column.");
+		return false;
+	}
 	if (value.size == 0 || value.size > SUBSCRIPTION_TENANT_SIZE_MAX)
 		return refuse(parser, "tenant_id", value, "1 to 256 bytes long");
 	parser->result->tenant = value;

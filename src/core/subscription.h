@@ -22,7 +22,7 @@
  *   numbers                      number, string; number
  *   format                       json, debezium, cloudevents (format.h); json
  *   on_gap                       warn, fail; SSE warn, poll fail
- *   tenant_id                    at most 256 bytes; 1
+ *   tenant_id                    at most 256 bytes; 1. Without a tenant column there is no other
  *   limit  (poll)                1 or more; 100; above 10000 is 10000
  *   wait   (poll)                seconds; 0; above 60 is 60
  *

@@ -11,9 +11,18 @@ static bool parse(enum delivery delivery, const char *path, const char *query, c
 	struct subscription_request request = {.delivery = delivery,
 										   .path = bytes_of(path),
 										   .query = bytes_of(query),
-										   .last_event_id = bytes_of(header)};
+										   .last_event_id = bytes_of(header),
+										   .tenant_column = BYTES("org")};
 	subscription_free(&subscription);
 	memset(&problem, 0, sizeof(problem));
+	return subscription_parse(&request, &subscription, &problem);
+}
+
+static bool parse_without_tenants(const char *query)
+{
+	struct subscription_request request = {.path = BYTES("users"), .query = bytes_of(query)};
+
+	subscription_free(&subscription);
 	return subscription_parse(&request, &subscription, &problem);
 }
 
@@ -134,6 +143,8 @@ static void test_views(void)
 	ok(sse("payload=key&payload=full") && !subscription.view.key_only,
 	   "the last of a repeated parameter counts");
 	ok(sse("tenant_id=a%26b") && bytes_equal(subscription.tenant, BYTES("a&b")), "tenant_id");
+	ok(parse_without_tenants("tenant_id=1"), "without a tenant column there is tenant 1");
+	ok(!parse_without_tenants("tenant_id=7") && problem.status == 400, "and no other");
 	ok(sse("since%5Flsn=5") && subscription.start.kind == CURSOR_LSN, "an encoded parameter name");
 	ok(sse("&&_=123&unknown&x=%41") && subscription.start.kind == CURSOR_NOW,
 	   "unknown parameters are ignored");
