@@ -7,13 +7,13 @@
  * transaction. One that belongs to no transaction has the LSN of its record's last byte, and n = 0, m = 1. A
  * cursor names a place between these: 'strictly after (lsn, n, m)', m = 0 for a change. Users write
  *
- *   23987096-1     strictly after that change                            CURSOR_EVENT
- *   23987096-0     strictly after the message that its transaction begins with    CURSOR_EVENT
- *   23987096-0.2.1 strictly after the 1st message behind the 2nd change           CURSOR_EVENT
- *   23987096       everything whose transaction ends after this LSN       CURSOR_LSN
- *   0/16E0478      the same in PostgreSQL's notation of an LSN            CURSOR_LSN
- *   earliest, 0, 0/0, 0-n   the oldest that is retained, never a gap      CURSOR_EARLIEST
- *   now            what is committed from now on                          CURSOR_NOW
+ *   23987096-1             strictly after that change                                    CURSOR_EVENT
+ *   23987096-0             strictly after the message that its transaction begins with   CURSOR_EVENT
+ *   23987096-0.2.1         strictly after the 1st message behind the 2nd change          CURSOR_EVENT
+ *   23987096               everything whose transaction ends after this LSN              CURSOR_LSN
+ *   0/16E0478              the same in PostgreSQL's notation of an LSN                   CURSOR_LSN
+ *   earliest, 0, 0/0, 0-n  the oldest that is retained, never a gap                      CURSOR_EARLIEST
+ *   now                    what is committed from now on                                 CURSOR_NOW
  *
  * A bare LSN becomes a (lsn, n) only with the help of the ring, see ring_seek(). (X, 0, 0) and a bare X mean
  * the same where no transaction's commit record straddles X, and it is written as the bare X: an id made of

@@ -1,5 +1,7 @@
-/* document.c: reading a body, tenants, and the document in JSON; see document.h. MessagePack:
- * document_msgpack.c. */
+/*
+ * document.c: reading a body, tenants, and the document in JSON; see document.h. MessagePack:
+ * document_msgpack.c.
+ */
 #include "core/document.h"
 
 #include <stdio.h>
@@ -133,11 +135,9 @@ bool document_read(struct document_reader *reader, const struct change *change, 
 	return true;
 }
 
-/* ---- tenants
- * ------------------------------------------------------------------------------------------------ */
+/* ---- tenants */
 
-/* A scalar's text, without the quotes that it has in JSON; `scratch` holds it where the value itself is none.
- */
+/* A scalar's text, without the quotes that JSON has; `scratch` holds it where the value itself is none. */
 static bool scalar_text(const msgpack_object *value, char scratch[24], struct bytes *ret_text)
 {
 	switch (value->type) {
@@ -217,8 +217,7 @@ struct document document_shown(const struct document *document, const struct vie
 	return shown;
 }
 
-/* ---- JSON
- * --------------------------------------------------------------------------------------------------- */
+/* ---- JSON */
 
 bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column)
 {

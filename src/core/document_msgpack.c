@@ -53,8 +53,7 @@ static void pack_name(struct writer *writer, const char *name)
 	pack_text(writer, bytes_of(name));
 }
 
-/* ---- numbers
- * ------------------------------------------------------------------------------------------------ */
+/* ---- numbers */
 
 static bool number_copy(struct bytes text, char ret_copy[NUMBER_SIZE_MAX + 1])
 {
@@ -130,8 +129,7 @@ static bool number_is_native(struct bytes text)
 		   memcmp(digits, again, (size_t)count) == 0;
 }
 
-/* ---- JSON to MessagePack
- * ------------------------------------------------------------------------------------ */
+/* ---- JSON to MessagePack */
 
 static struct bytes bytes_from(struct bytes text, size_t offset)
 {
@@ -238,8 +236,7 @@ static void pack_json(struct writer *writer, struct bytes text)
 	buffer_free(&safe);
 }
 
-/* ---- values of a body
- * --------------------------------------------------------------------------------------- */
+/* ---- values of a body */
 
 static void pack_extension(struct writer *writer, const msgpack_object_ext *extension)
 {
@@ -283,8 +280,7 @@ static void pack_value(struct writer *writer, const msgpack_object *value)
 	}
 }
 
-/* ---- the document
- * ------------------------------------------------------------------------------------------- */
+/* ---- the document */
 
 static void pack_row(struct writer *writer, const struct document *document, const struct view *view,
 					 const msgpack_object *row)

@@ -97,8 +97,7 @@ struct filter selection_filter(const struct selection *selection, const struct s
 	};
 }
 
-/* ---- the class key
- * ------------------------------------------------------------------------------------------ */
+/* ---- the class key */
 
 static void append_number(struct buffer *out, uint32_t number)
 {

@@ -28,8 +28,7 @@ static bool refuse(struct parser *parser, const char *what, struct bytes value, 
 	return false;
 }
 
-/* ---- splitting and decoding
- * --------------------------------------------------------------------------------- */
+/* ---- splitting and decoding */
 
 /* Takes what is before the first `separator`, or all, off the front of `rest`. Returns whether there was one.
  */
@@ -91,8 +90,7 @@ static bool decode(struct parser *parser, struct bytes raw, bool plus_is_space, 
 	return true;
 }
 
-/* ---- the path
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the path */
 
 static bool parse_name(struct parser *parser, struct bytes raw)
 {
@@ -139,8 +137,7 @@ static bool parse_path(struct parser *parser)
 	return true;
 }
 
-/* ---- parameters: each function takes a decoded value
- * -------------------------------------------------------- */
+/* ---- parameters: each function takes a decoded value */
 
 static bool parse_cursor(struct parser *parser, enum start_source source, const char *name,
 						 struct bytes value)
@@ -362,8 +359,7 @@ static bool parse_query(struct parser *parser)
 	return true;
 }
 
-/* ---- the whole
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the whole */
 
 static bool parse_header(struct parser *parser)
 {

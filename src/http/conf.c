@@ -98,8 +98,7 @@ static const struct {
 	{"file.custom-handler", "there are no handlers that it could use"},
 };
 
-/* ---- errors
- * ------------------------------------------------------------------------------------------------ */
+/* ---- errors */
 
 /* libh2o's own function of this name prints to stderr; the dynamic linker prefers the program's. */
 void h2o_configurator_errprintf(h2o_configurator_command_t *command, yoml_t *node, const char *reason, ...)
@@ -137,8 +136,7 @@ static int command_fail(h2o_configurator_command_t *command, const struct yaml_n
 	return -1;
 }
 
-/* ---- directives of libh2o, looked at first
- * ------------------------------------------------------------------- */
+/* ---- directives of libh2o, looked at first */
 
 /* Whether a log can be opened and its format is one: libh2o only prints when they are not. */
 static bool log_is_usable(const struct yaml_node *path, const struct yaml_node *format, struct buffer *error)
@@ -224,8 +222,7 @@ static int on_paths(h2o_configurator_command_t *command, h2o_configurator_contex
 	return 0;
 }
 
-/* ---- directives of our own
- * ------------------------------------------------------------------------------------ */
+/* ---- directives of our own */
 
 static int on_changefeed(h2o_configurator_command_t *command, h2o_configurator_context_t *context,
 						 yoml_t *node)
@@ -341,8 +338,7 @@ static void directives_define(struct load *load)
 	}
 }
 
-/* ---- what to accept with
- * ---------------------------------------------------------------------------------------- */
+/* ---- what to accept with */
 
 static void bindings_create(struct conf *conf)
 {
@@ -418,8 +414,7 @@ static void bindings_free(struct bindings *bindings, size_t count)
 	free(bindings->choices);
 }
 
-/* ---- loading
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- loading */
 
 /* Reads to the end of the file, or one byte beyond the limit. Returns 0, or an errno. */
 static int text_read(const char *path, struct buffer *text)

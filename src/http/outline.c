@@ -13,8 +13,7 @@ static const char known_listen[] = "host, port, type, permission, ssl, proxy-pro
 static const char known_ssl[] =
 	"certificate-file, key-file, minimum-version, min-version, cipher-suite, cipher-preference";
 
-/* ---- ssl ------------------------------------------------------------------------------------------------
- */
+/* ---- ssl */
 
 static bool ssl_read_value(const struct yaml_node *node, const char *name, struct tls_value *ret_value,
 						   struct buffer *error)
@@ -87,8 +86,7 @@ static struct tls_settings *ssl_read(const struct yaml_node *node, struct buffer
 	return NULL;
 }
 
-/* ---- listen -----------------------------------------------------------------------------------------------
- */
+/* ---- listen */
 
 static struct outline_listener *listener_find(struct outline *outline, const struct address *address)
 {
@@ -258,8 +256,7 @@ static bool listens_read(struct outline *outline, const struct yaml_node *node, 
 	return true;
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------------
- */
+/* ---- the file */
 
 static bool key_is(const struct yaml_pair *pair, const char *name)
 {

@@ -98,8 +98,7 @@ static void test_timestamps(void)
 	ok(document_timestamp_ms(&change) == 1, "rounded down after 1970");
 }
 
-/* ---- tenants
- * ------------------------------------------------------------------------------------------------ */
+/* ---- tenants */
 
 static bool sees(const struct document *document, const char *tenant)
 {
@@ -170,8 +169,7 @@ static void test_tenants(void)
 	buffer_free(&update);
 }
 
-/* ---- bytes that are no body
- * --------------------------------------------------------------------------------- */
+/* ---- bytes that are no body */
 
 static bool reads(struct bytes body)
 {
@@ -205,8 +203,7 @@ static void test_malformed(void)
 	buffer_free(&insert);
 }
 
-/* ---- MessagePack
- * -------------------------------------------------------------------------------------------- */
+/* ---- MessagePack */
 
 /* The `new` row's only value of a document in MessagePack, as text made by msgpack_object_print_buffer(). */
 static void is_packed(enum value_extension type, const char *value, bool numbers_as_strings,
