@@ -39,6 +39,14 @@ spew("$server->{dir}/open.conf", slurp($server->{config_file}) =~ s/127\.0\.0\.1
 ($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/open.conf");
 isnt($status, 0, '--check of a listener that is not loopback');
 like($output, qr/open\.conf:\d+.*loopback/, 'says why');
+spew("$server->{dir}/log.conf", slurp($server->{config_file}) =~ s/^\{/{"access-log": "$server->{dir}\/access.log",/r);
+($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/log.conf");
+is($status, 0, '--check of an access-log that is not there yet') or diag($output);
+ok(!-e "$server->{dir}/access.log", 'does not make it, for another user perhaps');
+spew("$server->{dir}/log.conf", slurp("$server->{dir}/log.conf") =~ s/access\.log/none\/access.log/r);
+($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/log.conf");
+isnt($status, 0, '--check of an access-log whose directory is not there');
+like($output, qr/access-log: \S+ cannot be opened: No such file or directory/, 'says why');
 ($status, $output) = run_command($program, '--check', '--config', "$server->{dir}/none.conf");
 isnt($status, 0, '--check of a file that is not there');
 like($output, qr/none\.conf/, 'names it');

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ struct load {
 	struct yaml_tree tree;
 	const struct conf_hooks *hooks;
 	struct buffer *error;
+	bool create; /* files that are missing: access logs */
 	struct stderr_capture capture;
 	struct buffer printed;
 	h2o_configurator_command_cb library_paths, library_access_log;
@@ -138,15 +140,32 @@ static int command_fail(h2o_configurator_command_t *command, const struct yaml_n
 
 /* ---- directives of libh2o, looked at first */
 
-/* Whether a log can be opened and its format is one: libh2o only prints when they are not. */
-static bool log_is_usable(const struct yaml_node *path, const struct yaml_node *format, struct buffer *error)
+/* Whether the directory of a file lets it be made. Sets errno if not. */
+static bool directory_is_writable(const char *path)
 {
-	int fd = open(path->scalar, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
-	if (fd < 0) {
+	char *copy = h2o_strdup(NULL, path, strlen(path)).base;
+	bool writable = access(dirname(copy), W_OK | X_OK) == 0;
+	free(copy);
+	return writable;
+}
+
+static bool log_can_be_opened(const char *path, bool create)
+{
+	int fd = open(path, (create ? O_CREAT : 0) | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return errno == ENOENT && !create && directory_is_writable(path);
+	close(fd);
+	return true;
+}
+
+/* Whether a log can be opened and its format is one: libh2o only prints when they are not. */
+static bool log_is_usable(const struct yaml_node *path, const struct yaml_node *format, bool create,
+						  struct buffer *error)
+{
+	if (!log_can_be_opened(path->scalar, create)) {
 		yaml_error(path, error, "access-log: %s cannot be opened: %s", path->scalar, strerror(errno));
 		return false;
 	}
-	close(fd);
 	if (format == NULL || format->type != YAML_SCALAR)
 		return true;
 	/* The reason may quote the whole format: on its own, libh2o would write it into 256 bytes. */
@@ -163,16 +182,21 @@ static bool log_is_usable(const struct yaml_node *path, const struct yaml_node *
 static int on_access_log(h2o_configurator_command_t *command, h2o_configurator_context_t *context,
 						 yoml_t *node)
 {
-	const struct yaml_node *path = node->type == YAML_SCALAR ? node : yaml_get(node, "path");
+	struct yaml_node *path = node->type == YAML_SCALAR ? node : yaml_get(node, "path");
+	char nowhere[] = "/dev/null";
 	if (path == NULL || path->type != YAML_SCALAR)
 		return command_fail(command, node, "it has to be a file name, or a mapping with a path");
 	if (path->scalar[0] == '|')
 		return command_fail(command, path, "a log cannot be piped into a program; name a file");
-	if (!log_is_usable(path, yaml_get(node, "format"), loading->error))
+	if (!log_is_usable(path, yaml_get(node, "format"), loading->create, loading->error))
 		return -1;
 	/* /dev/stderr is a good place for a log, and it has to be the real one. */
 	stderr_capture_end(&loading->capture, &loading->printed);
+	char *name = path->scalar;
+	if (!loading->create)
+		path->scalar = nowhere; /* libh2o makes it at once */
 	int result = loading->library_access_log(command, context, node);
+	path->scalar = name;
 	stderr_capture_begin(&loading->capture);
 	return result;
 }
@@ -480,11 +504,11 @@ static bool apply(struct load *load)
 	return done;
 }
 
-struct conf *conf_load(const struct conf_source *source, const struct conf_hooks *hooks,
-					   const struct tls_ticket_keys *keys, struct buffer *ret_error)
+static struct conf *load_file(const struct conf_source *source, const struct conf_hooks *hooks, bool create,
+							  const struct tls_ticket_keys *keys, struct buffer *ret_error)
 {
 	struct outline outline;
-	struct load load = {.hooks = hooks, .error = ret_error};
+	struct load load = {.hooks = hooks, .error = ret_error, .create = create};
 	if (!yaml_tree_parse(source->path, buffer_bytes(&source->text), &load.tree, ret_error))
 		return NULL;
 	if (!outline_read(load.tree.root, &outline, ret_error)) {
@@ -506,6 +530,20 @@ struct conf *conf_load(const struct conf_source *source, const struct conf_hooks
 		return conf;
 	conf_free(conf);
 	return NULL;
+}
+
+struct conf *conf_load(const struct conf_source *source, const struct conf_hooks *hooks,
+					   const struct tls_ticket_keys *keys, struct buffer *ret_error)
+{
+	return load_file(source, hooks, true, keys, ret_error);
+}
+
+bool conf_check(const struct conf_source *source, const struct conf_hooks *hooks, struct buffer *ret_error)
+{
+	struct conf *conf = load_file(source, hooks, false, NULL, ret_error);
+	if (conf != NULL)
+		conf_free(conf);
+	return conf != NULL;
 }
 
 void conf_free(struct conf *conf)

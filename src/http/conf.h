@@ -76,6 +76,9 @@ struct conf {
 struct conf *conf_load(const struct conf_source *source, const struct conf_hooks *hooks,
 					   const struct tls_ticket_keys *keys, struct buffer *ret_error);
 
+/* What conf_load() would say, as far as that can be known without making a file. */
+bool conf_check(const struct conf_source *source, const struct conf_hooks *hooks, struct buffer *ret_error);
+
 /* Only after every context that was made from conf->global has been disposed of; a worker that exits need
  * not. */
 void conf_free(struct conf *conf);

@@ -15,18 +15,18 @@ static int check_configuration(const char *path)
 {
 	struct conf_source source;
 	struct buffer error = {0};
-	struct conf *conf = NULL;
+	bool right = false;
 
 	if (conf_source_read(path, &source, &error)) {
-		conf = conf_load(&source, &routes_hooks, NULL, &error);
+		right = conf_check(&source, &routes_hooks, &error);
 		conf_source_free(&source);
 	}
-	if (conf != NULL)
+	if (right)
 		printf("%s: ok\n", path);
 	else
 		fprintf(stderr, "%.*s\n", (int)error.size, error.data);
 	buffer_free(&error);
-	return conf != NULL ? 0 : EX_CONFIG;
+	return right ? 0 : EX_CONFIG;
 }
 
 int main(int argc, char **argv)
