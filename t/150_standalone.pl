@@ -68,6 +68,10 @@ close($said);
 is($? >> 8, 1, 'the process that looks at h2o.conf is killed: that is no wrong configuration, which would be 78');
 like($output, qr/looking at \S+killed\.conf failed: the process was killed by signal 9/, 'and the log says what happened');
 
+($status, $output) = run_command($program, '--config', $server->{config_file}, '--ring-file', "$server->{dir}/none/ring");
+is($status, 1, 'a ring in a directory that is not there: refused');
+like($output, qr/the directory "\S+none" does not exist/, 'names it');
+
 # ---- a server without the extension, and a role that has REPLICATION and no privilege on the table
 $server->pg_start;
 $server->sql(q{CREATE DATABASE app});

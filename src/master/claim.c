@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,12 +43,17 @@ static bool lock(int fd, unsigned patience_ms)
 static void say_why_not(int fd, const char *ring_file, int error)
 {
 	struct flock other = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[PATH_MAX];
 
+	snprintf(path, sizeof(path), "%s", ring_file);
 	if ((error == EACCES || error == EAGAIN) && fcntl(fd, F_GETLK, &other) == 0 && other.l_type != F_UNLCK)
 		log_line(LOG_LEVEL_ERROR,
 				 "the ring \"%s\" is used by another pg_changefeed, with PID %d: each needs a ring file of "
 				 "its own",
 				 ring_file, (int)other.l_pid);
+	else if (error == ENOENT)
+		log_line(LOG_LEVEL_ERROR, "cannot lock \"%s.lock\": the directory \"%s\" does not exist", ring_file,
+				 dirname(path));
 	else
 		log_line(LOG_LEVEL_ERROR, "cannot lock \"%s.lock\": %s", ring_file, strerror(error));
 }
