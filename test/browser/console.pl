@@ -15,9 +15,16 @@ $server->publish('users', 'id text PRIMARY KEY, name text');
 $server->publish($_, 'id text PRIMARY KEY') for qw(accounts deliveries invoices a_table_with_a_long_name_as_they_are_in_large_databases);
 my $browser = ChangefeedTest::Browser->start($server->{dir});
 
-$browser->open($server->url('/'));
+sub text_of { return $browser->script('return document.querySelector(arguments[0]).innerText', $_[0]); }
+
+# What the rows show in one column, the newest first.
+sub column { return $browser->script('return [...document.querySelectorAll("#changes tr")].map((row) => row.cells[arguments[0]].innerText)', $_[0]); }
+sub documents { return column(3); }
+
+
+$browser->open($server->url('/#%'));
 ok(wait_for(sub { $browser->script('return document.body.innerText') =~ /users/ }, 'the console lists the collection'), 'the console lists the collection');
-wait_for(sub { $browser->script('return document.body.dataset.state') eq 'live' }, 'the console is connected');
+wait_for(sub { $browser->script('return document.body.dataset.state') eq 'live' }, 'the console is connected, whatever the address has behind #');
 my $markup = q{<script>document.title = 'run'</script><img src=x onerror="document.title = 'run'">};
 $server->sql(qq{CREATE TABLE "<b>bold" (id text PRIMARY KEY, "<i>" text); ALTER PUBLICATION changefeed ADD TABLE "<b>bold"});
 $server->sql(q{INSERT INTO users VALUES ('shown', $$} . $markup . q{$$); INSERT INTO "<b>bold" VALUES ($$<u>$$, $$} . $markup . q{$$)});
@@ -48,7 +55,6 @@ cmp_ok($browser->script('return document.documentElement.scrollWidth'), '<=', 36
 $browser->devtools('Emulation.clearDeviceMetricsOverride');
 
 # A pause puts off, and throws nothing away.
-sub documents { return $browser->script('return [...document.querySelectorAll("#changes tr")].map((row) => row.cells[3].innerText)'); }
 $browser->script('document.querySelector("#clear").click(); document.querySelector("#pause").click()');
 $server->sql(q{INSERT INTO users VALUES ('p1'), ('p2')});
 ok(wait_for(sub { $browser->script('return waiting.length') == 2 }, 'two wait'), 'a pause: what comes waits');
@@ -57,6 +63,15 @@ $browser->script('document.querySelector("#pause").click()');
 $server->sql(q{INSERT INTO users VALUES ('p3')});
 wait_for(sub { (documents()->[0] // '') eq 'p3' }, 'it goes on');
 is_deeply(documents(), [qw(p3 p2 p1)], 'afterwards it is all there');
+
+# Rows that are hard to show.
+$browser->script('document.querySelector("#clear").click()');
+$server->sql(q{INSERT INTO users VALUES ('n1', NULL), ('n2', 'null'), (repeat('k', 700), ''); TRUNCATE users});
+wait_for(sub { @{documents()} == 4 }, 'four rows');
+my ($truncated, undef, $text, $null) = @{column(4)};
+ok($text =~ /^id=n2\s+name=null$/ && $null =~ /^id=n1\s+name is null$/, 'a null is not the text null');
+isnt($truncated, '', 'a TRUNCATE has something to open');
+is($browser->script('const main = document.querySelector("main"); return main.scrollWidth - main.clientWidth'), 0, 'a long key is wrapped');
 
 # A gap: the browser stands still while the ring passes it. Its warning is pushed out of the rows, and stays above them.
 my @asleep = $browser->processes;
@@ -68,7 +83,6 @@ ok(wait_for(sub { (documents()->[0] // '') eq 'last' }, 'the last change'), 'a g
 like($browser->script('return document.querySelector("#notice").innerText'), qr/warning: lagged \d+ events/, 'and the gap is still said');
 
 # A page that is not seen gives its connection back, and goes on where it was.
-sub text_of { return $browser->script('return document.querySelector(arguments[0]).innerText', $_[0]); }
 sub streams { return $server->sql('SELECT streams FROM changefeed.status()'); }
 my $see = 'Object.defineProperty(document, "hidden", { value: arguments[0], configurable: true }); document.dispatchEvent(new Event("visibilitychange"))';
 $browser->script($see, JSON::PP::true);
