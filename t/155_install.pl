@@ -1,5 +1,5 @@
 # make install and make uninstall, into a directory of their own: what the one brings the other takes away again, except
-# for an h2o.conf that somebody wrote in.
+# for an h2o.conf that somebody wrote in. And what scripts/install-dependencies says where it cannot install.
 
 use strict;
 use warnings;
@@ -44,5 +44,10 @@ find(sub { spew($File::Find::name, "# mine\n") if $_ eq 'h2o.conf' }, $stage);
 make('install');
 make('uninstall');
 is_deeply(installed(), ['h2o.conf'], 'an h2o.conf that was changed stays, and is not written over');
+
+# Where there is no apt-get: a PATH without anything is the same.
+my ($status, $output) = run_command('/usr/bin/env', 'PATH=/nonexistent', '/bin/sh', "$ChangefeedTest::root/scripts/install-dependencies");
+is($status, 1, 'scripts/install-dependencies on another system');
+like($output, qr/^\s.*\b$_\b/m, "it names $_") for qw(PostgreSQL libpq libh2o OpenSSL libyaml Jansson msgpack-c xxHash zlib);
 
 done_testing();
