@@ -10,7 +10,7 @@
  *                {"before":null,"after":{...},"source":{...},"op":"c","ts_ms":...,"transaction":null}
  *   cloudevents  CloudEvents 1.0 (https://github.com/cloudevents/spec, JSON Event Format), with the document
  *                as its data:
- *                {"specversion":"1.0","id":"42-1","source":"/postgresql/7302/1/app/changefeed",...,"data":{...}}
+ *                {"specversion":"1.0","id":"42-1","source":"/postgresql/7302/1/app/feed",...,"data":{...}}
  *
  * Where Debezium's event says when and where it was produced, this one says the same whenever it is read: all
  * its times are that of the commit, `lsn` is the commit's, `sequence` the two numbers of the change's id, and

@@ -90,8 +90,9 @@ struct ring_live {
 	_Atomic uint64_t
 		refresh_done;            /* the value of refresh_asked that catalog and server_lsn answer; release */
 	struct live_message message; /* what the feed is doing or waiting for, one line */
-	struct live_message origin;  /* "system_identifier slot database" of the history, stored before it; empty
-									before the first connection: then the ring's own identity holds */
+	struct live_message origin;  /* "system_identifier timeline slot database" of the history, stored before
+									it; empty before the first connection: then the ring's own identity
+									holds */
 
 	/* ---- written by many ---- */
 	_Atomic uint64_t damaged; /* `boot`, once feed or worker found bytes that are no record: the master makes

@@ -1,8 +1,8 @@
 /*
  * relation.h: what the stream has said about the published tables, and the cache that remembers it.
  *
- * Data in: Relation messages (pgoutput.h), and what only the catalog knows: types that are not built in and
- * the primary key. Data out: everything that row.c needs to pack a row, prepared once.
+ * Data in: Relation messages (pgoutput.h), and what only the catalog knows (types.h). Data out: everything
+ * that row.c needs to pack a row, prepared once.
  *
  *   relation_cache_put()     a new version: names, identity, built-in types
  *   relation_lacks_types()   whether the catalog is to be asked for types, too

@@ -1,6 +1,6 @@
 /*
- * types.h: what only the catalog knows about a relation of the stream: types that are not built in, and the
- * primary key.
+ * types.h: what only the catalog knows about a relation of the stream: types that are not built in, the
+ * primary key, and whether partitions have another replica identity.
  *
  * Data in: a relation from relation_cache_put(), the catalog's connection. Data out: the relation, complete.
  *
@@ -17,7 +17,7 @@
 #include "feed/relation.h"
 
 /*
- * Asks for the key, and for types where they are not built in, and calls relation_complete(). `xid` is the
+ * Asks for the key, types that are not built in, and partitions, and calls relation_complete(). `xid` is the
  * transaction that the stream is in, `commit_us` when it was committed. Blocks for the queries, mostly well
  * below a millisecond each. Returns false if the catalog is out of reach: then the relation must not be used.
  */
