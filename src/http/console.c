@@ -10,7 +10,32 @@ __asm__(".section .rodata\n"
 
 extern const char console_begin[], console_end[];
 
-struct bytes console_page(void)
+/* Everything that ends an attribute or begins markup. */
+static void append_attribute(struct buffer *out, struct bytes text)
 {
-	return (struct bytes){console_begin, (size_t)(console_end - console_begin)};
+	for (size_t i = 0; i < text.size; i++) {
+		switch (text.data[i]) {
+		case '"':
+			buffer_append_string(out, "&quot;");
+			break;
+		case '&':
+			buffer_append_string(out, "&amp;");
+			break;
+		default:
+			buffer_append_char(out, text.data[i]);
+		}
+	}
+}
+
+void console_append(struct buffer *out, struct bytes mount, bool tenants)
+{
+	static const char tag[] = "<html";
+	const char *begin = memmem(console_begin, (size_t)(console_end - console_begin), tag, sizeof(tag) - 1);
+	const char *rest = begin + sizeof(tag) - 1;
+
+	buffer_append(out, console_begin, (size_t)(rest - console_begin));
+	buffer_append_string(out, " data-mount=\"");
+	append_attribute(out, mount);
+	buffer_append_string(out, tenants ? "\" data-tenants" : "\"");
+	buffer_append_bytes(out, (struct bytes){rest, (size_t)(console_end - rest)});
 }

@@ -1,12 +1,13 @@
 /*
  * console.h: the page at `/`, console/index.html, which is part of the program so that it needs no files to
- * serve it.
+ * serve it. In: what the page has to know of its host. Out: the page, with this in the attributes of its <html>.
  */
 #ifndef CHANGEFEED_HTTP_CONSOLE_H
 #define CHANGEFEED_HTTP_CONSOLE_H
 
 #include "core/bytes.h"
 
-struct bytes console_page(void);
+/* `mount` is where the host serves changes, as h2o.conf writes it; `tenants` says that there are tenants. */
+void console_append(struct buffer *out, struct bytes mount, bool tenants);
 
 #endif

@@ -51,9 +51,9 @@ static bool cut_suffix(struct bytes *text, struct bytes suffix)
 	return true;
 }
 
-static struct bytes mount_of(const h2o_req_t *req)
+static struct bytes mount_of(const h2o_pathconf_t *path)
 {
-	struct bytes mount = {req->pathconf->path.base, req->pathconf->path.len};
+	struct bytes mount = {path->path.base, path->path.len};
 	while (mount.size > 0 && mount.data[mount.size - 1] == '/')
 		mount.size--;
 	return mount;
@@ -63,7 +63,7 @@ static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 {
 	const struct changefeed_options *options = ((struct changefeed_handler *)handler)->options;
 	struct worker *worker = worker_of(req);
-	struct bytes path = raw_path(req), mount = mount_of(req);
+	struct bytes path = raw_path(req), mount = mount_of(req->pathconf);
 
 	figure_add(&worker->figures->requests_total, 1);
 	if (!response_admit(req, options))
@@ -104,11 +104,36 @@ static void answer_ready(struct worker *worker, h2o_req_t *req)
 	response_problem(req, &problem);
 }
 
+/* NULL: no changes are served there. */
+static const struct changefeed_handler *changefeed_of(const h2o_pathconf_t *path)
+{
+	for (size_t i = 0; i < path->handlers.size; i++)
+		if (path->handlers.entries[i]->on_req == on_changefeed)
+			return (const struct changefeed_handler *)path->handlers.entries[i];
+	return NULL;
+}
+
+/* Of several paths with changes the page shows the first that libh2o would match, which is the longest. */
+static void answer_console(struct worker *worker, h2o_req_t *req)
+{
+	const struct changefeed_handler *changefeed = NULL;
+	struct bytes mount = BYTES("/cdc");
+
+	for (size_t i = 0; changefeed == NULL && i < req->hostconf->paths.size; i++) {
+		changefeed = changefeed_of(&req->hostconf->paths.entries[i]);
+		if (changefeed != NULL)
+			mount = mount_of(&req->hostconf->paths.entries[i]);
+	}
+	buffer_clear(&worker->output);
+	console_append(&worker->output, mount, changefeed != NULL && changefeed->options->tenant_column != NULL);
+	response_send(req, 200, "text/html; charset=utf-8", buffer_bytes(&worker->output));
+}
+
 static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page page)
 {
 	switch (page) {
 	case CONF_PAGE_CONSOLE:
-		response_send(req, 200, "text/html; charset=utf-8", console_page());
+		answer_console(worker, req);
 		break;
 	case CONF_PAGE_HEALTHZ:
 		response_send(req, 200, "text/plain; charset=utf-8", BYTES("alive\n"));

@@ -6,6 +6,7 @@ use FindBin qw($Bin);
 use lib "$Bin/../perl";
 use ChangefeedTest;
 use ChangefeedTest::Browser;
+use HTTP::Tiny;
 use JSON::PP;
 use Test::More;
 
@@ -108,6 +109,21 @@ like(text_of('#state'), qr/^connected; the feed is (retrying|connecting|preparin
 $server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
 ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'live again');
 ok(wait_for(sub { text_of('#changes') =~ /^\S.*\breset\b/m }, 'the reset'), 'and the new history is said');
+
+# Another host: changes are elsewhere, and each tenant has its own.
+my $host = "localhost:$server->{http_port}";
+$server->{h2o}{hosts}{$host}{paths} = {'/a&b/feed' => {changefeed => {'tenant-column' => 'tenant_id'}}};
+$server->write_h2o_conf;
+$server->reload;
+$server->publish('orders', 'id text PRIMARY KEY, tenant_id int');
+wait_for(sub { HTTP::Tiny->new->get("http://$host/")->{content} =~ /<html data-mount="\/a&amp;b\/feed" data-tenants/ }, 'the new file is served');
+$browser->open("http://$host/?tenant_id=7");
+ok(wait_for(sub { text_of('#state') eq 'live' }, 'live'), 'another path: live');
+$server->sql(q{INSERT INTO orders VALUES ('ours', 7), ('theirs', 8), ('also', 7)});
+wait_for(sub { @{documents()} == 2 }, 'two rows');
+is_deeply(documents(), [qw(also ours)], 'the changes of the tenant of the address');
+like(text_of('#tenants'), qr/7/, 'which is shown');
+ok(!$browser->script('return document.querySelector("#tenants").hidden'), 'where there are tenants');
 
 is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
 
