@@ -26,6 +26,7 @@ sub documents { return column(3); }
 $browser->open($server->url('/#%'));
 ok(wait_for(sub { $browser->script('return document.body.innerText') =~ /users/ }, 'the console lists the collection'), 'the console lists the collection');
 wait_for(sub { $browser->script('return document.body.dataset.state') eq 'live' }, 'the console is connected, whatever the address has behind #');
+is($browser->script('location.hash = "//elsewhere.example/cdc/users"; return path_in_address()'), '', 'and no other server is asked');
 my $markup = q{<script>document.title = 'run'</script><img src=x onerror="document.title = 'run'">};
 $server->sql(qq{CREATE TABLE "<b>bold" (id text PRIMARY KEY, "<i>" text); ALTER PUBLICATION changefeed ADD TABLE "<b>bold"});
 $server->sql(q{INSERT INTO users VALUES ('shown', $$} . $markup . q{$$); INSERT INTO "<b>bold" VALUES ($$<u>$$, $$} . $markup . q{$$)});
