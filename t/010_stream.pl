@@ -5,10 +5,12 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(time);
 
-my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
+my $access_log = tempdir(CLEANUP => 1) . '/access.log';
+my $server = ChangefeedTest->start(changefeed => {heartbeat => 1}, h2o => {'access-log' => $access_log});
 $server->publish('users', 'id text PRIMARY KEY, name text, age int');
 $server->publish('quiet', 'id int PRIMARY KEY');
 
@@ -122,5 +124,16 @@ $bytes =~ s/([^ -~]|['\\])/sprintf('\\x%02x', ord $1)/ge;
 $server->sql("INSERT INTO users VALUES ('text', E'$bytes')");
 is($now->event->{json}{document_id}, 'after2', 'a stream goes on');
 is($now->event->{json}{new}{name}, $text, 'line ends, quotes and non-ASCII characters arrive as they are');
+
+# ---- the access log has every byte of a stream's events
+my $logged = $server->stream('/cdc/users?since_lsn=earliest&columns=id,logged');
+$logged->event;
+$server->sql(q{INSERT INTO users SELECT 'logged' || i, repeat('x', 1000) FROM generate_series(1, 20) i});
+$logged->events_until(sub { ($_[0]{json}{document_id} // '') eq 'logged20' });
+$logged->close;
+my $line;
+ok(wait_for(sub { ($line) = slurp($access_log) =~ m{^(.*columns=id,logged .*)$}m }, 'a line in the access log'), 'a stream that has ended is in the access log');
+my ($bytes_logged) = ($line // '') =~ / 200 (\d+) /;
+cmp_ok($bytes_logged // 0, '>', 20 * 150, 'with what was sent: ' . ($bytes_logged // 'nothing') . ' bytes');
 
 done_testing();

@@ -3,7 +3,7 @@
 
 #include <sys/socket.h>
 
-int direct_fd(h2o_req_t *req)
+int direct_fd_of(h2o_req_t *req)
 {
 	h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
 

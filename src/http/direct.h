@@ -15,7 +15,7 @@
 
 /* The descriptor to write to, as long as the request lives. -1: HTTP/2 or TLS, what is sent has to go through
  * libh2o. */
-int direct_fd(h2o_req_t *req);
+int direct_fd_of(h2o_req_t *req);
 
 /*
  * Writes what the socket takes at once, and returns how many bytes those are. The head of the response must

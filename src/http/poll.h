@@ -22,7 +22,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain);
 /* Answers those whose time is over, or all of them. Returns whether any still wait. */
 bool polls_expire(struct worker *worker, bool all);
 
-/* Cuts off clients that do not take their answers. To be called about once a second. */
+/* Cuts off clients that do not take their answers. To be called twice a second. */
 void polls_tick(struct worker *worker);
 
 #endif

@@ -22,7 +22,7 @@
 enum {
 	DRAIN_BUDGET = 1024 * 1024, /* bytes of history rendered in one turn of the loop */
 	CROWDED_US = 10000,
-	TICK_MS = 1000,
+	TICK_MS = 500,
 	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
 	ACCEPTS_PER_TURN = 64,
 	DESCRIPTORS_SPARE = 64, /* for everything that is no connection */
@@ -333,7 +333,9 @@ static int32_t bedtime(struct server *server)
 		return (int32_t)((wait_us + 999) / 1000);
 	if (!will_be_woken(server) && (has_news(worker) || has_answers(worker)))
 		return 0;
-	return server->deadlines ? WAITING_TICK_MS : TICK_MS;
+	if (server->deadlines)
+		return WAITING_TICK_MS;
+	return server->next_tick_ms > worker->now_ms ? (int32_t)(server->next_tick_ms - worker->now_ms) : 0;
 }
 
 /* No new connections; those there are end with the answers that are under way, streams among them. */

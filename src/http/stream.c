@@ -17,9 +17,9 @@ enum {
 	READY_BUDGET = 8 * 1024 * 1024,
 	SEND_COST = 8 * 1024,
 	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
-	STALLED_MS = 1000,
-	NEXT_TICK_MS = 2000, /* the latest: a keep-alive that will be due by then is sent now */
-	TICK_BUDGET = 500,   /* keep-alives: those who came together do not get them together */
+	STALLED_MS = 500,
+	NEXT_TICK_MS = 600, /* the latest: a keep-alive that will be due by then is sent now */
+	TICK_BUDGET = 500,  /* keep-alives: those who came together do not get them together */
 };
 
 enum stream_state {
@@ -51,6 +51,7 @@ struct stream {
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	uint64_t sent_ms;        /* when the last send began */
 	uint64_t losses;         /* of the class's, how many it was told of */
+	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
 
 static void enqueue(h2o_linklist_t *list, struct stream *stream)
@@ -123,8 +124,11 @@ static void set_state(struct stream *stream, enum stream_state state)
 		enqueue(&stream->worker->ready_streams, stream);
 	if (state == STREAM_SEEKING)
 		enqueue(&stream->worker->seeking_streams, stream);
-	if (state == STREAM_ENDED && h2o_linklist_is_linked(&stream->worker_link))
-		h2o_linklist_unlink(&stream->worker_link);
+	if (state == STREAM_ENDED) {
+		stream->req->bytes_sent += stream->direct_bytes;
+		if (h2o_linklist_is_linked(&stream->worker_link))
+			h2o_linklist_unlink(&stream->worker_link);
+	}
 }
 
 /* What was sent is not needed any more. */
@@ -146,6 +150,7 @@ static void send_bytes(struct stream *stream, struct bytes bytes)
 	figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
 
 	size_t sent = stream->direct_fd < 0 ? 0 : direct_send(stream->direct_fd, bytes);
+	stream->direct_bytes += sent;
 	if (sent == bytes.size) {
 		finish_send(stream);
 		return;
@@ -342,7 +347,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 		h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
-/* HTTP/2: the client or the connection is gone; the destructor follows. */
+/* The client or the connection is gone; the destructor follows. */
 static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
 {
 	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
@@ -432,8 +437,12 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 
 	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */
 	frame_append_start(&stream->own, class->options->retry_milliseconds, reader_cursor(&stream->reader));
+	if (stream->own.failed) {
+		abandon_stream(stream);
+		return;
+	}
 	send_bytes(stream, buffer_bytes(&stream->own));
-	stream->direct_fd = direct_fd(req);
+	stream->direct_fd = direct_fd_of(req);
 }
 
 /* Who is in line is looked at once in a turn: those who join meanwhile come in the next one. */

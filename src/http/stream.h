@@ -26,7 +26,7 @@ void stream_answer_head(h2o_req_t *req);
  * worker->news_streams and ready_streams. Returns false if there are live streams that were not sent to. */
 bool streams_pump(struct worker *worker, enum fanout_drain drain);
 
-/* Keep-alives for the silent, the end for the stalled. To be called about once a second, and again in the
+/* Keep-alives for the silent, the end for the stalled. To be called twice a second, and again in the
  * next turn if false. */
 bool streams_tick(struct worker *worker);
 
