@@ -110,6 +110,19 @@ is($server->sql(q{SELECT published FROM changefeed.collections WHERE name = 't'}
 is($server->sql($ascii . qq{SELECT document_id FROM changefeed.changes('$name')}), '1', 'such a table in SQL');
 is($server->sql(q{SELECT feed_state FROM changefeed.status()}), 'streaming', 'the feed streams');
 
+# ---- two tables of one name in UTF-8: neither is forgotten for the other
+my @many = map { "many_$_" } 1 .. 70;
+my $other = "a\x8db";
+$server->sql($ascii . qq{CREATE TABLE "$other" (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE "$other"; }
+	  . join(' ', map { "CREATE TABLE $_ (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE $_;" } @many));
+for my $round (2, 3)
+{
+	$server->sql($ascii . qq{INSERT INTO "$name" VALUES ($round); INSERT INTO "$other" VALUES ($round)});
+	$server->sql(join(' ', map { "INSERT INTO $_ VALUES ($round);" } @many));
+}
+$server->wait_for_feed;
+unlike($server->log, qr/that was not described/, 'two tables of one name: the feed knows both');
+
 # ---- a publication's name that ends in what iconv would compose with a character behind it
 in_encoding('EUC_JIS_2004');
 $server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE t});

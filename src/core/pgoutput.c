@@ -96,10 +96,12 @@ static const char *decode_relation(struct input *input, struct pgoutput_column *
 								   struct pgoutput_message *message)
 {
 	message->relation.oid = read_u32(input);
+	const char *raw_name = (const char *)input->at;
 	message->relation.schema = read_string(input);
 	if (message->relation.schema.size == 0)
 		message->relation.schema = BYTES("pg_catalog");
 	message->relation.name = read_string(input);
+	message->relation.raw_name = (struct bytes){raw_name, (size_t)((const char *)input->at - raw_name)};
 	message->relation.replica_identity = read_char(input);
 	unsigned count = (unsigned)read_big_endian(input, 2);
 	if (count > PGOUTPUT_COLUMNS_MAX)

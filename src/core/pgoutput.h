@@ -75,6 +75,7 @@ struct pgoutput_message {
 			uint32_t oid;
 			struct bytes schema; /* never empty: the empty string of the protocol becomes pg_catalog */
 			struct bytes name;
+			struct bytes raw_name; /* schema and name as they were sent, each with its 0 */
 			char replica_identity; /* 'd', 'n', 'f', 'i' as in pg_class.relreplident */
 			unsigned column_count;
 			struct pgoutput_column *columns;

@@ -52,6 +52,7 @@ static struct relation *relation_new(const struct pgoutput_message *message)
 	relation->oid = message->relation.oid;
 	relation->schema = arena_copy(&arena, message->relation.schema);
 	relation->name = arena_copy(&arena, message->relation.name);
+	relation->raw_name = arena_copy(&arena, message->relation.raw_name);
 	relation->replica_identity = message->relation.replica_identity;
 	relation->types_as_of = INT64_MAX;
 	relation->column_count = message->relation.column_count;
@@ -234,18 +235,11 @@ static int compare_bytes(struct bytes a, struct bytes b)
 	return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
 }
 
-static bool same_name(const struct relation *a, const struct relation *b)
-{
-	return bytes_equal(a->schema, b->schema) && bytes_equal(a->name, b->name);
-}
-
 /* By name; of one name the newest first. */
 static int compare_relations(const void *left, const void *right)
 {
 	const struct relation *a = *(struct relation *const *)left, *b = *(struct relation *const *)right;
-	int order = compare_bytes(a->schema, b->schema);
-	if (order == 0)
-		order = compare_bytes(a->name, b->name);
+	int order = compare_bytes(a->raw_name, b->raw_name);
 	return order != 0 ? order : (a->version < b->version) - (a->version > b->version);
 }
 
@@ -272,7 +266,7 @@ void relation_cache_sweep(struct relation_cache *cache)
 	cache->count = 0;
 	for (size_t i = 0; i < count; i++) {
 		struct relation *relation = cache->slots[i];
-		if (newest != NULL && same_name(relation, newest)) {
+		if (newest != NULL && bytes_equal(relation->raw_name, newest->raw_name)) {
 			relation_free(relation);
 			continue;
 		}

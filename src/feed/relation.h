@@ -34,6 +34,7 @@ struct relation {
 	uint32_t collection;
 	struct bytes schema;
 	struct bytes name;
+	struct bytes raw_name; /* schema and name before any conversion, which may give two tables the same */
 	char replica_identity;
 	bool has_keyed_partitions; /* it has REPLICA IDENTITY FULL, but not all of its partitions have: an old row
 								  that is sent as a full one may be no more than a key */

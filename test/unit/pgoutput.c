@@ -123,6 +123,8 @@ static void test_relation(void)
 		is_u64(decoded.relation.oid, 16385, "relation: OID");
 		is_bytes(decoded.relation.schema, "shop", "relation: schema");
 		is_bytes(decoded.relation.name, "users", "relation: name");
+		ok(bytes_equal(decoded.relation.raw_name, BYTES("shop\0users\0")),
+		   "relation: both as they were sent");
 		ok(decoded.relation.replica_identity == 'd', "relation: replica identity");
 		is_u64(decoded.relation.column_count, 2, "relation: columns");
 		const struct pgoutput_column *columns = decoded.relation.columns;
