@@ -441,15 +441,13 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 		pages_clear(&worker->pages);
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
-	h2o_linklist_init_anchor(&turn);
-	h2o_linklist_insert_list(&turn, &worker->ready_polls);
+	take_line(&turn, &worker->ready_polls);
 	while (!h2o_linklist_is_empty(&turn) && walked < POLL_TURN_BUDGET) {
 		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, turn.next);
 		h2o_linklist_unlink(&poll->worker_link);
 		walked += run(poll);
 	}
-	h2o_linklist_insert_list(&turn, &worker->ready_polls);
-	h2o_linklist_insert_list(&worker->ready_polls, &turn);
+	put_back(&turn, &worker->ready_polls);
 }
 
 bool polls_expire(struct worker *worker, bool all)

@@ -445,20 +445,6 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	stream->direct_fd = direct_fd_of(req);
 }
 
-/* Who is in line is looked at once in a turn: those who join meanwhile come in the next one. */
-static void take_line(h2o_linklist_t *turn, h2o_linklist_t *line)
-{
-	h2o_linklist_init_anchor(turn);
-	h2o_linklist_insert_list(turn, line);
-}
-
-/* For whom there was no time was first in line, and stays so. */
-static void put_back(h2o_linklist_t *turn, h2o_linklist_t *line)
-{
-	h2o_linklist_insert_list(turn, line);
-	h2o_linklist_insert_list(line, turn);
-}
-
 /* Sends to the live streams of the classes that have something new, first those that were sent to longest
  * ago. Returns whether there was time for all of them. */
 static bool pump_news(struct worker *worker)
