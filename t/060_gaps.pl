@@ -6,6 +6,7 @@ use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
 use Test::More;
+use List::Util qw(sum0);
 use Time::HiRes qw(time);
 
 # One worker, so that what one client was sent tells how far the worker has come for another.
@@ -27,6 +28,9 @@ sub fill_ring
 	$server->wait_for_feed;
 	return;
 }
+
+# How often a process that is stopped has been woken meanwhile.
+sub wakes { return sum0 map { slurp($_) =~ /^eventfd-count:\s+(\w+)/m ? hex $1 : () } glob "/proc/$_[0]/fdinfo/*"; }
 
 $server->sql(q{INSERT INTO users VALUES (1, 'the first'), (2, 'the second'); INSERT INTO quiet VALUES (1)});
 $server->wait_for_feed;
@@ -90,6 +94,29 @@ is($server->get("/cdc/users/poll?since_lsn=$first[0]")->{status}, 410, 'a poll f
 my $warned = $server->get("/cdc/users/poll?since_lsn=$first[0]&on_gap=warn");
 is($warned->{status}, 200, 'a poll with on_gap=warn goes on');
 is($warned->{json}{changes}[0]{id}, ($server->poll_all('users'))[0]{id}, 'with the oldest');
+
+# ---- a crowd with on_gap=fail that wants more counted than one turn has time for: that is nothing to ask the feed
+$server->publish($_, 'id int PRIMARY KEY') for qw(left_hand right_hand);
+my $before_both = $server->now_lsn;
+$server->sql('DO $$ BEGIN FOR i IN 1 .. 5000 LOOP INSERT INTO left_hand VALUES (i); INSERT INTO right_hand VALUES (i); END LOOP; END $$');
+fill_ring('users', 300_000, 3000);
+my ($feed, $worker) = map { $_->{feed}, @{$_->{workers}} } $server->processes;
+kill('STOP', $feed, $worker) == 2 or die "kill: $!";
+my @crowd;
+for my $names ('left_hand', 'right_hand', 'left_hand,right_hand')
+{
+	for my $bits (1 .. 15)
+	{
+		my $operations = join ',', map { $bits >> $_ & 1 ? (qw(insert update delete truncate))[$_] : () } 0 .. 3;
+		push @crowd, $server->stream("/cdc/$names?on_gap=fail&operations=$operations&since_lsn=$before_both", no_read => 1);
+	}
+}
+kill('CONT', $worker);
+$_->read_head for @crowd;
+is(join(' ', map { $_->{status} } @crowd), join(' ', map { $_ % 2 ? 410 : 200 } (1 .. 15) x 3), 'each of the crowd is told whether it has a gap');
+is(wakes($feed), 0, 'and the feed is not asked');
+kill('CONT', $feed);
+undef @crowd;
 
 # ---- cursors of another history
 my $far = '18446744073709551615-1';

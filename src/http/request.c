@@ -20,7 +20,13 @@ struct deferred {
 	enum delivery delivery;
 	struct bytes collections; /* in the request's own memory */
 	uint64_t asked;           /* the feed has answered when live->refresh_done reaches it; 0: not asked yet */
-	uint64_t deadline_ms;
+	uint64_t deadline_ms;     /* for that */
+};
+
+enum verdict {
+	ANSWERED,  /* or handed to a stream or a poll */
+	ASK_FEED,  /* and then serve it; never if it was asked */
+	NEXT_TURN, /* there is no time left in this one to count its gap */
 };
 
 static uint64_t load(const _Atomic uint64_t *word)
@@ -83,14 +89,20 @@ static void on_dispose_deferred(void *pointer)
 		h2o_linklist_unlink(&deferred->link);
 }
 
-static void defer(struct worker *worker, const struct deferred *question)
+/* A copy that lives as long as the request. */
+static struct deferred *keep(const struct deferred *request)
 {
-	struct deferred *deferred =
-		h2o_mem_alloc_shared(&question->req->pool, sizeof(*deferred), on_dispose_deferred);
+	struct deferred *kept = h2o_mem_alloc_shared(&request->req->pool, sizeof(*kept), on_dispose_deferred);
+
+	*kept = *request;
+	kept->link = (h2o_linklist_t){0};
+	return kept;
+}
+
+static void ask_feed(struct worker *worker, struct deferred *deferred)
+{
 	uint64_t one = 1;
 
-	*deferred = *question;
-	deferred->link = (h2o_linklist_t){0};
 	deferred->asked = atomic_fetch_add_explicit(&worker->live->refresh_asked, 1, memory_order_acq_rel) + 1;
 	deferred->deadline_ms = worker->now_ms + DEFER_MS;
 	h2o_linklist_insert(&worker->deferred, &deferred->link);
@@ -164,8 +176,21 @@ static void set_unknown(const struct worker *worker, struct problem *problem)
 				feed_state_name(state), message[0] != '\0' ? ": " : "", message);
 }
 
-/* Returns false, with nothing answered, if the feed has to be asked first; never if it was asked. */
-static bool serve(struct worker *worker, const struct deferred *request)
+/* `selection` is NULL if it was not found. */
+static enum verdict judge(const struct worker *worker, const struct deferred *request,
+						  const struct subscription *subscription, const struct selection *selection)
+{
+	bool known = selection != NULL && !selection->folded && !beyond_wal(worker, &subscription->start);
+
+	if (request->asked == 0 && !known)
+		return ASK_FEED;
+	if (selection != NULL && counts_at_once(request, subscription) && !may_count(worker))
+		return NEXT_TURN;
+	return ANSWERED;
+}
+
+/* Nothing is answered yet unless it returns ANSWERED. */
+static enum verdict serve(struct worker *worker, const struct deferred *request)
 {
 	h2o_req_t *req = request->req;
 	ssize_t at = -1;
@@ -185,21 +210,34 @@ static bool serve(struct worker *worker, const struct deferred *request)
 		parts.tenant_column = bytes_of(request->options->tenant_column);
 	if (!subscription_parse(&parts, &subscription, &problem)) {
 		response_problem(req, &problem);
-		return true;
+		return ANSWERED;
 	}
 	bool found =
 		selection_resolve(&subscription, worker->ring, bytes_of(worker->publication), &selection, &problem);
-	bool ask =
-		request->asked == 0 && (!found || selection.folded || beyond_wal(worker, &subscription.start) ||
-								(counts_at_once(request, &subscription) && !may_count(worker)));
+	enum verdict verdict = judge(worker, request, &subscription, found ? &selection : NULL);
 	if (!found && !has_answered(worker, request))
 		set_unknown(worker, &problem);
-	if (found && !ask)
+	if (found && verdict == ANSWERED)
 		begin(worker, request, &subscription, &selection);
-	else if (!ask)
+	else if (verdict == ANSWERED)
 		response_problem(req, &problem);
 	subscription_free(&subscription);
-	return !ask;
+	return verdict;
+}
+
+/* Serves the request, now or later. */
+static void take_up(struct worker *worker, const struct deferred *request)
+{
+	switch (serve(worker, request)) {
+	case ANSWERED:
+		break;
+	case ASK_FEED:
+		ask_feed(worker, keep(request));
+		break;
+	case NEXT_TURN:
+		h2o_linklist_insert(&worker->ready_requests, &keep(request)->link);
+		break;
+	}
 }
 
 void request_changes(struct worker *worker, h2o_req_t *req, const struct changefeed_options *options,
@@ -215,22 +253,35 @@ void request_changes(struct worker *worker, h2o_req_t *req, const struct changef
 		problem_set(&problem, 503, "the feed has not been connected yet: %s",
 					message[0] != '\0' ? message : "it is starting");
 		response_problem(req, &problem);
-	} else if (!serve(worker, &request)) {
-		defer(worker, &request);
+	} else {
+		take_up(worker, &request);
 	}
+}
+
+static void take_up_ready(struct worker *worker)
+{
+	h2o_linklist_t turn;
+
+	take_line(&turn, &worker->ready_requests);
+	while (!h2o_linklist_is_empty(&turn) && may_count(worker)) {
+		struct deferred *request = H2O_STRUCT_FROM_MEMBER(struct deferred, link, turn.next);
+		h2o_linklist_unlink(&request->link);
+		take_up(worker, request);
+	}
+	put_back(&turn, &worker->ready_requests);
 }
 
 bool requests_settle(struct worker *worker)
 {
 	worker->refresh_seen = load(&worker->live->refresh_done);
 	worker->gaps_walked = worker->scratch.gaps.walked;
+	take_up_ready(worker);
 	for (h2o_linklist_t *node = worker->deferred.next, *next; node != &worker->deferred; node = next) {
 		struct deferred *deferred = H2O_STRUCT_FROM_MEMBER(struct deferred, link, node);
 		next = node->next;
-		if (may_count(worker) &&
-			(has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms)) {
+		if (has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms) {
 			h2o_linklist_unlink(&deferred->link);
-			serve(worker, deferred);
+			take_up(worker, deferred);
 		}
 	}
 	return !h2o_linklist_is_empty(&worker->deferred);

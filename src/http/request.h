@@ -8,7 +8,8 @@
  * come. Where no answer comes in time, a cursor is waited for, and becomes foreign when the answer comes and
  * says so; a table is 503, not 404.
  *
- * Also deferred, to the next turns, is what would count more gaps than one turn has time for.
+ * What would count more gaps than one turn has time for is put off to the next ones; the feed has no part in
+ * that.
  */
 #ifndef CHANGEFEED_HTTP_REQUEST_H
 #define CHANGEFEED_HTTP_REQUEST_H
@@ -19,8 +20,8 @@
 void request_changes(struct worker *worker, h2o_req_t *req, const struct changefeed_options *options,
 					 enum delivery delivery, struct bytes collections);
 
-/* Takes up deferred requests that the feed has answered or that waited long enough. Returns whether any still
- * wait. */
+/* Takes up what was put off to this turn, and deferred requests that the feed has answered or that waited long
+ * enough. Returns whether deferred ones still wait. */
 bool requests_settle(struct worker *worker);
 
 #endif

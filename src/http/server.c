@@ -326,7 +326,7 @@ static int32_t bedtime(struct server *server)
 
 	/* streams may have become ready after the turn: what it wrote was complete at once */
 	if (!h2o_linklist_is_empty(&worker->news_streams) || !h2o_linklist_is_empty(&worker->ready_streams) ||
-		!h2o_linklist_is_empty(&worker->ready_polls))
+		!h2o_linklist_is_empty(&worker->ready_polls) || !h2o_linklist_is_empty(&worker->ready_requests))
 		return 0;
 	uint64_t wait_us = pace_us(server, clock_us());
 	if (server->more || (wait_us > 0 && has_news(worker)))
@@ -457,6 +457,7 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->waiting_polls);
 	h2o_linklist_init_anchor(&worker->answered_polls);
 	h2o_linklist_init_anchor(&worker->deferred);
+	h2o_linklist_init_anchor(&worker->ready_requests);
 	set_up_limits(server);
 	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);
 	h2o_timeout_init(worker->context.loop, &server->turn_timeout, 0);

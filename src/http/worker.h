@@ -43,7 +43,8 @@ struct worker {
 	struct pages pages;            /* answers of polls */
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
 	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
-	uint64_t gaps_walked;          /* and scratch.gaps.walked */
+	h2o_linklist_t ready_requests; /* for which there was no time left in their turn */
+	uint64_t gaps_walked;          /* scratch.gaps.walked when those were last looked at */
 	bool draining;                 /* no new connections; ends with the last one */
 	bool stopping;
 };
