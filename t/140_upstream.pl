@@ -24,8 +24,21 @@ $session->query(q{SET synchronous_commit = local});
 $session->query(q{INSERT INTO users VALUES ('local')});
 is(next_document(), 'local', 'the feed goes on under synchronous_standby_names = *');
 is($server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND flush_lsn IS NOT NULL}), 0, 'and is no synchronous standby');
-$server->configure(synchronous_standby_names => '');
+
+# ---- one that waits for a standby is waited for once, not once for each of its tables
+$session->query(join(' ', map { "CREATE TABLE sync_$_ (id text PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE sync_$_;" } 1 .. 5));
+$server->configure(log_statement => 'all');
 $server->reload;
+wait_for(sub { $server->log =~ /statement: .*pg_last_wal_receive_lsn/ }, 'the catalog\'s connection is logged');
+my $log_before = length $server->log;
+my $insert = join(' ', map { "INSERT INTO sync_$_ VALUES ('waits');" } 1 .. 5);
+my $waiting_session = $server->session->send("BEGIN; $insert COMMIT");
+ok(wait_for(sub { @{$server->poll('/cdc/sync_5/poll')->{changes}} == 1 }, 'the last change'), 'a transaction that waits for a standby is served');
+my @looks = substr($server->log, $log_before) =~ /statement: .*(locktype|indisprimary)/g;
+like(join(' ', @looks), qr/^(locktype )+indisprimary( indisprimary){4}$/, 'waited for once, before its first table');
+$server->configure(synchronous_standby_names => '', log_statement => 'none');
+$server->reload;
+$waiting_session->finish;
 
 # ---- the slot follows, also while nothing is published
 my $lsn = $server->sql(q{CREATE TABLE noise AS SELECT i FROM generate_series(1, 100000) i; SELECT pg_current_wal_insert_lsn()});

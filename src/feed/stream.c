@@ -27,8 +27,10 @@ struct transaction {
 	uint64_t commit_lsn;
 	int64_t commit_us;
 	uint32_t xid;
-	uint64_t n; /* changes so far */
-	uint64_t m; /* messages since then */
+	uint64_t n;   /* changes so far */
+	uint64_t m;   /* messages since then */
+	bool awaited; /* it is known whether others see it; asked once for all of its tables */
+	bool visible; /* they do */
 };
 
 struct stream {
@@ -184,6 +186,17 @@ static enum outcome remember_relation(struct stream *stream, const struct pgoutp
 	return OUTCOME_FAILED;
 }
 
+static bool describe(struct stream *stream, struct relation *relation, struct failure *failure)
+{
+	struct transaction *transaction = &stream->transaction;
+	if (!transaction->awaited &&
+		!transaction_await(stream->catalog, transaction->xid, &transaction->visible, failure))
+		return false;
+	transaction->awaited = true;
+	return relation_describe(relation, stream->catalog, transaction->visible ? 0 : transaction->xid,
+							 transaction->commit_us, failure);
+}
+
 /* The relation of a change, with all that is to be known of it. NULL on failure. */
 static struct relation *relation_of(struct stream *stream, uint32_t oid, struct failure *failure)
 {
@@ -197,7 +210,7 @@ static struct relation *relation_of(struct stream *stream, uint32_t oid, struct 
 		return relation;
 	if (relation->ready)
 		relation_reopen(relation);
-	if (!relation_describe(relation, stream->catalog, transaction->xid, transaction->commit_us, failure))
+	if (!describe(stream, relation, failure))
 		return NULL;
 	relation->collection = published_mark(&stream->catalog->published, relation->schema, relation->name);
 	relation->ready = true;

@@ -23,8 +23,7 @@ static const char invisible_query[] =
 	"SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' AND granted"
 	" AND mode = 'ExclusiveLock' AND transactionid = $1::pg_catalog.xid)";
 
-static bool wait_until_visible(struct catalog *catalog, uint32_t xid, bool *ret_visible,
-							   struct failure *failure)
+bool transaction_await(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure)
 {
 	int64_t deadline = clock_monotonic_us() + VISIBILITY_TIMEOUT;
 	char text[16];
@@ -291,14 +290,10 @@ static bool look_up_partitions(struct relation *relation, struct catalog *catalo
 	return true;
 }
 
-bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
-					   struct failure *failure)
+bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t unsettled_xid,
+					   int64_t commit_us, struct failure *failure)
 {
-	bool visible;
-
-	if (!wait_until_visible(catalog, xid, &visible, failure))
-		return false;
-	relation->unsettled_xid = visible ? 0 : xid;
+	relation->unsettled_xid = unsettled_xid;
 	if (relation_lacks_types(relation) && !look_up_types(relation, catalog, commit_us, failure))
 		return false;
 	if (relation->replica_identity == 'f' && !look_up_partitions(relation, catalog, failure))

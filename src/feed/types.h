@@ -5,10 +5,10 @@
  * Data in: a relation from relation_cache_put(), the catalog's connection. Data out: the relation, complete.
  *
  * The catalog shows the present, the stream may be behind it, or a moment ahead: a transaction is sent before
- * others see it. So the look-up first waits a little until the stream's transaction is visible. It may stay
- * invisible for long, while it waits for a synchronous standby, which can be this stream itself: then what is
- * found is used for that transaction only, and what is not found is a failure. Otherwise a type that is not
- * found was dropped since: text.
+ * others see it. So the first look-up of a transaction first waits a little until that is visible. It may
+ * stay invisible for long, while it waits for a synchronous standby: then what is found is used for that
+ * transaction only, and what is not found is a failure. Otherwise a type that is not found was dropped since:
+ * text.
  */
 #ifndef CHANGEFEED_TYPES_H
 #define CHANGEFEED_TYPES_H
@@ -17,11 +17,19 @@
 #include "feed/relation.h"
 
 /*
- * Asks for the key, types that are not built in, and partitions, and calls relation_complete(). `xid` is the
- * transaction that the stream is in, `commit_us` when it was committed. Blocks for the queries, mostly well
- * below a millisecond each. Returns false if the catalog is out of reach: then the relation must not be used.
+ * Waits until others see a committed transaction, 0.2 s at most, and says whether they do. To be called once
+ * for all of its tables, because the feed stands still meanwhile. Returns false if the catalog is out of
+ * reach.
  */
-bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t xid, int64_t commit_us,
-					   struct failure *failure);
+bool transaction_await(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure);
+
+/*
+ * Asks for the key, types that are not built in, and partitions, and calls relation_complete(). The stream is
+ * in a transaction that was committed at `commit_us`; `unsettled_xid` is its xid if others do not see it yet,
+ * else 0. Blocks for the queries, mostly well below a millisecond each. Returns false if the catalog is out of
+ * reach: then the relation must not be used.
+ */
+bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t unsettled_xid,
+					   int64_t commit_us, struct failure *failure);
 
 #endif
