@@ -101,8 +101,9 @@ enum reader_load reader_load(const struct ring *ring, const struct record *recor
 							 struct reader_scratch *scratch, struct document *ret_document)
 {
 	buffer_clear(&scratch->body);
-	if (ring_read_body(ring, record, &scratch->body) != RING_READ_OK)
-		return READER_LOAD_OVERRUN;
+	enum ring_read result = ring_read_body(ring, record, &scratch->body);
+	if (result != RING_READ_OK)
+		return result == RING_READ_DAMAGED ? READER_LOAD_DAMAGED : READER_LOAD_OVERRUN;
 	if (record->change.operation == OPERATION_MESSAGE)
 		scratch->collection = (struct collection){.id = COLLECTION_NONE};
 	else if (!ring_collection(ring, record->change.collection, &scratch->collection))
@@ -146,6 +147,8 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 					  filter_matches(&reader->scope->filter, &record.change);
 		enum reader_load load =
 			wanted ? reader_load(reader->ring, &record, scratch, ret_document) : READER_LOADED;
+		if (load == READER_LOAD_DAMAGED)
+			return READER_DAMAGED;
 		if (load == READER_LOAD_FAILED)
 			return READER_FAILED;
 		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN)

@@ -69,7 +69,7 @@ enum reader_event {
 /*
  * The next event. *budget is the number of bytes of history that may still be walked; what was walked is
  * taken off. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be
- * read (it would be damaged memory) is told as that of an oversize row: a change is never left out.
+ * unpacked is told as that of an oversize row: a change is never left out.
  */
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
 							  struct document *ret_document, uint64_t *ret_lagged);
@@ -77,6 +77,7 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 enum reader_load {
 	READER_LOADED,
 	READER_LOAD_OVERRUN, /* the ring passed it meanwhile */
+	READER_LOAD_DAMAGED, /* its checksum is wrong */
 	READER_LOAD_FAILED,  /* out of memory */
 };
 

@@ -59,16 +59,17 @@ uint64_t ring_tail(const struct ring *ring)
 	return load(&ring->live->tail);
 }
 
-uint32_t ring_record_checksum(const char *record, uint32_t size, uint64_t position, uint64_t seed)
+uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position)
 {
 	size_t skipped = offsetof(struct ring_record_header, commit_lsn);
-	return (uint32_t)XXH3_64bits_withSeed(record + skipped, size - skipped, seed ^ position);
+	return XXH3_64bits_withSeed(record + skipped, size - skipped, position ^ (uint64_t)epoch << 32);
 }
 
 bool ring_header_plausible(const struct ring *ring, const struct ring_record_header *header)
 {
 	return header->size >= sizeof(*header) && header->size % RING_ALIGN == 0 &&
 		   header->size <= ring->sections.capacity && header->body_size <= header->size - sizeof(*header) &&
+		   header->size - sizeof(*header) - header->body_size < RING_ALIGN &&
 		   (header->kind == RECORD_CHANGE ||
 			(header->kind == RECORD_COMMIT && header->body_size == sizeof(uint64_t))) &&
 		   header->operation < OPERATION_COUNT;
@@ -84,7 +85,26 @@ static void record_from_header(const struct ring_record_header *header, uint64_t
 		.change = ring_header_change(header),
 		.end_lsn = end_lsn,
 		.body_size = header->body_size,
+		.epoch = header->epoch,
+		.checksum = header->checksum,
 	};
+}
+
+/*
+ * Looks whether a record that was read is still there, and was all the time. To be called behind the reading:
+ * where the file has been cut or written over, what was read may be zeros or anything.
+ */
+static enum ring_read verify(const struct ring *ring, const struct record *record)
+{
+	const char *at = ring_at(ring, record->position);
+	uint32_t size = (uint32_t)(record->next - record->position);
+	bool whole = ring_record_checksum(at, size, record->epoch, record->position) == record->checksum;
+
+	if (!still_retained(ring, record->position))
+		return RING_READ_OVERRUN;
+	if (!whole)
+		ring_set_damaged(ring);
+	return whole ? RING_READ_OK : RING_READ_DAMAGED;
 }
 
 enum ring_read ring_read(const struct ring *ring, uint64_t position, struct record *ret_record)
@@ -105,7 +125,7 @@ enum ring_read ring_read(const struct ring *ring, uint64_t position, struct reco
 		return RING_READ_DAMAGED;
 	}
 	record_from_header(&header, position, header.kind == RECORD_COMMIT ? end_lsn : 0, ret_record);
-	return RING_READ_OK;
+	return header.kind == RECORD_COMMIT ? verify(ring, ret_record) : RING_READ_OK;
 }
 
 enum ring_read ring_read_body(const struct ring *ring, const struct record *record, struct buffer *out)
@@ -114,10 +134,10 @@ enum ring_read ring_read_body(const struct ring *ring, const struct record *reco
 	size_t before = out->size;
 
 	buffer_append(out, at, record->body_size);
-	if (still_retained(ring, record->position))
-		return RING_READ_OK;
-	out->size = before;
-	return RING_READ_OVERRUN;
+	enum ring_read result = verify(ring, record);
+	if (result != RING_READ_OK)
+		out->size = before;
+	return result;
 }
 
 static struct cursor record_id(const struct record *record)

@@ -35,6 +35,8 @@ struct record {
 	struct change change; /* RECORD_COMMIT: id is (commit_lsn, number of changes) */
 	uint64_t end_lsn;     /* RECORD_COMMIT */
 	uint32_t body_size;
+	uint32_t epoch; /* with the checksum: for ring_read_body() */
+	uint64_t checksum;
 };
 
 enum ring_read {
@@ -62,13 +64,17 @@ void ring_set_damaged(const struct ring *ring);
 uint64_t ring_head(const struct ring *ring); /* acquire */
 uint64_t ring_tail(const struct ring *ring);
 
-/* Reads the record at a position that is a record's start (or head). *ret_record untouched unless
- * RING_READ_OK. */
+/*
+ * Reads the record at a position that is a record's start (or head). *ret_record is of no use unless
+ * RING_READ_OK. Of a change that is the header only, with a look at what it can be: its checksum is of the
+ * body too, see ring_read_body().
+ */
 enum ring_read ring_read(const struct ring *ring, uint64_t position, struct record *ret_record);
 
 /*
- * Appends the body of a record that ring_read() gave to `out`. Returns RING_READ_OK, or RING_READ_OVERRUN
- * when the ring has passed it since; `out` is then as before. Look at out->failed for memory.
+ * Appends the body of a record that ring_read() gave to `out`. Returns RING_READ_OK; RING_READ_OVERRUN when
+ * the ring has passed it since, RING_READ_DAMAGED when its checksum is wrong: `out` is then as before. Look
+ * at out->failed for memory.
  */
 enum ring_read ring_read_body(const struct ring *ring, const struct record *record, struct buffer *out);
 

@@ -66,7 +66,7 @@ enum {
 	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
-	RING_FORMAT = 2,
+	RING_FORMAT = 3,
 };
 
 #define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
@@ -74,12 +74,14 @@ enum {
 /*
  * A record:
  *   size      u32   of the whole record with its padding, a multiple of 8
- *   checksum  u32   XXH3 of all that follows up to size, seeded with its position and the checkpoint's seed
+ *   epoch     u32   the low half of the checkpoint's: which recovery it was written after
+ *   checksum  u64   XXH3 of all that follows up to size, seeded with position and epoch
  *   ...             then the MessagePack body, then zeros
  */
 struct ring_record_header {
 	uint32_t size;
-	uint32_t checksum;
+	uint32_t epoch;
+	uint64_t checksum;
 	uint64_t commit_lsn;
 	uint64_t n;        /* RECORD_COMMIT: the number of the transaction's changes */
 	int64_t commit_us; /* microseconds since 1970 */
@@ -91,7 +93,7 @@ struct ring_record_header {
 	uint16_t flags;
 };
 
-_Static_assert(sizeof(struct ring_record_header) == 48, "the ring's format");
+_Static_assert(sizeof(struct ring_record_header) == 56, "the ring's format");
 
 struct ring_index_entry {
 	uint64_t position;
@@ -130,9 +132,9 @@ struct ring_checkpoint {
 	uint64_t sequence; /* the newer of two valid checkpoints has the higher one */
 	uint64_t capacity;
 	struct ring_identity identity;
-	uint64_t seed; /* of the checksums of records behind `head`; new at each recovery, so that a leftover of
-					  before is never taken for a record */
-	uint64_t history;     /* 0: no history yet */
+	uint64_t epoch;   /* of the records behind `head`; new at each recovery, so that a leftover of before is
+					   never taken for a record */
+	uint64_t history; /* 0: no history yet */
 	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
 	uint64_t history_position;
 	uint64_t tail;
@@ -183,8 +185,8 @@ static inline const char *ring_at(const struct ring *ring, uint64_t position)
 	return ring->data + position % ring->sections.capacity;
 }
 
-/* The checksum that the record at `position`, `size` bytes long, has to carry. */
-uint32_t ring_record_checksum(const char *record, uint32_t size, uint64_t position, uint64_t seed);
+/* The checksum that the record at `position` has to carry, which is `size` bytes long and of this epoch. */
+uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position);
 uint64_t ring_collection_checksum(const struct ring_collection *collection);
 
 /* A message has no collection, its m stands there. */

@@ -85,7 +85,8 @@ static bool record_continues(const struct ring *ring, const struct ring_checkpoi
 
 	memcpy(&header, at, sizeof(header));
 	if (!ring_header_plausible(ring, &header) || header.size > state->tail + state->capacity - state->head ||
-		header.checksum != ring_record_checksum(at, header.size, state->head, state->seed))
+		header.epoch != (uint32_t)state->epoch ||
+		header.checksum != ring_record_checksum(at, header.size, header.epoch, state->head))
 		return false;
 	if (header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE &&
 		header.collection >= state->collection_count)
@@ -159,7 +160,7 @@ int ring_recover(struct ring *ring)
 	}
 	ring->index_block = replay(ring, &state, block);
 	clock_gettime(CLOCK_REALTIME, &now);
-	state.seed = XXH3_64bits_withSeed(&now, sizeof(now), state.seed);
+	state.epoch = XXH3_64bits_withSeed(&now, sizeof(now), state.epoch);
 	state.sequence++;
 	/* what a process left in the page cache first: the checkpoint promises it */
 	if (fdatasync(ring->fd) != 0)

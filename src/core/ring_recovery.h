@@ -9,7 +9,7 @@
 
 /*
  * Brings ring->checkpoint, the index and the live area to the last whole record, and makes that durable
- * under a new seed. Blocks on the disk. Returns 0 or an errno; EUCLEAN: ring_is_damaged().
+ * in a new epoch. Blocks on the disk. Returns 0 or an errno; EUCLEAN: ring_is_damaged().
  */
 int ring_recover(struct ring *ring);
 

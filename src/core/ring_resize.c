@@ -46,12 +46,13 @@ static bool copy_collections(const struct resize *resize)
  */
 static bool record_is_sound(const struct ring *ring, uint64_t position, uint64_t head)
 {
+	const char *at = ring_at(ring, position);
 	struct ring_record_header header;
-	memcpy(&header, ring_at(ring, position), sizeof(header));
+	memcpy(&header, at, sizeof(header));
 	bool names_collection = header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE;
 
 	return ring_header_plausible(ring, &header) && header.size <= head - position &&
-		   header.size - sizeof(header) - header.body_size < RING_ALIGN &&
+		   header.checksum == ring_record_checksum(at, header.size, header.epoch, position) &&
 		   (!names_collection || header.collection < ring_collection_count(ring));
 }
 

@@ -105,7 +105,7 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	state->identity = *identity;
 	state->history = new_history_number(state->history);
 	/* or a recovery from the last checkpoint would take records of this history for more of the old one */
-	state->seed = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->seed);
+	state->epoch = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->epoch);
 	state->history_lsn = history_lsn;
 	state->history_position = state->head;
 	state->tail = state->head;
@@ -180,13 +180,14 @@ static void put_record(struct ring_writer *writer, struct ring_record_header *he
 {
 	struct ring_checkpoint *state = &writer->state;
 	char *at = record_at_head(writer, header->size);
+	header->epoch = (uint32_t)state->epoch;
 	size_t padding = header->size - sizeof(*header) - body.size;
 
 	memcpy(at, header, sizeof(*header));
 	if (body.size > 0)
 		memcpy(at + sizeof(*header), body.data, body.size);
 	memset(at + sizeof(*header) + body.size, 0, padding);
-	header->checksum = ring_record_checksum(at, header->size, state->head, state->seed);
+	header->checksum = ring_record_checksum(at, header->size, header->epoch, state->head);
 	memcpy(at + offsetof(struct ring_record_header, checksum), &header->checksum, sizeof(header->checksum));
 
 	if (header->commit_us > state->max_us)

@@ -470,6 +470,40 @@ static void test_resize_damaged(const char *what, struct ring_record_header head
 	remove_fixture();
 }
 
+/*
+ * What is left of a record that lies across the end of a file that was cut: zeros behind some byte, as far as
+ * the page goes. A change has a body of its own to look at, a commit has none that is asked for.
+ */
+static void test_cut_record(enum record_kind kind)
+{
+	struct start earliest = {.kind = CURSOR_EARLIEST};
+	/* behind these the numbers of the fixture have zeros of their own */
+	unsigned read = 0, bytes = sizeof(struct ring_record_header) + 2;
+
+	for (unsigned from = 0; from < bytes; from++) {
+		struct place place;
+		struct record record;
+		struct buffer body = {0};
+		fixture_make(&fixture, RING_MIN_CAPACITY);
+		fixture_transaction(&fixture, 1);
+		ring_writer_publish(fixture.writer);
+		ring_seek(fixture.ring, &earliest, &place);
+		ring_read(fixture.ring, place.position, &record);
+		if (kind == RECORD_COMMIT)
+			ring_read(fixture.ring, place.position = record.next, &record);
+		char *at = fixture.ring->data + place.position;
+		memset(at + from, 0, record.next - place.position - from);
+		read += ring_read(fixture.ring, place.position, &record) == RING_READ_OK &&
+				(kind == RECORD_COMMIT || ring_read_body(fixture.ring, &record, &body) == RING_READ_OK);
+		read += !ring_is_damaged(fixture.ring);
+		read += body.size > 0;
+		buffer_free(&body);
+		fixture_remove(&fixture);
+	}
+	is_u64(read, 0, "a %s of which less than %u bytes are left is damage",
+		   kind == RECORD_COMMIT ? "commit" : "change", bytes);
+}
+
 static void test_resize_collections(void)
 {
 	char name[16];
@@ -493,13 +527,19 @@ int main(void)
 	test_resize(4 * RING_MIN_CAPACITY, false);
 	test_resize(RING_MIN_CAPACITY, true);
 	test_resize_damaged("of no size", (struct ring_record_header){.kind = RECORD_CHANGE});
-	test_resize_damaged("beyond the head", (struct ring_record_header){.size = RING_MIN_CAPACITY,
-																	   .kind = RECORD_CHANGE,
-																	   .body_size = RING_MIN_CAPACITY - 48});
+	test_resize_damaged(
+		"beyond the head",
+		(struct ring_record_header){.size = RING_MIN_CAPACITY,
+									.kind = RECORD_CHANGE,
+									.body_size = RING_MIN_CAPACITY - sizeof(struct ring_record_header)});
 	test_resize_damaged("of much padding",
 						(struct ring_record_header){.size = 480, .kind = RECORD_COMMIT, .body_size = 8});
 	test_resize_damaged("of no collection",
-						(struct ring_record_header){.size = 48, .kind = RECORD_CHANGE, .collection = 70000});
+						(struct ring_record_header){.size = sizeof(struct ring_record_header),
+													.kind = RECORD_CHANGE,
+													.collection = 70000});
+	test_cut_record(RECORD_CHANGE);
+	test_cut_record(RECORD_COMMIT);
 	test_resize_collections();
 	test_seek();
 	test_gaps();
