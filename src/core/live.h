@@ -77,7 +77,7 @@ struct ring_live {
 	_Atomic uint64_t checkpoints_total;
 	_Atomic uint64_t boot; /* which run of the kernel the index belongs to; another one: it is built anew */
 
-	/* ---- written by the feed itself; pid, state and message by the master while there is none ---- */
+	/* ---- written by the feed itself; pid, state, its time and message by the master without one ---- */
 	_Alignas(64) _Atomic int32_t feed_pid;
 	_Atomic uint32_t feed_state; /* enum feed_state */
 	_Atomic int64_t feed_state_since_us;
