@@ -239,7 +239,7 @@ like($outer, qr/^\(.*7.*\)$/, 'what is deeper is text');
 sub in_encoding
 {
 	my ($encoding) = @_;
-	$server = ChangefeedTest->new(postgresql => {'changefeed.database' => 'other'});
+	$server = ChangefeedTest->new(postgresql => {'changefeed.database' => 'other', 'changefeed.ring_size' => '80MB'});
 	$server->pg_start;
 	$server->sql("CREATE DATABASE other ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
 	$server->{database} = 'other';
@@ -270,5 +270,13 @@ my $packed = $server->get('/cdc/bytes/poll', headers => {Accept => 'application/
 is_deeply(eval { ChangefeedTest::Msgpack::decode($packed)->{changes}[0]{new} },
 	{row_id => 1, utf8 => "\x{e9}", other => "a\x{fffd}b", list => ["\x{fffd}"], document => "{\"a\":\"\x{fffd}\x{fffd}\"}", "col\x{fffd}" => 5},
 	'the same in MessagePack') or diag($@);
+
+# ---- 16.8 million elements are too many for jsonb, but the caller gets past them
+$server->sql(q{CREATE TABLE large (row_id int PRIMARY KEY, list bool[]);
+	ALTER PUBLICATION changefeed ADD TABLE large;
+	INSERT INTO large VALUES (1, array_fill(true, ARRAY[16777300])), (2, '{t}')});
+$server->wait_for_feed;
+like($server->sql(q{SELECT document_id, new FROM changefeed.changes('large')}), qr/WARNING:  a row .* cannot be shown as jsonb\n.*^1\|\n2\|\{"list": \[true\], "row_id": 2\}$/ms,
+	'such a row is null in SQL, which is said, and the next one follows');
 
 done_testing();

@@ -125,7 +125,8 @@ static bool beyond_wal(const struct start *start)
 
 /*
  * Returns NULL, or why jsonb cannot hold this JSON. It refuses what json takes: \u0000, lone surrogates,
- * characters that the database's encoding lacks, numbers beyond numeric, and more than 256 MB. That is caught
+ * characters that the database's encoding lacks, numbers beyond numeric, more than 256 MB, and too many
+ * elements: 16.8 million of an array are an allocation of 1 GB, which is an internal error. All that is caught
  * without a subtransaction, because jsonb_in() does nothing that would have to be undone but allocate.
  */
 static const char *parse_jsonb(struct bytes json, Datum *ret_jsonb)
@@ -144,7 +145,8 @@ static const char *parse_jsonb(struct bytes json, Datum *ret_jsonb)
 		MemoryContextSwitchTo(caller);
 		ErrorData *error = CopyErrorData();
 		int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			error->sqlerrcode != ERRCODE_INTERNAL_ERROR)
 			PG_RE_THROW();
 		FlushErrorState();
 		refusal = error->message;
