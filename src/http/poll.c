@@ -163,8 +163,9 @@ static void answer(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
 	struct batch *batch = &poll->batch;
-	bool own = batch->count > 0 && poll->latest_ms >= poll->since_ms;
-	struct batch_cursor next = {own ? poll->latest_ms : poll->since_ms,
+	/* whether the next since_ms is the batch's, and not this one's own */
+	bool by_batch = batch->count > 0 && poll->latest_ms >= poll->since_ms;
+	struct batch_cursor next = {by_batch ? poll->latest_ms : poll->since_ms,
 								batch->count > 0 ? poll->last : reader_cursor(&poll->reader)};
 
 	leave_waiting(poll, POLL_ANSWERED);
@@ -182,7 +183,7 @@ static void answer(struct poll *poll, bool has_more)
 	page->next = next;
 	page->end = poll->reader.place.position;
 	/* not with what only this one asked for */
-	if (own && batch->lagged == 0 && !batch->reset) {
+	if (by_batch && batch->lagged == 0 && !batch->reset) {
 		struct page_key key = page_key_of(poll);
 		pages_keep(&worker->pages, &key, page);
 	}

@@ -47,8 +47,8 @@ struct server {
 	h2o_timeout_entry_t turn_entry;
 	bool more;         /* the last turn left something for the next one */
 	bool streams_left; /* and live streams that it has not sent to */
-	bool looked;    /* a turn has looked at all there was in the ring since the feed was asked to wake us */
-	bool deadlines; /* polls or deferred requests wait for a moment */
+	bool looked;       /* a turn has looked at all of the ring since the feed was asked to wake us */
+	bool deadlines;    /* polls or deferred requests wait for a moment */
 };
 
 static uint64_t clock_us(void)
