@@ -74,7 +74,9 @@ my @changes = changes_of(q{
 	INSERT INTO who VALUES (1, 10, 'a'); UPDATE who SET id = 2; ALTER TABLE who REPLICA IDENTITY FULL; UPDATE who SET v = 'b';
 	BEGIN; ALTER TABLE who REPLICA IDENTITY USING INDEX who_other_key; UPDATE who SET other = 11; ALTER TABLE who REPLICA IDENTITY DEFAULT; DELETE FROM who; COMMIT});
 is_deeply([map { [@{$_}{qw(document_id old)}] } @changes], [[1, undef], [2, {id => 1}], [2, {id => 2, other => 10, v => 'a'}], [2, {other => 10}], [2, {id => 2}]], 'each change has the old row of its own identity');
-@changes = changes_of(q{ALTER TABLE who DROP CONSTRAINT who_pkey; INSERT INTO who VALUES (3, 30, 'x'); ALTER TABLE who ADD PRIMARY KEY (other, id); INSERT INTO who VALUES (4, 40, 'y'); UPDATE who SET v = 'z' WHERE id = 4});
+# of a key that the stream does not name the catalog is asked, so nothing else may be there yet when it is
+@changes = changes_of(q{ALTER TABLE who DROP CONSTRAINT who_pkey; INSERT INTO who VALUES (3, 30, 'x')});
+push @changes, changes_of(q{ALTER TABLE who ADD PRIMARY KEY (other, id); INSERT INTO who VALUES (4, 40, 'y'); UPDATE who SET v = 'z' WHERE id = 4});
 is_deeply([map { $_->{document_id} } @changes], [undef, '[40,4]', '[40,4]'], 'a primary key that is dropped, and another one');
 
 # ---- wide and long
