@@ -337,7 +337,7 @@ static bool wait_for_events(struct feed *feed, enum stream_step step)
 static void let_gather(struct feed *feed, int64_t now)
 {
 	struct stream_received received = stream_received(feed->stream);
-	int64_t time = gather_time(&feed->gather, received.messages, received.bytes, now);
+	int64_t time = gather_time(&feed->gather, received.transactions, received.bytes, now);
 
 	if (time > 0)
 		nanosleep(&(struct timespec){.tv_nsec = time * 1000}, NULL);

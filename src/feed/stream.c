@@ -171,6 +171,7 @@ static enum outcome commit_transaction(struct stream *stream, const struct pgout
 											 transaction->commit_us, transaction->xid) == RING_WRITE_BLOCKED)
 		return OUTCOME_BLOCKED;
 	transaction->open = false;
+	stream->received.transactions++;
 	make_progress(stream, message->commit.end_lsn);
 	return OUTCOME_DONE;
 }
@@ -476,7 +477,6 @@ enum stream_step stream_step(struct stream *stream, struct failure *failure)
 			return STREAM_FAILED;
 		step = take_messages(stream, &messages, &bytes, failure);
 	} while (step == STREAM_DRAINED && connection_holds_back(stream->connection));
-	stream->received.messages += messages;
 	stream->received.bytes += bytes;
 	atomic_fetch_add_explicit(&stream->live->received_bytes_total, bytes, memory_order_relaxed);
 	return step;

@@ -56,7 +56,7 @@ enum stream_step stream_step(struct stream *stream, struct failure *failure);
 
 /* What was received so far. */
 struct stream_received {
-	uint64_t messages;
+	uint64_t transactions; /* their ends */
 	uint64_t bytes;
 };
 
