@@ -43,9 +43,9 @@ struct reader {
 	struct start start;
 	bool seeking;   /* the start is not found yet */
 	bool foreign;   /* set by the caller: the start is known to belong to another history */
+	bool fresh;     /* began at the oldest or at a time, and nothing is read yet: what is evicted is no gap */
 	uint64_t asked; /* set by the caller: once live->refresh_done reaches it, a start beyond the server's WAL
 					   belongs to another history; 0: nobody was asked */
-	bool fresh;     /* began at the oldest or at a time, and nothing is read yet: what is evicted is no gap */
 	uint64_t history;   /* that the place is of */
 	struct place place; /* once found */
 };
