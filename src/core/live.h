@@ -111,6 +111,12 @@ struct ring_live {
 	struct live_worker workers[LIVE_WORKERS_MAX];
 };
 
+/* Loads with acquire: what was stored before this value was released is seen behind it. */
+static inline uint64_t live_load(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_acquire);
+}
+
 const char *feed_state_name(uint32_t state);
 
 /*

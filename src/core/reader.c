@@ -14,14 +14,9 @@ void reader_scratch_free(struct reader_scratch *scratch)
 	gap_counter_free(&scratch->gaps);
 }
 
-static uint64_t load(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_acquire);
-}
-
 static uint64_t history_of(const struct ring *ring)
 {
-	return load(&ring_live(ring)->history);
+	return live_load(&ring_live(ring)->history);
 }
 
 void reader_init(struct reader *reader, const struct ring *ring, const struct scope *scope,
@@ -66,8 +61,8 @@ static bool skip_gap(struct reader *reader, struct reader_scratch *scratch, uint
 static bool is_beyond_wal(const struct reader *reader)
 {
 	const struct ring_live *live = ring_live(reader->ring);
-	return reader->asked > 0 && load(&live->refresh_done) >= reader->asked &&
-		   reader->start.at.lsn > load(&live->server_lsn);
+	return reader->asked > 0 && live_load(&live->refresh_done) >= reader->asked &&
+		   reader->start.at.lsn > live_load(&live->server_lsn);
 }
 
 /* Looks for the start. Returns READER_PAUSED to go on reading, else the event to tell. */
@@ -126,7 +121,7 @@ bool scope_admits(const struct scope *scope, const struct document *document)
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
 							  struct document *ret_document, uint64_t *ret_lagged)
 {
-	uint64_t streamed = load(&ring_live(reader->ring)->streamed_lsn);
+	uint64_t streamed = live_load(&ring_live(reader->ring)->streamed_lsn);
 
 	if (reader->seeking) {
 		enum reader_event event = seek(reader, scratch, ret_lagged);

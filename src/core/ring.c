@@ -8,11 +8,6 @@
  */
 enum { RING_TRIES = 100 };
 
-static uint64_t load(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_acquire);
-}
-
 /* Step (c) of the reader in ring_layout.h: what was copied from `position` on is whole. */
 static bool still_retained(const struct ring *ring, uint64_t position)
 {
@@ -39,24 +34,24 @@ struct ring_identity ring_identity(const struct ring *ring)
  */
 bool ring_is_damaged(const struct ring *ring)
 {
-	uint64_t damaged = load(&ring->live->damaged);
-	return damaged != 0 && damaged == load(&ring->live->boot);
+	uint64_t damaged = live_load(&ring->live->damaged);
+	return damaged != 0 && damaged == live_load(&ring->live->boot);
 }
 
 void ring_set_damaged(const struct ring *ring)
 {
 	if (ring->access != RING_ACCESS_READ)
-		atomic_store_explicit(&ring->live->damaged, load(&ring->live->boot), memory_order_release);
+		atomic_store_explicit(&ring->live->damaged, live_load(&ring->live->boot), memory_order_release);
 }
 
 uint64_t ring_head(const struct ring *ring)
 {
-	return load(&ring->live->head);
+	return live_load(&ring->live->head);
 }
 
 uint64_t ring_tail(const struct ring *ring)
 {
-	return load(&ring->live->tail);
+	return live_load(&ring->live->tail);
 }
 
 uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position)
@@ -346,7 +341,7 @@ static uint64_t filter_hash(const struct filter *filter)
 static struct gap_blocks *blocks_of(const struct ring *ring, const struct filter *filter,
 									struct gap_counter *counter)
 {
-	uint64_t history = load(&ring->live->history), hash = filter_hash(filter);
+	uint64_t history = live_load(&ring->live->history), hash = filter_hash(filter);
 
 	for (int i = 0; i < GAP_FILTERS; i++) {
 		struct gap_blocks *kept = counter->filters[i];
@@ -413,7 +408,7 @@ static uint64_t sum_runs(const struct ring *ring, const struct filter *filter, u
 static bool count_runs(const struct ring *ring, const struct filter *filter, struct cursor after,
 					   struct cursor until, struct gap_counter *counter, uint64_t *ret_count)
 {
-	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
+	uint64_t floor = live_load(&ring->live->run_floor), head = live_load(&ring->live->run_head);
 	uint64_t first = first_run_after(ring, floor, head, after);
 	uint64_t last = first_run_after(ring, first, head, until);
 
@@ -453,9 +448,9 @@ uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter,
 static struct cursor cursor_before(const struct ring *ring, const struct record *oldest)
 {
 	struct cursor id = oldest->change.id, before = {.lsn = id.lsn, .n = id.n};
-	uint64_t head = load(&ring->live->run_head);
+	uint64_t head = live_load(&ring->live->run_head);
 
-	if (head > load(&ring->live->run_floor)) {
+	if (head > live_load(&ring->live->run_floor)) {
 		struct ring_run run = run_at(ring, head - 1);
 		struct cursor last = run_last_id(&run);
 		if (last.lsn == id.lsn && cursor_compare(last, record_id(oldest)) < 0)
@@ -471,7 +466,7 @@ struct place ring_oldest(const struct ring *ring)
 	struct place place;
 	for (;;) {
 		struct record record;
-		uint64_t streamed = load(&ring->live->streamed_lsn);
+		uint64_t streamed = live_load(&ring->live->streamed_lsn);
 		uint64_t tail = ring_tail(ring);
 		enum ring_read read = ring_read(ring, tail, &record);
 
@@ -493,7 +488,7 @@ struct place ring_oldest(const struct ring *ring)
 /* The last evicted run of a transaction with a commit_lsn below `lsn`; all 0 if there is none. */
 static struct ring_run evicted_before(const struct ring *ring, uint64_t lsn)
 {
-	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
+	uint64_t floor = live_load(&ring->live->run_floor), head = live_load(&ring->live->run_head);
 	uint64_t after = first_run_after(ring, floor, head, (struct cursor){.lsn = lsn});
 	return after == floor ? (struct ring_run){0} : run_at(ring, after - 1);
 }
@@ -502,7 +497,7 @@ static struct ring_run evicted_before(const struct ring *ring, uint64_t lsn)
  * without it. */
 static bool evicted_unknown(const struct ring *ring, uint64_t commit_lsn)
 {
-	uint64_t floor = load(&ring->live->run_floor), head = load(&ring->live->run_head);
+	uint64_t floor = live_load(&ring->live->run_floor), head = live_load(&ring->live->run_head);
 	uint64_t run = first_run_after(ring, floor, head, (struct cursor){.lsn = commit_lsn});
 	return (floor == 0 || run > floor) && (run == head || run_at(ring, run).commit_lsn != commit_lsn);
 }
@@ -510,8 +505,8 @@ static bool evicted_unknown(const struct ring *ring, uint64_t commit_lsn)
 /* Whether changes after the cursor, of any collection, were evicted. */
 static bool evicted_after(const struct ring *ring, struct cursor cursor)
 {
-	uint64_t head = load(&ring->live->run_head);
-	if (head == load(&ring->live->run_floor))
+	uint64_t head = live_load(&ring->live->run_head);
+	if (head == live_load(&ring->live->run_floor))
 		return false;
 	struct ring_run last = run_at(ring, head - 1);
 	return cursor_compare(cursor, run_last_id(&last)) < 0;
@@ -519,7 +514,7 @@ static bool evicted_after(const struct ring *ring, struct cursor cursor)
 
 static enum ring_seek seek_event(const struct ring *ring, struct cursor cursor, struct place *ret_place)
 {
-	uint64_t streamed = load(&ring->live->streamed_lsn);
+	uint64_t streamed = live_load(&ring->live->streamed_lsn);
 	struct target target = {.cursor = cursor};
 	struct found found = search(ring, &target);
 	const struct record *previous = found.has_previous ? &found.previous : NULL;
@@ -554,7 +549,7 @@ static enum ring_seek seek_transaction(const struct ring *ring, uint64_t commit_
 
 static enum ring_seek seek_lsn(const struct ring *ring, uint64_t lsn, struct place *ret_place)
 {
-	uint64_t streamed = load(&ring->live->streamed_lsn);
+	uint64_t streamed = live_load(&ring->live->streamed_lsn);
 	struct target target = {.cursor = {.lsn = lsn}};
 	struct found found = search(ring, &target);
 	struct ring_run evicted = found.has_previous ? (struct ring_run){0} : evicted_before(ring, lsn);
@@ -585,7 +580,7 @@ static struct place place_found(const struct found *found, uint64_t streamed)
 
 static struct place seek_now(const struct ring *ring)
 {
-	uint64_t streamed = load(&ring->live->streamed_lsn);
+	uint64_t streamed = live_load(&ring->live->streamed_lsn);
 	struct target target = {.cursor = {UINT64_MAX, UINT64_MAX, 0}};
 	struct found found = search(ring, &target);
 
@@ -595,7 +590,7 @@ static struct place seek_now(const struct ring *ring)
 /* One search only: at head, what is published behind it may be of this time. */
 static struct place seek_time(const struct ring *ring, int64_t since_us)
 {
-	uint64_t streamed = load(&ring->live->streamed_lsn);
+	uint64_t streamed = live_load(&ring->live->streamed_lsn);
 	struct target target = {.by_time = true, .since_us = since_us};
 	struct found found = search(ring, &target);
 
@@ -604,7 +599,7 @@ static struct place seek_time(const struct ring *ring, int64_t since_us)
 
 enum ring_seek ring_seek(const struct ring *ring, const struct start *start, struct place *ret_place)
 {
-	uint64_t history_lsn = load(&ring->live->history_lsn);
+	uint64_t history_lsn = live_load(&ring->live->history_lsn);
 	bool by_lsn = start->kind == CURSOR_EVENT || start->kind == CURSOR_LSN;
 
 	if (by_lsn && start->at.lsn < history_lsn) {

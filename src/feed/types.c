@@ -229,6 +229,17 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 	return true;
 }
 
+/* Asks a query whose one parameter is the table. Returns its rows, which the caller clears, or NULL. */
+static PGresult *ask_about(const struct relation *relation, struct catalog *catalog, const char *what,
+						   const char *query, struct failure *failure)
+{
+	char oid[16];
+	const char *parameters[] = {oid};
+
+	snprintf(oid, sizeof(oid), "%u", relation->oid);
+	return catalog_query(catalog, what, query, 1, parameters, failure);
+}
+
 /*
  * ---- the primary key
  */
@@ -240,13 +251,9 @@ static const char key_query[] =
 
 static bool look_up_key(struct relation *relation, struct catalog *catalog, struct failure *failure)
 {
-	char oid[16];
-	const char *parameters[] = {oid};
 	struct arena scratch = {0};
+	PGresult *rows = ask_about(relation, catalog, "cannot look up a primary key", key_query, failure);
 
-	snprintf(oid, sizeof(oid), "%u", relation->oid);
-	PGresult *rows =
-		catalog_query(catalog, "cannot look up a primary key", key_query, 1, parameters, failure);
 	if (rows == NULL)
 		return false;
 	unsigned count = (unsigned)PQntuples(rows);
@@ -277,12 +284,8 @@ static const char partitions_query[] =
 
 static bool look_up_partitions(struct relation *relation, struct catalog *catalog, struct failure *failure)
 {
-	char oid[16];
-	const char *parameters[] = {oid};
+	PGresult *rows = ask_about(relation, catalog, "cannot look up partitions", partitions_query, failure);
 
-	snprintf(oid, sizeof(oid), "%u", relation->oid);
-	PGresult *rows =
-		catalog_query(catalog, "cannot look up partitions", partitions_query, 1, parameters, failure);
 	if (rows == NULL)
 		return false;
 	relation->has_keyed_partitions = PQgetvalue(rows, 0, 0)[0] == 't';

@@ -4,11 +4,6 @@
 #include "core/json.h"
 #include "http/response.h"
 
-static uint64_t load(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_acquire);
-}
-
 /* A name as a part of a path: everything is encoded that a path or our own separators give a meaning (RFC
  * 3986, 2.3). */
 static void append_encoded(struct buffer *out, const char *name)
@@ -87,9 +82,9 @@ static void append_ring(struct buffer *out, const struct ring *ring)
 	buffer_append_u64(out, head > tail ? head - tail : 0);
 	append_cursor_member(out, "oldest", ring_oldest(ring).cursor);
 	append_cursor_member(out, "newest", newest.cursor);
-	append_cursor_member(out, "streamed_lsn", (struct cursor){.lsn = load(&live->streamed_lsn)});
-	append_cursor_member(out, "durable_lsn", (struct cursor){.lsn = load(&live->durable_lsn)});
-	append_cursor_member(out, "confirmed_lsn", (struct cursor){.lsn = load(&live->confirmed_lsn)});
+	append_cursor_member(out, "streamed_lsn", (struct cursor){.lsn = live_load(&live->streamed_lsn)});
+	append_cursor_member(out, "durable_lsn", (struct cursor){.lsn = live_load(&live->durable_lsn)});
+	append_cursor_member(out, "confirmed_lsn", (struct cursor){.lsn = live_load(&live->confirmed_lsn)});
 	buffer_append_char(out, '}');
 }
 
@@ -112,7 +107,7 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 	buffer_append_string(out, ",\"message\":");
 	json_append_string(out, bytes_of(message));
 	buffer_append_string(out, ",\"changes_total\":");
-	buffer_append_u64(out, load(&live->changes_total));
+	buffer_append_u64(out, live_load(&live->changes_total));
 	buffer_append_string(out, ",\"lag_bytes\":");
 	if (live_lag(live, &lag))
 		buffer_append_u64(out, lag);

@@ -29,14 +29,9 @@ enum verdict {
 	NEXT_TURN, /* there is no time left in this one to count its gap */
 };
 
-static uint64_t load(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_acquire);
-}
-
 static bool has_answered(const struct worker *worker, const struct deferred *request)
 {
-	return load(&worker->live->refresh_done) >= request->asked;
+	return live_load(&worker->live->refresh_done) >= request->asked;
 }
 
 /* Whether an answer may come soon. */
@@ -114,8 +109,8 @@ static void ask_feed(struct worker *worker, struct deferred *deferred)
 static bool beyond_wal(const struct worker *worker, const struct start *start)
 {
 	return (start->kind == CURSOR_EVENT || start->kind == CURSOR_LSN) &&
-		   start->at.lsn > load(&worker->live->streamed_lsn) &&
-		   start->at.lsn > load(&worker->live->server_lsn);
+		   start->at.lsn > live_load(&worker->live->streamed_lsn) &&
+		   start->at.lsn > live_load(&worker->live->server_lsn);
 }
 
 /* Finds the start of a stream that is to fail rather than to have a gap. Returns false with a problem if it
@@ -247,7 +242,7 @@ void request_changes(struct worker *worker, h2o_req_t *req, const struct changef
 		.req = req, .options = options, .delivery = delivery, .collections = collections};
 	struct problem problem;
 
-	if (load(&worker->live->history) == 0) {
+	if (live_load(&worker->live->history) == 0) {
 		char message[LIVE_MESSAGE_SIZE];
 		live_message_get(&worker->live->message, message);
 		problem_set(&problem, 503, "the feed has not been connected yet: %s",
@@ -273,7 +268,7 @@ static void take_up_ready(struct worker *worker)
 
 bool requests_settle(struct worker *worker)
 {
-	worker->refresh_seen = load(&worker->live->refresh_done);
+	worker->refresh_seen = live_load(&worker->live->refresh_done);
 	worker->gaps_walked = worker->scratch.gaps.walked;
 	take_up_ready(worker);
 	for (h2o_linklist_t *node = worker->deferred.next, *next; node != &worker->deferred; node = next) {
