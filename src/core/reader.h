@@ -12,8 +12,8 @@
 #ifndef CHANGEFEED_READER_H
 #define CHANGEFEED_READER_H
 
-#include "core/document.h"
-#include "core/ring.h"
+#include "core/render/document.h"
+#include "core/ring/ring.h"
 
 struct reader_scratch {
 	struct document_reader documents;

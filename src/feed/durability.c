@@ -1,7 +1,7 @@
 /*
  * durability.c: see durability.h.
  */
-#include "core/ring.h"
+#include "core/ring/ring.h"
 #include "feed/clock.h"
 #include "feed/durability.h"
 

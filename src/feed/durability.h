@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "core/ring_writer.h"
+#include "core/ring/ring_writer.h"
 #include "feed/syncer.h"
 
 struct durability {

@@ -16,7 +16,7 @@
 #include <libpq-fe.h>
 
 #include "core/bytes.h"
-#include "core/pgoutput.h"
+#include "core/upstream/pgoutput.h"
 
 /* The client_encoding to ask a server for, whose server_encoding this is; NULL: UTF8, as always. */
 const char *encoding_to_ask_for(const char *server_encoding);

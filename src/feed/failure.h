@@ -9,7 +9,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-#include "core/live.h"
+#include "core/ring/live.h"
 
 struct failure {
 	char text[LIVE_MESSAGE_SIZE];

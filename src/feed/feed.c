@@ -12,7 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "core/ring_file.h"
+#include "core/ring/ring_file.h"
 #include "feed/catalog.h"
 #include "feed/clock.h"
 #include "feed/durability.h"

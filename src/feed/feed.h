@@ -8,7 +8,7 @@
 #ifndef CHANGEFEED_FEED_H
 #define CHANGEFEED_FEED_H
 
-#include "core/live.h"
+#include "core/ring/live.h"
 
 struct feed_options {
 	const char *conninfo; /* complete, in libpq's notation, the database included */

@@ -10,8 +10,8 @@
 
 #include <libpq-fe.h>
 
-#include "core/ring_file.h"
-#include "core/ring_writer.h"
+#include "core/ring/ring_file.h"
+#include "core/ring/ring_writer.h"
 
 struct published {
 	struct ring *ring;

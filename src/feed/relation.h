@@ -15,8 +15,8 @@
 #define CHANGEFEED_RELATION_H
 
 #include "core/bytes.h"
-#include "core/pgoutput.h"
-#include "core/value.h"
+#include "core/upstream/pgoutput.h"
+#include "core/upstream/value.h"
 #include "feed/arena.h"
 
 struct relation_column {

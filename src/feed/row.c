@@ -3,7 +3,7 @@
  * of columns, are appended between its calls.
  */
 #include "core/change.h"
-#include "core/json.h"
+#include "core/render/json.h"
 #include "core/utf8.h"
 #include "feed/row.h"
 

@@ -12,7 +12,7 @@
 #ifndef CHANGEFEED_SLOT_H
 #define CHANGEFEED_SLOT_H
 
-#include "core/ring_writer.h"
+#include "core/ring/ring_writer.h"
 #include "feed/catalog.h"
 
 struct server {

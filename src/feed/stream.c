@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#include "core/pgoutput.h"
+#include "core/upstream/pgoutput.h"
 #include "feed/clock.h"
 #include "feed/encoding.h"
 #include "feed/relation.h"

@@ -20,7 +20,7 @@
 
 #include <libpq-fe.h>
 
-#include "core/ring_writer.h"
+#include "core/ring/ring_writer.h"
 #include "feed/catalog.h"
 #include "feed/failure.h"
 

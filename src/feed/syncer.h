@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "core/ring_writer.h"
+#include "core/ring/ring_writer.h"
 
 struct syncer;
 

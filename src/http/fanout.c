@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/frame.h"
+#include "core/render/frame.h"
 
 enum { KEPT_DIVISOR = 4 }; /* of the ring's size may be kept rendered */
 

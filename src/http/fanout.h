@@ -18,9 +18,9 @@
 #include <h2o/memory.h>
 
 #include "core/reader.h"
-#include "core/selection.h"
-#include "core/subscription.h"
-#include "http/changefeed_options.h"
+#include "core/request/selection.h"
+#include "core/request/subscription.h"
+#include "http/conf/changefeed_options.h"
 #include "http/segment.h"
 
 /* How far a stream has come in what its class has rendered. */

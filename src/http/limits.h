@@ -25,7 +25,7 @@
 
 #include <h2o.h>
 
-#include "http/outline.h"
+#include "http/conf/outline.h"
 #include "http/quota.h"
 
 struct limits {

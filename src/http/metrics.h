@@ -6,7 +6,7 @@
 #ifndef CHANGEFEED_HTTP_METRICS_H
 #define CHANGEFEED_HTTP_METRICS_H
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 
 void metrics_append(struct buffer *out, const struct ring *ring);
 

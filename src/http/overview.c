@@ -1,7 +1,7 @@
 /* overview.c: see overview.h. */
 #include "http/overview.h"
 
-#include "core/json.h"
+#include "core/render/json.h"
 #include "http/response.h"
 
 /* A name as a part of a path: everything is encoded that a path or our own separators give a meaning (RFC

@@ -10,7 +10,7 @@
 #ifndef CHANGEFEED_HTTP_PAGE_H
 #define CHANGEFEED_HTTP_PAGE_H
 
-#include "core/batch.h"
+#include "core/render/batch.h"
 
 enum { PAGES_KEPT = 64, PAGES_KEPT_BYTES = 32 * 1024 * 1024 };
 

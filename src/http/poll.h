@@ -8,7 +8,7 @@
 #ifndef CHANGEFEED_HTTP_POLL_H
 #define CHANGEFEED_HTTP_POLL_H
 
-#include "core/batch.h"
+#include "core/render/batch.h"
 #include "http/worker.h"
 
 /* Answers the request, now or later. `class` has been joined for it; libh2o frees the poll with the request.

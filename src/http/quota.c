@@ -8,7 +8,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-#include "core/live.h"
+#include "core/ring/live.h"
 
 enum {
 	WAYS = 8, /* entries of a set */

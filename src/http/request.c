@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "core/accept.h"
+#include "core/request/accept.h"
 #include "http/poll.h"
 #include "http/response.h"
 #include "http/stream.h"

@@ -4,7 +4,7 @@
 #ifndef CHANGEFEED_HTTP_RESPONSE_H
 #define CHANGEFEED_HTTP_RESPONSE_H
 
-#include "core/problem.h"
+#include "core/request/problem.h"
 #include "http/worker.h"
 
 /*

@@ -10,7 +10,7 @@
 #ifndef CHANGEFEED_HTTP_ROUTES_H
 #define CHANGEFEED_HTTP_ROUTES_H
 
-#include "http/conf.h"
+#include "http/conf/conf.h"
 
 /* The hooks for conf_load(); they need no data. */
 extern const struct conf_hooks routes_hooks;

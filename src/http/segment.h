@@ -14,7 +14,7 @@
 #include <h2o/linklist.h>
 #include <h2o/memory.h>
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 
 enum {
 	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/ring_file.h"
+#include "core/ring/ring_file.h"
 #include "http/h2_guard.h"
 #include "http/poll.h"
 #include "http/request.h"

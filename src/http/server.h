@@ -5,7 +5,7 @@
 #ifndef CHANGEFEED_HTTP_SERVER_H
 #define CHANGEFEED_HTTP_SERVER_H
 
-#include "http/conf.h"
+#include "http/conf/conf.h"
 #include "http/quota.h"
 
 struct server_options {

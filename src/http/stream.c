@@ -3,7 +3,7 @@
 
 #include <limits.h>
 
-#include "core/frame.h"
+#include "core/render/frame.h"
 #include "http/direct.h"
 
 /*

@@ -8,7 +8,7 @@
 #include <h2o.h>
 
 #include "core/reader.h"
-#include "http/conf.h"
+#include "http/conf/conf.h"
 #include "http/fanout.h"
 #include "http/hangup.h"
 #include "http/limits.h"

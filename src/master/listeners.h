@@ -13,7 +13,7 @@
 #ifndef CHANGEFEED_MASTER_LISTENERS_H
 #define CHANGEFEED_MASTER_LISTENERS_H
 
-#include "http/outline.h"
+#include "http/conf/outline.h"
 
 struct listeners_slot;
 

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/ring_file.h"
-#include "core/ring_resize.h"
+#include "core/ring/ring_file.h"
+#include "core/ring/ring_resize.h"
 #include "feed/feed.h"
 #include "http/routes.h"
 #include "http/server.h"

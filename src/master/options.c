@@ -10,7 +10,7 @@
 
 #include "core/bytes.h"
 #include "core/cursor.h"
-#include "core/ring_file.h"
+#include "core/ring/ring_file.h"
 
 enum {
 	OPTION_PUBLICATION = 256,

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "core/live.h"
+#include "core/ring/live.h"
 
 enum process_kind {
 	PROCESS_NONE,

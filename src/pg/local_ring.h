@@ -6,7 +6,7 @@
 
 #include "postgres.h"
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 
 enum local_ring {
 	LOCAL_RING_OK,

@@ -18,7 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 
-#include "core/json.h"
+#include "core/render/json.h"
 #include "core/reader.h"
 #include "pg/compat.h"
 #include "pg/encoding.h"

@@ -15,7 +15,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 #include "pg/compat.h"
 #include "pg/local_ring.h"
 #include "pg/settings.h"

@@ -21,7 +21,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 #include "pg/compat.h"
 #include "pg/local_ring.h"
 

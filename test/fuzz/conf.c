@@ -4,11 +4,11 @@
  *
  * Files that name an access-log are passed over: libh2o would create it.
  *
- * links: src/http/conf.c src/http/outline.c src/http/address.c src/http/changefeed_options.c
- * links: src/http/yaml.c src/http/yaml_value.c src/http/tls.c src/http/stderr_capture.c
+ * links: src/http/conf/conf.c src/http/conf/outline.c src/http/conf/address.c src/http/conf/changefeed_options.c
+ * links: src/http/conf/yaml.c src/http/conf/yaml_value.c src/http/conf/tls.c src/http/conf/stderr_capture.c
  * links: -Isrc/http/h2o_compat -lh2o-evloop -lssl -lcrypto -lyaml -lz
  */
-#include "http/conf.h"
+#include "http/conf/conf.h"
 
 #include <stdlib.h>
 

@@ -4,9 +4,9 @@
  */
 #include <stdlib.h>
 
-#include "core/frame.h"
-#include "core/msgpack_check.h"
-#include "core/ring.h"
+#include "core/render/frame.h"
+#include "core/render/msgpack_check.h"
+#include "core/ring/ring.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -4,7 +4,7 @@
  */
 #include <stdlib.h>
 
-#include "core/pgoutput.h"
+#include "core/upstream/pgoutput.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,8 +6,8 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "core/json.h"
-#include "core/value.h"
+#include "core/render/json.h"
+#include "core/upstream/value.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,7 +1,7 @@
 /* accept.c: JSON or MessagePack, by Accept. */
 #include "tap.h"
 
-#include "core/accept.h"
+#include "core/request/accept.h"
 
 static void chooses(bool msgpack, const char *first, const char *second)
 {

@@ -1,5 +1,5 @@
 /* batch.c: poll's answer in JSON and MessagePack. */
-#include "core/batch.h"
+#include "core/render/batch.h"
 
 #include "example_body.h"
 #include "tap.h"

@@ -4,7 +4,7 @@
 #include <msgpack.h>
 
 #include "core/bytes.h"
-#include "core/live.h"
+#include "core/ring/live.h"
 
 int main(void)
 {

@@ -6,7 +6,7 @@
 #include <openssl/x509.h>
 #include <unistd.h>
 
-#include "http/conf.h"
+#include "http/conf/conf.h"
 #include "tap.h"
 
 #define LISTEN "listen: {host: 127.0.0.1, port: 7080}\n"

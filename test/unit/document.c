@@ -1,7 +1,7 @@
 /* document.c: the document of a change in JSON and MessagePack, views, tenants, and bodies that are none. */
-#include "core/document.h"
+#include "core/render/document.h"
 
-#include "core/msgpack_check.h"
+#include "core/render/msgpack_check.h"
 #include "example_body.h"
 #include "tap.h"
 

@@ -7,7 +7,7 @@
 #include <msgpack.h>
 
 #include "core/change.h"
-#include "core/value.h"
+#include "core/upstream/value.h"
 
 /* A body being packed: body_begin, then its elements in the order of change.h. The buffer is the caller's to
  * free. */

@@ -1,7 +1,7 @@
 /* format.c: one change in the envelopes of Debezium and CloudEvents. */
-#include "core/format.h"
+#include "core/render/format.h"
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 #include "example_body.h"
 #include "tap.h"
 

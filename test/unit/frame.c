@@ -1,5 +1,5 @@
 /* frame.c: Server-Sent Events, byte by byte. */
-#include "core/frame.h"
+#include "core/render/frame.h"
 
 #include "example_body.h"
 #include "tap.h"

@@ -1,8 +1,8 @@
 /* json.c: the writer of JSON, and UTF-8. */
-#include "core/json.h"
+#include "core/render/json.h"
 
 #include "core/utf8.h"
-#include "core/value.h"
+#include "core/upstream/value.h"
 #include "tap.h"
 
 static struct buffer out;

@@ -1,5 +1,5 @@
 /* pgoutput.c: messages of the replication protocol, built here byte by byte as its documentation says. */
-#include "core/pgoutput.h"
+#include "core/upstream/pgoutput.h"
 
 #include "tap.h"
 

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/live.h"
+#include "core/ring/live.h"
 #include "tap.h"
 
 enum { SECOND = 1000000, CROWD = 20000 };

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <sys/resource.h>
 
-#include "core/ring_resize.h"
+#include "core/ring/ring_resize.h"
 #include "ring_fixture.h"
 
 static const struct filter everything = {.all_collections = true, .operations = OPERATIONS_ALL};

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/ring_file.h"
-#include "core/ring_layout.h"
-#include "core/ring_writer.h"
+#include "core/ring/ring_file.h"
+#include "core/ring/ring_layout.h"
+#include "core/ring/ring_writer.h"
 
 struct fixture {
 	char directory[64];

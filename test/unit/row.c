@@ -3,7 +3,7 @@
  * src/feed/row).
  */
 #include "core/change.h"
-#include "core/json.h"
+#include "core/render/json.h"
 #include "feed/relation.h"
 #include "feed/row.h"
 #include "tap.h"

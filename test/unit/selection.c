@@ -1,5 +1,5 @@
 /* selection.c: names looked up in a ring, and which subscriptions share what is rendered. */
-#include "core/selection.h"
+#include "core/request/selection.h"
 
 #include "ring_fixture.h"
 #include "tap.h"

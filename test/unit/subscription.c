@@ -1,5 +1,5 @@
 /* subscription.c: paths, queries and headers, well-formed and not. */
-#include "core/subscription.h"
+#include "core/request/subscription.h"
 
 #include "tap.h"
 

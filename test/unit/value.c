@@ -4,7 +4,7 @@
  *
  *   nil  true  12  'str'  x'00ff' (bin)  bigint(12) float(1.5) numeric(1.50) json({"a":1})  [1,2]  {'a':1}
  */
-#include "core/value.h"
+#include "core/upstream/value.h"
 
 #include "tap.h"
 

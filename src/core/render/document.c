@@ -1,0 +1,377 @@
+/*
+ * document.c: reading a body, tenants, and the document in JSON; see document.h. MessagePack:
+ * document_msgpack.c.
+ */
+#include "core/render/document.h"
+
+#include <stdio.h>
+
+#include "core/render/json.h"
+#include "core/render/msgpack_check.h"
+
+/* A body of usual size is unpacked without another allocation: a column takes 48 bytes there. */
+enum { READER_CHUNK_SIZE = 64 * 1024 };
+
+bool document_reader_init(struct document_reader *reader)
+{
+	return msgpack_zone_init(&reader->zone, READER_CHUNK_SIZE);
+}
+
+void document_reader_free(struct document_reader *reader)
+{
+	msgpack_zone_destroy(&reader->zone);
+}
+
+static struct bytes str_bytes(const msgpack_object *str)
+{
+	return (struct bytes){str->via.str.ptr, str->via.str.size};
+}
+
+static bool is_array_of_str(const msgpack_object *object)
+{
+	if (object->type != MSGPACK_OBJECT_ARRAY)
+		return false;
+	for (uint32_t i = 0; i < object->via.array.size; i++) {
+		if (object->via.array.ptr[i].type != MSGPACK_OBJECT_STR)
+			return false;
+	}
+	return true;
+}
+
+static bool is_row(const msgpack_object *object)
+{
+	if (object->type != MSGPACK_OBJECT_MAP)
+		return false;
+	for (uint32_t i = 0; i < object->via.map.size; i++) {
+		if (object->via.map.ptr[i].key.type != MSGPACK_OBJECT_STR)
+			return false;
+	}
+	return true;
+}
+
+static bool take_message(const msgpack_object_array *body, struct document *document)
+{
+	if (body->size != MESSAGE_SIZE || body->ptr[MESSAGE_PREFIX].type != MSGPACK_OBJECT_STR ||
+		(body->ptr[MESSAGE_CONTENT].type != MSGPACK_OBJECT_STR &&
+		 body->ptr[MESSAGE_CONTENT].type != MSGPACK_OBJECT_BIN))
+		return false;
+	document->prefix = &body->ptr[MESSAGE_PREFIX];
+	document->content = &body->ptr[MESSAGE_CONTENT];
+	return true;
+}
+
+/* Puts the body's elements where they belong. Returns false if one has the wrong form. */
+static bool take_elements(const msgpack_object_array *body, struct document *document)
+{
+	for (uint32_t i = 0; i < body->size && i < BODY_SIZE; i++) {
+		const msgpack_object *element = &body->ptr[i];
+		if (element->type == MSGPACK_OBJECT_NIL)
+			continue;
+		switch (i) {
+		case BODY_DOCUMENT_ID:
+			document->document_id = element;
+			if (element->type != MSGPACK_OBJECT_STR)
+				return false;
+			break;
+		case BODY_KEY:
+			document->key = element;
+			if (!is_array_of_str(element))
+				return false;
+			break;
+		case BODY_NEW:
+			document->new_row = element;
+			if (!is_row(element))
+				return false;
+			break;
+		case BODY_OLD:
+			document->old_row = element;
+			if (!is_row(element))
+				return false;
+			break;
+		case BODY_UNCHANGED:
+			document->unchanged = element;
+			if (!is_array_of_str(element))
+				return false;
+			break;
+		}
+	}
+	return true;
+}
+
+/* What an operation cannot have is not shown, whatever the body holds. */
+static void drop_unfitting(struct document *document)
+{
+	enum operation operation = document->change->operation;
+
+	if (document->oversize || (operation != OPERATION_INSERT && operation != OPERATION_UPDATE))
+		document->new_row = NULL;
+	if (document->oversize || (operation != OPERATION_UPDATE && operation != OPERATION_DELETE))
+		document->old_row = NULL;
+	if (document->new_row == NULL ||
+		(document->unchanged != NULL && document->unchanged->via.array.size == 0))
+		document->unchanged = NULL;
+}
+
+bool document_read(struct document_reader *reader, const struct change *change, struct bytes schema,
+				   struct bytes name, struct bytes body, struct document *ret_document)
+{
+	struct document document = {
+		.change = change, .schema = schema, .name = name, .oversize = (change->flags & CHANGE_OVERSIZE) != 0};
+	bool is_message = change->operation == OPERATION_MESSAGE;
+	msgpack_object root;
+	size_t offset = 0;
+
+	if (body.size > 0) {
+		msgpack_zone_clear(&reader->zone);
+		if (!msgpack_is_whole(body) ||
+			msgpack_unpack(body.data, body.size, &offset, &reader->zone, &root) != MSGPACK_UNPACK_SUCCESS ||
+			root.type != MSGPACK_OBJECT_ARRAY ||
+			!(is_message ? take_message(&root.via.array, &document)
+						 : take_elements(&root.via.array, &document)))
+			return false;
+		drop_unfitting(&document);
+	}
+	*ret_document = document;
+	return true;
+}
+
+/* ---- tenants */
+
+/* A scalar's text, without the quotes that JSON has; `scratch` holds it where the value itself is none. */
+static bool scalar_text(const msgpack_object *value, char scratch[24], struct bytes *ret_text)
+{
+	switch (value->type) {
+	case MSGPACK_OBJECT_STR:
+		*ret_text = str_bytes(value);
+		return true;
+	case MSGPACK_OBJECT_BOOLEAN:
+		*ret_text = value->via.boolean ? BYTES("true") : BYTES("false");
+		return true;
+	case MSGPACK_OBJECT_POSITIVE_INTEGER:
+		*ret_text = (struct bytes){scratch,
+								   (size_t)snprintf(scratch, 24, "%llu", (unsigned long long)value->via.u64)};
+		return true;
+	case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+		*ret_text = (struct bytes){scratch, (size_t)snprintf(scratch, 24, "%lld", (long long)value->via.i64)};
+		return true;
+	case MSGPACK_OBJECT_EXT:
+		*ret_text = (struct bytes){value->via.ext.ptr, value->via.ext.size};
+		return true;
+	default:
+		return false;
+	}
+}
+
+static const msgpack_object *row_value(const msgpack_object *row, struct bytes column)
+{
+	for (uint32_t i = 0; i < row->via.map.size; i++) {
+		if (bytes_equal(str_bytes(&row->via.map.ptr[i].key), column))
+			return &row->via.map.ptr[i].val;
+	}
+	return NULL;
+}
+
+/* Whether the tenant is a value that is too large to be sent again: in neither row, but not absent. */
+static bool tenant_is_unknown(const struct document *document, struct bytes tenant_column)
+{
+	for (uint32_t i = 0; document->unchanged != NULL && i < document->unchanged->via.array.size; i++) {
+		if (bytes_equal(str_bytes(&document->unchanged->via.array.ptr[i]), tenant_column))
+			return true;
+	}
+	return false;
+}
+
+bool document_matches_tenant(const struct document *document, struct bytes tenant_column, struct bytes tenant)
+{
+	const msgpack_object *rows[] = {document->new_row, document->old_row};
+	bool belongs_to_some_tenant = false;
+
+	if ((document->new_row == NULL && document->old_row == NULL) ||
+		tenant_is_unknown(document, tenant_column))
+		return true;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const msgpack_object *value = rows[i] == NULL ? NULL : row_value(rows[i], tenant_column);
+		char scratch[24];
+		struct bytes text;
+		if (value == NULL || value->type == MSGPACK_OBJECT_NIL)
+			continue;
+		belongs_to_some_tenant = true;
+		if (scalar_text(value, scratch, &text) && bytes_equal(text, tenant))
+			return true;
+	}
+	return !belongs_to_some_tenant && bytes_equal(tenant, BYTES("1"));
+}
+
+struct document document_shown(const struct document *document, const struct view *view)
+{
+	struct document shown = *document;
+
+	if (view->tenant_column.size == 0)
+		return shown;
+	if (tenant_is_unknown(document, view->tenant_column)) {
+		shown.oversize = true;
+		shown.new_row = shown.old_row = shown.unchanged = NULL;
+	}
+	if (shown.oversize)
+		shown.document_id = NULL;
+	return shown;
+}
+
+/* ---- JSON */
+
+bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column)
+{
+	struct bytes name = str_bytes(column);
+
+	if (view->column_count == 0 && !view->key_only)
+		return true;
+	for (unsigned i = 0; i < view->column_count && !view->key_only; i++) {
+		if (bytes_equal(name, view->columns[i]))
+			return true;
+	}
+	for (uint32_t i = 0; document->key != NULL && i < document->key->via.array.size; i++) {
+		if (bytes_equal(name, str_bytes(&document->key->via.array.ptr[i])))
+			return true;
+	}
+	return false;
+}
+
+static void append_row(struct buffer *out, const struct document *document, const struct view *view,
+					   const msgpack_object *row)
+{
+	struct json_options options = {.numbers_as_strings = view->numbers_as_strings};
+	char separator = '{';
+
+	for (uint32_t i = 0; i < row->via.map.size; i++) {
+		const msgpack_object_kv *member = &row->via.map.ptr[i];
+		if (!document_shows(document, view, &member->key))
+			continue;
+		buffer_append_char(out, separator);
+		json_append_member(out, member, options);
+		separator = ',';
+	}
+	buffer_append_string(out, separator == '{' ? "{}" : "}");
+}
+
+static void append_unchanged(struct buffer *out, const struct document *document, const struct view *view)
+{
+	const msgpack_object_array *names = &document->unchanged->via.array;
+	bool any = false;
+
+	for (uint32_t i = 0; i < names->size; i++) {
+		if (!document_shows(document, view, &names->ptr[i]))
+			continue;
+		buffer_append_string(out, any ? "," : ",\"unchanged\":[");
+		json_append_string(out, str_bytes(&names->ptr[i]));
+		any = true;
+	}
+	if (any)
+		buffer_append_char(out, ']');
+}
+
+static void append_rows(struct buffer *out, const struct document *document, const struct view *view)
+{
+	if (document->new_row != NULL) {
+		buffer_append_string(out, ",\"new\":");
+		append_row(out, document, view, document->new_row);
+	}
+	if (document->old_row != NULL) {
+		buffer_append_string(out, ",\"old\":");
+		append_row(out, document, view, document->old_row);
+	}
+	if (document->unchanged != NULL)
+		append_unchanged(out, document, view);
+}
+
+int64_t document_timestamp_ms(const struct change *change)
+{
+	int64_t ms = change->commit_us / 1000;
+	return change->commit_us % 1000 < 0 ? ms - 1 : ms;
+}
+
+struct bytes document_content_bytes(const msgpack_object *content)
+{
+	if (content->type == MSGPACK_OBJECT_BIN)
+		return (struct bytes){content->via.bin.ptr, content->via.bin.size};
+	return str_bytes(content);
+}
+
+static void append_message(struct buffer *out, const struct document *document, const struct view *view)
+{
+	buffer_append_string(out, ",\"transactional\":");
+	buffer_append_string(out, document->change->xid != 0 ? "true" : "false");
+	if (document->prefix == NULL)
+		return;
+	buffer_append_string(out, ",\"prefix\":");
+	json_append_string(out, str_bytes(document->prefix));
+	if (view->key_only)
+		return;
+	buffer_append_string(out, ",\"content\":");
+	if (document->content->type == MSGPACK_OBJECT_STR) {
+		json_append_string(out, str_bytes(document->content));
+		return;
+	}
+	json_append_base64(out, document_content_bytes(document->content));
+	buffer_append_string(out, ",\"base64\":true");
+}
+
+/* A name of the change's table. */
+static void append_name(struct buffer *out, const struct document *document, struct bytes name)
+{
+	if (document->change->operation == OPERATION_MESSAGE)
+		buffer_append_string(out, "null");
+	else
+		json_append_string(out, name);
+}
+
+static void append_document(struct buffer *out, const struct document *document, const struct view *view,
+							enum document_layout layout)
+{
+	const struct change *change = document->change;
+
+	buffer_append_char(out, '{');
+	if (layout == DOCUMENT_EVENT) {
+		buffer_append_string(out, "\"collection\":");
+		append_name(out, document, document->name);
+		buffer_append_char(out, ',');
+	}
+	buffer_append_string(out, "\"operation\":\"");
+	buffer_append_string(out, operation_name(change->operation));
+	buffer_append_string(out, "\",\"document_id\":");
+	if (document->document_id != NULL)
+		json_append_string(out, str_bytes(document->document_id));
+	else
+		buffer_append_string(out, "null");
+	buffer_append_string(out, ",\"timestamp_ms\":");
+	buffer_append_i64(out, document_timestamp_ms(change));
+	buffer_append_string(out, ",\"lsn\":");
+	buffer_append_u64(out, change->id.lsn);
+	if (layout == DOCUMENT_ITEM) {
+		buffer_append_string(out, ",\"collection\":");
+		append_name(out, document, document->name);
+	}
+	buffer_append_string(out, ",\"id\":\"");
+	cursor_append(out, change->id);
+	buffer_append_string(out, "\",\"schema\":");
+	append_name(out, document, document->schema);
+	buffer_append_string(out, ",\"xid\":");
+	if (change->xid == 0)
+		buffer_append_string(out, "null");
+	else
+		buffer_append_u64(out, change->xid);
+	if (document->oversize)
+		buffer_append_string(out, ",\"oversize\":true");
+	if (change->operation == OPERATION_MESSAGE)
+		append_message(out, document, view);
+	else if (!view->key_only)
+		append_rows(out, document, view);
+	buffer_append_char(out, '}');
+}
+
+void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
+						  enum document_layout layout)
+{
+	struct document shown = document_shown(document, view);
+
+	append_document(out, &shown, view, layout);
+}

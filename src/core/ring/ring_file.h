@@ -1,0 +1,64 @@
+/*
+ * ring_file.h: the ring's file: making it, mapping it, recovering it. Of the core only this, ring_recovery,
+ * ring_resize and ring_writer do I/O.
+ */
+#ifndef CHANGEFEED_RING_FILE_H
+#define CHANGEFEED_RING_FILE_H
+
+#include "core/ring/ring.h"
+
+enum { RING_MIN_CAPACITY = 1 << 20 };
+
+enum ring_file_error {
+	RING_FILE_OK,
+	RING_FILE_SYSTEM,  /* errno says what */
+	RING_FILE_FORMAT,  /* not a ring, or of another version */
+	RING_FILE_DAMAGED, /* neither checkpoint is valid, or the file is shorter than they say */
+	RING_FILE_SMALL,   /* of ring_resize(): that size has no room for the names of its collections */
+};
+
+/* One line for people: what the error means, errno's text included. Valid until the next call in this thread.
+ */
+const char *ring_file_error_text(enum ring_file_error error);
+
+/*
+ * Makes an empty ring of at least `capacity` bytes of data (rounded up to pages) under a temporary name, all
+ * of it allocated on disk, and renames it to `path`. An existing file is replaced; processes that map it keep
+ * the old one.
+ */
+enum ring_file_error ring_file_create(const char *path, uint64_t capacity);
+
+enum ring_access {
+	RING_ACCESS_READ,   /* a backend: everything read only */
+	RING_ACCESS_WORKER, /* live area writable, data read only */
+	RING_ACCESS_WRITER, /* the feed: everything writable; the file is locked (flock) against a second writer
+						 */
+};
+
+/*
+ * Maps the ring. On success *ret_ring is the caller's, to be freed with ring_file_close(). RING_ACCESS_WRITER
+ * fails with RING_FILE_SYSTEM and EWOULDBLOCK while another process writes it; it recovers the ring before it
+ * returns.
+ */
+enum ring_file_error ring_file_open(const char *path, enum ring_access access, struct ring **ret_ring);
+void ring_file_close(struct ring *ring);
+
+/* Renames a file and makes the name durable. False: errno says why. */
+bool ring_file_rename(const char *from, const char *to);
+
+/* The capacity that ring_file_create() makes of a wish: at least RING_MIN_CAPACITY, whole pages. */
+uint64_t ring_file_capacity(uint64_t wanted);
+
+/* The live area for writing; NULL with RING_ACCESS_READ. */
+struct ring_live *ring_file_live(struct ring *ring);
+
+/*
+ * True if `path` now names another file than the one mapped (it was re-made or removed), or if the file was
+ * cut or overwritten by what is no ring of this size: then its mapping must not be touched any more.
+ */
+bool ring_file_replaced(const struct ring *ring, const char *path);
+
+/* True if the address lies in what is mapped of the file. For a handler of signals, too. */
+bool ring_file_maps(const struct ring *ring, const void *address);
+
+#endif

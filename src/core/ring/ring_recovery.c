@@ -1,0 +1,175 @@
+/* ring_recovery.c: see ring_recovery.h. */
+#include "core/ring/ring_layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "core/ring/ring_recovery.h"
+
+/* A number that is another after each start of the kernel; 0 if it cannot be had: then nothing is trusted. */
+static uint64_t boot_number(void)
+{
+	char text[64];
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t size = read(fd, text, sizeof(text));
+	close(fd);
+	return size > 0 ? XXH3_64bits(text, (size_t)size) | 1 : 0;
+}
+
+uint64_t ring_index_record(struct ring *ring, uint64_t first_block, uint64_t position, struct cursor id,
+						   int64_t max_us)
+{
+	struct ring_index_entry entry = {.position = position, .id = id, .max_us = max_us};
+	uint64_t block = position / RING_INDEX_GRAIN;
+
+	for (uint64_t b = first_block; b <= block; b++)
+		ring->index[b % ring->sections.index_capacity] = entry;
+	return block + 1;
+}
+
+/* The first block that no record before `head` was entered for. */
+static uint64_t first_unindexed_block(const struct ring *ring, uint64_t tail, uint64_t head)
+{
+	uint64_t block = head / RING_INDEX_GRAIN + 1;
+	while (block > tail / RING_INDEX_GRAIN) {
+		uint64_t position = ring->index[(block - 1) % ring->sections.index_capacity].position;
+		if (position >= (block - 1) * RING_INDEX_GRAIN && position < head)
+			break;
+		block--;
+	}
+	return block;
+}
+
+/* Builds the index of [tail, head) from the records. *ret_block is the first block behind. False: the chain
+ * is broken. */
+static bool rebuild_index(struct ring *ring, const struct ring_checkpoint *state, uint64_t *ret_block)
+{
+	uint64_t block = state->tail / RING_INDEX_GRAIN;
+	int64_t max_us = INT64_MIN;
+
+	for (uint64_t position = state->tail; position < state->head;) {
+		struct ring_record_header header;
+		memcpy(&header, ring_at(ring, position), sizeof(header));
+		if (!ring_header_plausible(ring, &header) || header.size > state->head - position)
+			return false;
+		if (header.commit_us > max_us)
+			max_us = header.commit_us;
+		block = ring_index_record(ring, block, position, ring_header_id(&header), max_us);
+		position += header.size;
+	}
+	*ret_block = block;
+	return true;
+}
+
+static uint32_t count_collections(const struct ring *ring)
+{
+	uint32_t count = 0;
+	while (count < ring->sections.collection_capacity &&
+		   ring->collections[count].checksum == ring_collection_checksum(&ring->collections[count]))
+		count++;
+	return count;
+}
+
+/* The record at the end of what is known, if it is whole and the next one in order. */
+static bool record_continues(const struct ring *ring, const struct ring_checkpoint *state,
+							 struct ring_record_header *ret_header)
+{
+	const char *at = ring_at(ring, state->head);
+	struct ring_record_header header;
+
+	memcpy(&header, at, sizeof(header));
+	if (!ring_header_plausible(ring, &header) || header.size > state->tail + state->capacity - state->head ||
+		header.epoch != (uint32_t)state->epoch ||
+		header.checksum != ring_record_checksum(at, header.size, header.epoch, state->head))
+		return false;
+	if (header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE &&
+		header.collection >= state->collection_count)
+		return false;
+	*ret_header = header;
+	return cursor_compare(ring_header_id(&header), state->last) > 0;
+}
+
+/* Goes on from the checkpoint, over all records that were completed after it. Returns the first block not
+ * indexed. */
+static uint64_t replay(struct ring *ring, struct ring_checkpoint *state, uint64_t block)
+{
+	struct ring_record_header header;
+
+	while (record_continues(ring, state, &header)) {
+		if (header.commit_us > state->max_us)
+			state->max_us = header.commit_us;
+		block = ring_index_record(ring, block, state->head, ring_header_id(&header), state->max_us);
+		if (header.kind == RECORD_COMMIT)
+			memcpy(&state->streamed_lsn, ring_at(ring, state->head) + sizeof(header),
+				   sizeof(state->streamed_lsn));
+		state->last = ring_header_id(&header);
+		state->head += header.size;
+	}
+	return block;
+}
+
+static void store(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, value, memory_order_release);
+}
+
+/* Sets what readers see. In the order that they rely on: what a word promises is stored before it. */
+static void publish(struct ring *ring, const struct ring_checkpoint *state)
+{
+	struct ring_live *live = ring->live;
+
+	store(&live->run_floor, state->run_floor);
+	store(&live->run_head, state->run_head);
+	atomic_store_explicit(&live->collection_count, state->collection_count, memory_order_release);
+	store(&live->history_lsn, state->history_lsn);
+	store(&live->history_position, state->history_position);
+	store(&live->tail, state->tail);
+	store(&live->head, state->head);
+	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
+	store(&live->streamed_lsn, state->streamed_lsn);
+	store(&live->durable_position, state->head);
+	store(&live->durable_lsn, state->streamed_lsn);
+	store(&live->history, state->history);
+}
+
+int ring_recover(struct ring *ring)
+{
+	struct ring_checkpoint state = ring->checkpoint;
+	struct timespec now;
+	uint64_t boot = boot_number();
+	bool same_boot = boot != 0 && atomic_load_explicit(&ring->live->boot, memory_order_relaxed) == boot;
+	uint64_t block = 0;
+
+	/* more of them than the checkpoint counts may have been made since; those that it counts were there */
+	state.collection_count = count_collections(ring);
+	bool whole = state.collection_count >= ring->checkpoint.collection_count;
+	if (same_boot)
+		block = first_unindexed_block(ring, state.tail, state.head);
+	else
+		whole = whole && rebuild_index(ring, &state, &block);
+	if (!whole) {
+		atomic_store_explicit(&ring->live->boot, boot, memory_order_relaxed);
+		ring_set_damaged(ring);
+		return EUCLEAN;
+	}
+	ring->index_block = replay(ring, &state, block);
+	clock_gettime(CLOCK_REALTIME, &now);
+	state.epoch = XXH3_64bits_withSeed(&now, sizeof(now), state.epoch);
+	state.sequence++;
+	/* what a process left in the page cache first: the checkpoint promises it */
+	if (fdatasync(ring->fd) != 0)
+		return errno;
+	int error = ring_checkpoint_write(ring->fd, &state);
+	if (error != 0)
+		return error;
+	ring->checkpoint = state;
+	publish(ring, &state);
+	atomic_store_explicit(&ring->live->boot, boot, memory_order_relaxed);
+	return 0;
+}

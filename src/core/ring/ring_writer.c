@@ -1,0 +1,537 @@
+/* ring_writer.c: the feed's side of the ring. See ring_writer.h, and ring_layout.h for the rules. */
+#include "core/ring/ring_writer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "core/ring/ring_layout.h"
+#include "core/ring/ring_recovery.h"
+
+/* A checkpoint makes room for this part of the capacity ahead of need: less would stall the writer, more is
+ * history lost. */
+enum { ROOM_DIVISOR = 16, RUNS_DIVISOR = 8, OVERSIZE_DIVISOR = 4 };
+
+/* Records are gathered in a stage of this size and written together. */
+enum { STAGE_SIZE = 128 * 1024 };
+
+struct ring_writer {
+	struct ring *ring;
+	struct ring_checkpoint state;   /* as it is now; `head` may be ahead of what readers see */
+	struct ring_checkpoint pending; /* what the checkpoint under way writes */
+	struct ring_checkpoint
+		durable;          /* what the last one wrote: bytes up to its tail + capacity may be written */
+	uint64_t index_block; /* the first block that is not indexed yet */
+	uint64_t wanted;      /* bytes that an append is waiting for */
+	uint64_t staged_news; /* of what was appended, see ring_writer_news() */
+	uint64_t news;        /* of what was published */
+	bool published;       /* and that something was */
+	uint64_t written;     /* the file has all records before it; `stage` has those from there to head */
+	int error;            /* errno of the last write if it failed, else 0 */
+	char stage[STAGE_SIZE];
+};
+
+static void store(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, value, memory_order_release);
+}
+
+static void add(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + value,
+						  memory_order_relaxed);
+}
+
+struct ring_writer *ring_writer_open(struct ring *ring)
+{
+	struct ring_writer *writer = calloc(1, sizeof(*writer));
+	if (writer == NULL)
+		return NULL;
+	writer->ring = ring;
+	writer->state = ring->checkpoint;
+	writer->durable = ring->checkpoint;
+	writer->index_block = ring->index_block;
+	writer->written = writer->state.head;
+	return writer;
+}
+
+void ring_writer_close(struct ring_writer *writer)
+{
+	free(writer);
+}
+
+struct ring_identity ring_writer_identity(const struct ring_writer *writer)
+{
+	return writer->state.identity;
+}
+
+uint64_t ring_writer_streamed_lsn(const struct ring_writer *writer)
+{
+	return writer->state.streamed_lsn;
+}
+
+struct cursor ring_writer_last(const struct ring_writer *writer)
+{
+	return writer->state.last;
+}
+
+uint64_t ring_writer_unsynced(const struct ring_writer *writer)
+{
+	return writer->state.head - writer->durable.head;
+}
+
+int ring_writer_error(const struct ring_writer *writer)
+{
+	return writer->error;
+}
+
+static uint64_t new_history_number(uint64_t previous)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	uint64_t number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	return number > previous ? number : previous + 1;
+}
+
+void ring_writer_begin_history(struct ring_writer *writer, const struct ring_identity *identity,
+							   uint64_t history_lsn)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_live *live = writer->ring->live;
+
+	state->identity = *identity;
+	state->history = new_history_number(state->history);
+	/* or a recovery from the last checkpoint would take records of this history for more of the old one */
+	state->epoch = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->epoch);
+	state->history_lsn = history_lsn;
+	state->history_position = state->head;
+	state->tail = state->head;
+	state->run_floor = state->run_head = 0;
+	state->streamed_lsn = history_lsn;
+	state->last = (struct cursor){.n = UINT64_MAX};
+	state->max_us = INT64_MIN;
+	for (uint32_t id = 0; id < state->collection_count; id++)
+		ring_writer_set_published(writer, id, false);
+
+	store(&live->run_floor, 0);
+	store(&live->run_head, 0);
+	store(&live->tail, state->tail);
+	store(&live->head, state->head);
+	store(&live->open_lsn, 0);
+	store(&live->history_lsn, history_lsn);
+	store(&live->history_position, state->history_position);
+	store(&live->streamed_lsn, history_lsn);
+	store(&live->durable_lsn, history_lsn);
+	store(&live->history, state->history);
+}
+
+/*
+ * ---- appending
+ */
+
+/* Writes what is staged to the file. Returns false, and goes on from there the next time, if that fails. */
+static bool write_stage(struct ring_writer *writer)
+{
+	const struct ring_sections *sections = &writer->ring->sections;
+	const char *from = writer->stage;
+	uint64_t head = writer->state.head;
+
+	while (writer->written < head) {
+		uint64_t offset = writer->written % sections->capacity, size = head - writer->written;
+		if (size > sections->capacity - offset)
+			size = sections->capacity - offset;
+		ssize_t done = pwrite(writer->ring->fd, from, size, (off_t)(sections->data_offset + offset));
+		if (done <= 0) {
+			writer->error = done < 0 ? errno : EIO;
+			memmove(writer->stage, from, head - writer->written);
+			return false;
+		}
+		writer->written += (uint64_t)done;
+		from += done;
+	}
+	writer->error = 0;
+	return true;
+}
+
+/* Whether a record of this size can be put behind head, in the ring and in the stage. */
+static bool has_room(struct ring_writer *writer, uint64_t size)
+{
+	if (writer->state.head + size > writer->durable.tail + writer->durable.capacity) {
+		writer->wanted = size;
+		return false;
+	}
+	return writer->state.head - writer->written + size <= STAGE_SIZE || write_stage(writer);
+}
+
+/* Where the record at head is put together: one that is larger than the stage in the file itself. */
+static char *record_at_head(struct ring_writer *writer, uint64_t size)
+{
+	if (size <= STAGE_SIZE)
+		return writer->stage + (writer->state.head - writer->written);
+	writer->written += size; /* the stage was empty */
+	return writer->ring->data + writer->state.head % writer->state.capacity;
+}
+
+/* Puts a record behind head; nobody sees it before ring_writer_publish(). */
+static void put_record(struct ring_writer *writer, struct ring_record_header *header, struct bytes body)
+{
+	struct ring_checkpoint *state = &writer->state;
+	char *at = record_at_head(writer, header->size);
+	header->epoch = (uint32_t)state->epoch;
+	size_t padding = header->size - sizeof(*header) - body.size;
+
+	memcpy(at, header, sizeof(*header));
+	if (body.size > 0)
+		memcpy(at + sizeof(*header), body.data, body.size);
+	memset(at + sizeof(*header) + body.size, 0, padding);
+	header->checksum = ring_record_checksum(at, header->size, header->epoch, state->head);
+	memcpy(at + offsetof(struct ring_record_header, checksum), &header->checksum, sizeof(header->checksum));
+
+	if (header->commit_us > state->max_us)
+		state->max_us = header->commit_us;
+	state->last = ring_header_id(header);
+	if (state->head / RING_INDEX_GRAIN >= writer->index_block)
+		writer->index_block =
+			ring_index_record(writer->ring, writer->index_block, state->head, state->last, state->max_us);
+	state->head += header->size;
+}
+
+static uint32_t record_size(size_t body_size)
+{
+	return (uint32_t)((sizeof(struct ring_record_header) + body_size + RING_ALIGN - 1) / RING_ALIGN *
+					  RING_ALIGN);
+}
+
+size_t ring_writer_body_max(const struct ring_writer *writer)
+{
+	return writer->state.capacity / OVERSIZE_DIVISOR - sizeof(struct ring_record_header);
+}
+
+enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change, struct bytes body)
+{
+	bool is_message = change->operation == OPERATION_MESSAGE;
+	unsigned flags = change->flags;
+	if (body.size > ring_writer_body_max(writer)) {
+		body = (struct bytes){0};
+		flags |= CHANGE_OVERSIZE;
+	}
+	struct ring_record_header header = {
+		.size = record_size(body.size),
+		.commit_lsn = change->id.lsn,
+		.n = change->id.n,
+		.commit_us = change->commit_us,
+		.xid = change->xid,
+		.collection = is_message ? (uint32_t)change->id.m : change->collection,
+		.body_size = (uint32_t)body.size,
+		.kind = RECORD_CHANGE,
+		.operation = (uint8_t)change->operation,
+		.flags = (uint16_t)flags,
+	};
+	if (!has_room(writer, header.size))
+		return RING_WRITE_BLOCKED;
+	put_record(writer, &header, body);
+
+	struct ring_live *live = writer->ring->live;
+	writer->staged_news |= is_message ? LIVE_WANTS_ALL : live_collection_bit(change->collection);
+	if (!is_message) {
+		add(&live->changes_total, 1);
+		add(&writer->ring->collections[change->collection].changes, 1);
+	}
+	atomic_store_explicit(&live->last_commit_us, change->commit_us, memory_order_relaxed);
+	return RING_WRITE_OK;
+}
+
+enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn,
+								   int64_t commit_us, uint32_t xid)
+{
+	struct ring_record_header header = {
+		.size = record_size(sizeof(end_lsn)),
+		.commit_lsn = commit_lsn,
+		.n = writer->state.last.n,
+		.commit_us = commit_us,
+		.xid = xid,
+		.body_size = sizeof(end_lsn),
+		.kind = RECORD_COMMIT,
+	};
+	if (!has_room(writer, header.size))
+		return RING_WRITE_BLOCKED;
+	put_record(writer, &header, (struct bytes){(const char *)&end_lsn, sizeof(end_lsn)});
+	writer->state.streamed_lsn = end_lsn;
+	add(&writer->ring->live->transactions_total, 1);
+	return RING_WRITE_OK;
+}
+
+void ring_writer_take_runs(struct ring_writer *writer, const struct ring *from)
+{
+	uint64_t floor = from->checkpoint.run_floor, head = from->checkpoint.run_head;
+	uint64_t capacity =
+		writer->ring->sections.run_capacity - writer->ring->sections.run_capacity / RUNS_DIVISOR;
+	uint64_t first = head - floor > capacity ? head - capacity : floor;
+	uint64_t begin = first > 0; /* a log that begins at 0 says that nothing is missing from it */
+
+	for (uint64_t i = first; i < head; i++)
+		writer->ring->runs[(begin + i - first) % writer->ring->sections.run_capacity] =
+			from->runs[i % from->sections.run_capacity];
+	writer->state.run_floor = begin;
+	writer->state.run_head = begin + head - first;
+	store(&writer->ring->live->run_floor, writer->state.run_floor);
+	store(&writer->ring->live->run_head, writer->state.run_head);
+}
+
+enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position,
+								 uint32_t *ret_size)
+{
+	const char *at = ring_at(from, position);
+	struct ring_record_header header;
+	memcpy(&header, at, sizeof(header));
+	struct bytes body = {at + sizeof(header), header.body_size};
+	struct change change = ring_header_change(&header);
+
+	*ret_size = header.size;
+	if (header.kind == RECORD_CHANGE)
+		return ring_writer_change(writer, &change, body);
+	if (!has_room(writer, header.size))
+		return RING_WRITE_BLOCKED;
+	put_record(writer, &header, body);
+	memcpy(&writer->state.streamed_lsn, body.data, sizeof(writer->state.streamed_lsn));
+	return RING_WRITE_OK;
+}
+
+void ring_writer_progress(struct ring_writer *writer, uint64_t lsn)
+{
+	if (lsn > writer->state.streamed_lsn)
+		writer->state.streamed_lsn = lsn;
+}
+
+bool ring_writer_publish(struct ring_writer *writer)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_live *live = writer->ring->live;
+	uint64_t head = atomic_load_explicit(&live->head, memory_order_relaxed);
+	uint64_t streamed = atomic_load_explicit(&live->streamed_lsn, memory_order_relaxed);
+
+	if ((head == state->head && streamed == state->streamed_lsn) || !write_stage(writer))
+		return false;
+	add(&live->appended_bytes_total, state->head - head);
+	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
+	store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
+	store(&live->streamed_lsn, state->streamed_lsn);
+	writer->published = true;
+	writer->news |= writer->staged_news;
+	writer->staged_news = 0;
+	return true;
+}
+
+bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections)
+{
+	bool published = writer->published;
+
+	*ret_collections = writer->news;
+	writer->published = false;
+	writer->news = 0;
+	return published;
+}
+
+/*
+ * ---- collections
+ */
+static void put_name(char to[RING_NAME_SIZE], struct bytes name)
+{
+	size_t size = name.size < RING_NAME_SIZE ? name.size : RING_NAME_SIZE - 1;
+	memset(to, 0, RING_NAME_SIZE);
+	memcpy(to, name.data, size);
+}
+
+uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema, struct bytes name)
+{
+	struct ring *ring = writer->ring;
+	uint32_t count = writer->state.collection_count;
+	struct ring_collection fresh = {0};
+
+	put_name(fresh.schema, schema);
+	put_name(fresh.name, name);
+	for (uint32_t id = 0; id < count; id++) {
+		if (strcmp(ring->collections[id].name, fresh.name) == 0 &&
+			strcmp(ring->collections[id].schema, fresh.schema) == 0)
+			return id;
+	}
+	if (count == ring->sections.collection_capacity)
+		return UINT32_MAX;
+	struct ring_collection *entry = &ring->collections[count];
+	memcpy(entry->schema, fresh.schema, sizeof(fresh.schema));
+	memcpy(entry->name, fresh.name, sizeof(fresh.name));
+	atomic_store_explicit(&entry->published, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->changes, 0, memory_order_relaxed);
+	entry->checksum = ring_collection_checksum(entry);
+	writer->state.collection_count = count + 1;
+	atomic_store_explicit(&ring->live->collection_count, count + 1, memory_order_release);
+	return count;
+}
+
+void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, bool published)
+{
+	atomic_store_explicit(&writer->ring->collections[collection].published, published, memory_order_relaxed);
+}
+
+/*
+ * ---- eviction and checkpoints
+ */
+
+/* Where in the run a change is, or would be: from 0. UINT64_MAX: it belongs to another one. */
+static uint64_t place_in_run(const struct ring_run *run, const struct ring_record_header *header)
+{
+	if (run->commit_lsn != header->commit_lsn || run->operation != header->operation)
+		return UINT64_MAX;
+	if (header->operation == OPERATION_MESSAGE)
+		return run->first_n == header->n ? ring_header_m(header) - UINT64_C(1) : UINT64_MAX;
+	return run->collection == header->collection ? header->n - run->first_n : UINT64_MAX;
+}
+
+static struct ring_run *run_slot(struct ring_writer *writer, uint64_t i)
+{
+	return &writer->ring->runs[i % writer->ring->sections.run_capacity];
+}
+
+static void log_evicted_change(struct ring_writer *writer, const struct ring_record_header *header)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_run *last = run_slot(writer, state->run_head - 1);
+	uint64_t place = state->run_head > state->run_floor ? place_in_run(last, header) : UINT64_MAX;
+
+	if (place < last->count)
+		return; /* evicted again: the process crashed before the checkpoint of the first time was written */
+	if (place == last->count && last->count < UINT32_MAX) {
+		last->count++;
+		return;
+	}
+	*run_slot(writer, state->run_head) =
+		(struct ring_run){.commit_lsn = header->commit_lsn,
+						  .first_n = header->n,
+						  .count = 1,
+						  .collection = ring_header_m(header) > 0 ? 0 : (uint16_t)header->collection,
+						  .operation = header->operation};
+	state->run_head++;
+}
+
+/* Now the end of the evicted transaction is known: a bare LSN is compared with it. */
+static void log_evicted_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn)
+{
+	for (uint64_t i = writer->state.run_head; i > writer->state.run_floor; i--) {
+		struct ring_run *run = run_slot(writer, i - 1);
+		if (run->commit_lsn != commit_lsn)
+			break;
+		run->end_distance = (uint32_t)(end_lsn - commit_lsn);
+	}
+}
+
+/* Moves tail to the first record at or behind `target`, or as far as the run log has room. */
+static void evict(struct ring_writer *writer, uint64_t target)
+{
+	struct ring_checkpoint *state = &writer->state;
+	struct ring_live *live = writer->ring->live;
+	uint64_t run_step = writer->ring->sections.run_capacity / RUNS_DIVISOR;
+	uint64_t run_limit = state->run_head + run_step;
+
+	while (state->tail < target && state->tail < state->head && state->run_head < run_limit) {
+		struct ring_record_header header;
+		const char *at = ring_at(writer->ring, state->tail);
+		memcpy(&header, at, sizeof(header));
+		if (!ring_header_plausible(writer->ring, &header)) {
+			ring_set_damaged(writer->ring);
+			break;
+		}
+		if (header.kind == RECORD_CHANGE) {
+			log_evicted_change(writer, &header);
+		} else {
+			uint64_t end_lsn;
+			memcpy(&end_lsn, at + sizeof(header), sizeof(end_lsn));
+			log_evicted_commit(writer, header.commit_lsn, end_lsn);
+		}
+		state->tail += header.size;
+	}
+	/* the floor keeps a step ahead of what the next eviction overwrites */
+	if (state->run_head + run_step > writer->ring->sections.run_capacity + state->run_floor)
+		state->run_floor = state->run_head + run_step - writer->ring->sections.run_capacity;
+	store(&live->run_floor, state->run_floor);
+	store(&live->run_head, state->run_head);
+	store(&live->tail, state->tail);
+	atomic_thread_fence(memory_order_release); /* step (1) of the writer in ring_layout.h */
+}
+
+bool ring_checkpoint_begin(struct ring_writer *writer)
+{
+	struct ring_checkpoint *state = &writer->state;
+	const struct ring_checkpoint *durable = &writer->durable;
+	uint64_t room = state->capacity / ROOM_DIVISOR + writer->wanted;
+
+	if (state->head == durable->head && state->streamed_lsn == durable->streamed_lsn &&
+		state->history == durable->history && writer->wanted == 0)
+		return false;
+	if (!write_stage(writer))
+		return false;
+	ring_writer_publish(writer);
+	if (state->head + room > state->tail + state->capacity)
+		evict(writer, state->head + room - state->capacity);
+	/* after a failure the same page again: the other one holds the checkpoint that is valid */
+	state->sequence = durable->sequence + 1;
+	writer->pending = *state;
+	writer->wanted = 0;
+	return true;
+}
+
+/* Whether a checkpoint promises anything outside of its own page that the last one did not: records; the log
+ * of what was evicted, which is written only as tail moves; names of collections. */
+static bool promises_more(const struct ring_checkpoint *pending, const struct ring_checkpoint *durable)
+{
+	return pending->head != durable->head || pending->tail != durable->tail ||
+		   pending->collection_count != durable->collection_count;
+}
+
+int ring_checkpoint_sync(struct ring_writer *writer)
+{
+	/* somebody else's bytes in the file: to write on would pass them off as this history */
+	int error = ring_checkpoint_compare(writer->ring->fd, &writer->durable);
+	if (error != 0)
+		return error;
+	/* first of all that: a checkpoint that reached the disk without it would promise what is not there */
+	if (promises_more(&writer->pending, &writer->durable) && fdatasync(writer->ring->fd) != 0)
+		return errno;
+	return ring_checkpoint_write(writer->ring->fd, &writer->pending);
+}
+
+static void touch(char *from, uint64_t size)
+{
+	for (uint64_t at = 0; at < size; at += 4096) {
+		volatile char *byte = from + at;
+		*byte = *byte;
+	}
+}
+
+/* After a failed sync Linux takes the pages for clean; dirtied again, the next sync writes them. */
+static void dirty_again(struct ring_writer *writer)
+{
+	const struct ring_sections *s = &writer->ring->sections;
+	uint64_t first = writer->durable.head / 4096 * 4096;
+
+	touch((char *)writer->ring->collections, s->data_offset - s->collections_offset);
+	touch(writer->ring->data + first % s->capacity, writer->written - first);
+}
+
+void ring_checkpoint_end(struct ring_writer *writer, int error)
+{
+	struct ring_live *live = writer->ring->live;
+
+	if (error == ESTALE)
+		ring_set_damaged(writer->ring);
+	if (error != 0) {
+		dirty_again(writer);
+		return;
+	}
+	writer->durable = writer->pending;
+	store(&live->durable_position, writer->pending.head);
+	store(&live->durable_lsn, writer->pending.streamed_lsn);
+	add(&live->checkpoints_total, 1);
+}

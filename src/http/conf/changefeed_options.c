@@ -1,0 +1,123 @@
+/* changefeed_options.c: see changefeed_options.h. */
+#include "http/conf/changefeed_options.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "http/conf/yaml_value.h"
+
+static const char known_options[] = "heartbeat, retry, stall-timeout, tenant-column, messages, cors";
+
+static const struct changefeed_options default_options = {
+	.heartbeat_seconds = 10,
+	.retry_milliseconds = 1000,
+	.stall_seconds = 30,
+};
+
+/* scheme://host or scheme://host:port in lower case: what a browser puts into the header Origin, never more.
+ */
+static bool is_origin(const char *text)
+{
+	size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
+	if (scheme == 0 || strncmp(text + scheme, "://", 3) != 0)
+		return false;
+	const char *host = text + scheme + 3;
+	if (*host == '\0')
+		return false;
+	for (; *host != '\0'; host++)
+		if (isupper((unsigned char)*host) || !isgraph((unsigned char)*host) ||
+			strchr("/?#@*,", *host) != NULL)
+			return false;
+	return true;
+}
+
+static bool origin_read(const struct yaml_node *node, char **ret_origin, struct buffer *error)
+{
+	if (node->type != YAML_SCALAR || !is_origin(node->scalar)) {
+		yaml_error(node, error,
+				   "cors has to be \"*\", an origin such as https://app.example:8443 (lower case, no path), "
+				   "or a list of origins");
+		return false;
+	}
+	return yaml_read_text(node, "cors", ret_origin, error);
+}
+
+static bool cors_read(const struct yaml_node *node, struct changefeed_options *options, struct buffer *error)
+{
+	if (node->type == YAML_SCALAR && strcmp(node->scalar, "*") == 0) {
+		options->cors_any = true;
+		return true;
+	}
+	size_t count = node->type == YAML_SEQUENCE ? node->sequence.count : 1;
+	options->cors_origins = calloc(count + 1, sizeof(char *));
+	if (options->cors_origins == NULL) {
+		yaml_error(node, error, "out of memory");
+		return false;
+	}
+	if (node->type != YAML_SEQUENCE)
+		return origin_read(node, &options->cors_origins[0], error);
+	for (size_t i = 0; i < count; i++)
+		if (!origin_read(node->sequence.items[i], &options->cors_origins[i], error))
+			return false;
+	return true;
+}
+
+static bool option_read(const char *name, const struct yaml_node *value, struct changefeed_options *options,
+						struct buffer *error)
+{
+	if (strcmp(name, "heartbeat") == 0)
+		return yaml_read_number(value, "heartbeat (seconds)", 1, 15, &options->heartbeat_seconds, error);
+	if (strcmp(name, "retry") == 0)
+		return yaml_read_number(value, "retry (milliseconds)", 0, 3600000, &options->retry_milliseconds,
+								error);
+	if (strcmp(name, "stall-timeout") == 0)
+		return yaml_read_number(value, "stall-timeout (seconds)", 1, 3600, &options->stall_seconds, error);
+	if (strcmp(name, "tenant-column") == 0)
+		return yaml_read_text(value, "tenant-column", &options->tenant_column, error);
+	if (strcmp(name, "messages") == 0)
+		return yaml_read_switch(value, "messages", &options->messages, error);
+	return cors_read(value, options, error);
+}
+
+bool changefeed_options_read(const struct yaml_node *value, bool *ret_on,
+							 struct changefeed_options *ret_options, struct buffer *ret_error)
+{
+	bool on = true;
+	struct changefeed_options options = default_options;
+	if (value->type == YAML_SCALAR) {
+		if (!yaml_read_switch(value, "changefeed", &on, ret_error))
+			return false;
+	} else if (!yaml_check_keys(value, "changefeed", known_options, ret_error)) {
+		return false;
+	}
+	for (size_t i = 0; value->type == YAML_MAPPING && i < value->mapping.count; i++) {
+		const struct yaml_pair *pair = &value->mapping.pairs[i];
+		if (!option_read(pair->key->scalar, pair->value, &options, ret_error)) {
+			changefeed_options_free(&options);
+			return false;
+		}
+	}
+	*ret_on = on;
+	if (on)
+		*ret_options = options;
+	return true;
+}
+
+void changefeed_options_free(struct changefeed_options *options)
+{
+	for (char **origin = options->cors_origins; origin != NULL && *origin != NULL; origin++)
+		free(*origin);
+	free(options->cors_origins);
+	free(options->tenant_column);
+	*options = (struct changefeed_options){0};
+}
+
+bool changefeed_options_allow_origin(const struct changefeed_options *options, struct bytes origin)
+{
+	if (options->cors_any)
+		return true;
+	for (char **allowed = options->cors_origins; allowed != NULL && *allowed != NULL; allowed++)
+		if (bytes_equal(bytes_of(*allowed), origin))
+			return true;
+	return false;
+}

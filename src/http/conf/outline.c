@@ -1,0 +1,343 @@
+/* outline.c: see outline.h. `listen` as https://h2o.examp1e.net/configure/base_directives.html#listen has it.
+ */
+#include "http/conf/outline.h"
+
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "http/conf/address.h"
+#include "http/conf/yaml_value.h"
+
+static const char known_listen[] = "host, port, type, permission, ssl, proxy-protocol";
+static const char known_ssl[] =
+	"certificate-file, key-file, minimum-version, min-version, cipher-suite, cipher-preference";
+
+/* ---- ssl */
+
+static bool ssl_read_value(const struct yaml_node *node, const char *name, struct tls_value *ret_value,
+						   struct buffer *error)
+{
+	if (!yaml_read_text(node, name, &ret_value->text, error))
+		return false;
+	ret_value->where = yaml_place(node);
+	return ret_value->where != NULL;
+}
+
+static bool ssl_read_version(const struct yaml_node *node, int *ret_version, struct buffer *error)
+{
+	if (node->type == YAML_SCALAR && strcasecmp(node->scalar, "TLSv1.2") == 0) {
+		*ret_version = TLS1_2_VERSION;
+	} else if (node->type == YAML_SCALAR && strcasecmp(node->scalar, "TLSv1.3") == 0) {
+		*ret_version = TLS1_3_VERSION;
+	} else {
+		yaml_error(node, error, "minimum-version has to be TLSv1.2 or TLSv1.3");
+		return false;
+	}
+	return true;
+}
+
+static bool ssl_read_preference(const struct yaml_node *node, bool *ret_server, struct buffer *error)
+{
+	if (node->type != YAML_SCALAR ||
+		(strcasecmp(node->scalar, "client") != 0 && strcasecmp(node->scalar, "server") != 0)) {
+		yaml_error(node, error, "cipher-preference has to be client or server");
+		return false;
+	}
+	*ret_server = strcasecmp(node->scalar, "server") == 0;
+	return true;
+}
+
+static bool ssl_read_option(const struct yaml_pair *pair, struct tls_settings *settings, struct buffer *error)
+{
+	const char *name = pair->key->scalar;
+	if (strcmp(name, "certificate-file") == 0)
+		return ssl_read_value(pair->value, name, &settings->certificate_file, error);
+	if (strcmp(name, "key-file") == 0)
+		return ssl_read_value(pair->value, name, &settings->key_file, error);
+	if (strcmp(name, "cipher-suite") == 0)
+		return ssl_read_value(pair->value, name, &settings->cipher_suite, error);
+	if (strcmp(name, "cipher-preference") == 0)
+		return ssl_read_preference(pair->value, &settings->prefer_server_ciphers, error);
+	return ssl_read_version(pair->value, &settings->minimum_version, error);
+}
+
+/* Returns settings to be freed by tls_settings_free() and free(), or NULL. */
+static struct tls_settings *ssl_read(const struct yaml_node *node, struct buffer *error)
+{
+	if (!yaml_check_keys(node, "ssl", known_ssl, error))
+		return NULL;
+	struct tls_settings *settings = calloc(1, sizeof(*settings));
+	bool done = settings != NULL;
+	if (done)
+		settings->minimum_version = TLS1_2_VERSION;
+	for (size_t i = 0; done && i < node->mapping.count; i++)
+		done = ssl_read_option(&node->mapping.pairs[i], settings, error);
+	if (done && (settings->certificate_file.text == NULL || settings->key_file.text == NULL)) {
+		yaml_error(node, error, "ssl needs both certificate-file and key-file");
+		done = false;
+	}
+	if (done)
+		return settings;
+	yaml_error(node, error, "out of memory");
+	if (settings != NULL)
+		tls_settings_free(settings);
+	free(settings);
+	return NULL;
+}
+
+/* ---- listen */
+
+static struct outline_listener *listener_find(struct outline *outline, const struct address *address)
+{
+	for (size_t i = 0; i < outline->listener_count; i++) {
+		struct outline_listener *listener = &outline->listeners[i];
+		if (listener->address_size == address->size &&
+			memcmp(&listener->address, &address->storage, address->size) == 0)
+			return listener;
+	}
+	return NULL;
+}
+
+static struct outline_listener *listener_add(struct outline *outline, const struct address *address,
+											 const struct yaml_node *node, struct buffer *error)
+{
+	if (outline->listener_count == OUTLINE_MAX_LISTENERS) {
+		yaml_error(node, error, "more than %d addresses to listen on", OUTLINE_MAX_LISTENERS);
+		return NULL;
+	}
+	if (outline->listeners == NULL)
+		outline->listeners = calloc(OUTLINE_MAX_LISTENERS, sizeof(*outline->listeners));
+	struct buffer name = {0};
+	address_append_name(&name, address);
+	char *where = yaml_place(node);
+	if (outline->listeners == NULL || where == NULL || name.failed) {
+		buffer_free(&name);
+		free(where);
+		yaml_error(node, error, "out of memory");
+		return NULL;
+	}
+	struct outline_listener *listener = &outline->listeners[outline->listener_count++];
+	*listener = (struct outline_listener){.address = address->storage, .address_size = address->size};
+	listener->name = name.data;
+	listener->where = where;
+	return listener;
+}
+
+static bool declaration_add(struct outline_listener *listener, const struct yaml_node *node,
+							struct buffer *error)
+{
+	for (size_t i = 0; i < listener->declaration_count; i++)
+		if (listener->declarations[i].node == node)
+			return true;
+	const struct yaml_node *ssl = yaml_get(node, "ssl");
+	if (listener->declaration_count > 0 && (listener->declarations[0].tls != NULL) != (ssl != NULL)) {
+		yaml_error(node, error, "%s cannot have ssl in one place and not in another: see %s", listener->name,
+				   listener->where);
+		return false;
+	}
+	struct tls_settings *tls = NULL;
+	if (ssl != NULL && (tls = ssl_read(ssl, error)) == NULL)
+		return false;
+	size_t size = (listener->declaration_count + 1) * sizeof(*listener->declarations);
+	struct outline_declaration *declarations = realloc(listener->declarations, size);
+	if (declarations == NULL) {
+		yaml_error(node, error, "out of memory");
+		if (tls != NULL)
+			tls_settings_free(tls);
+		free(tls);
+		return false;
+	}
+	listener->declarations = declarations;
+	declarations[listener->declaration_count++] = (struct outline_declaration){node, tls};
+	return true;
+}
+
+static bool address_declare(struct outline *outline, const struct address *address,
+							const struct yaml_node *node, unsigned permission, struct buffer *error)
+{
+	if (!address_is_local(address)) {
+		struct buffer name = {0};
+		address_append_name(&name, address);
+		yaml_error(
+			node, error,
+			"refusing to listen on %s, which other machines may reach: until authentication is configured "
+			"only loopback addresses are allowed (host: 127.0.0.1, ::1 or localhost), or type: unix",
+			name.failed ? "this address" : name.data);
+		buffer_free(&name);
+		return false;
+	}
+	struct outline_listener *listener = listener_find(outline, address);
+	if (listener == NULL && (listener = listener_add(outline, address, node, error)) == NULL)
+		return false;
+	listener->permission = permission;
+	return declaration_add(listener, node, error);
+}
+
+static bool listen_tcp(struct outline *outline, const struct yaml_node *node, struct buffer *error)
+{
+	unsigned port;
+	struct address addresses[2];
+	const struct yaml_node *host = yaml_get(node, "host");
+	const struct yaml_node *port_node = node->type == YAML_SCALAR ? node : yaml_get(node, "port");
+	if (port_node == NULL) {
+		yaml_error(node, error, "listen needs a port");
+		return false;
+	}
+	if (!yaml_read_number(port_node, "the port to listen on", 1, 65535, &port, error))
+		return false;
+	size_t count = 0;
+	if (host == NULL || host->type == YAML_SCALAR)
+		count = address_resolve(host == NULL ? NULL : host->scalar, (uint16_t)port, addresses);
+	if (count == 0)
+		yaml_error(host, error, "host has to be an IP address or localhost");
+	for (size_t i = 0; i < count; i++)
+		if (!address_declare(outline, &addresses[i], node, 0, error))
+			return false;
+	return count > 0;
+}
+
+static bool permission_read(const struct yaml_node *node, unsigned *ret_permission, struct buffer *error)
+{
+	size_t size = node->type == YAML_SCALAR ? strspn(node->scalar, "01234567") : 0;
+	if (size < 3 || size > 4 || node->scalar[size] != '\0' || strtoul(node->scalar, NULL, 8) > 0777) {
+		yaml_error(node, error, "permission has to be an octal number such as 660");
+		return false;
+	}
+	*ret_permission = (unsigned)strtoul(node->scalar, NULL, 8);
+	return true;
+}
+
+/* As with h2o, the path stands where the port of a TCP socket does. */
+static bool listen_unix(struct outline *outline, const struct yaml_node *node, struct buffer *error)
+{
+	struct address address;
+	const struct yaml_node *path = yaml_get(node, "port"), *permission = yaml_get(node, "permission");
+	unsigned mode = 0;
+	if (path == NULL || path->type != YAML_SCALAR || !address_of_path(path->scalar, &address)) {
+		yaml_error(path == NULL ? node : path, error,
+				   "with type: unix, port has to be a path of 1 to %d bytes", ADDRESS_MAX_PATH);
+		return false;
+	}
+	if (permission != NULL && !permission_read(permission, &mode, error))
+		return false;
+	return address_declare(outline, &address, node, mode, error);
+}
+
+static bool listen_read(struct outline *outline, const struct yaml_node *node, struct buffer *error)
+{
+	if (node->type == YAML_SCALAR)
+		return listen_tcp(outline, node, error);
+	if (!yaml_check_keys(node, "listen", known_listen, error))
+		return false;
+	const struct yaml_node *proxy_protocol = yaml_get(node, "proxy-protocol"), *type = yaml_get(node, "type");
+	bool proxied = false;
+	if (proxy_protocol != NULL && !yaml_read_switch(proxy_protocol, "proxy-protocol", &proxied, error))
+		return false;
+	if (proxied) {
+		yaml_error(proxy_protocol, error, "proxy-protocol is not supported by pg_changefeed");
+		return false;
+	}
+	if (type != NULL && type->type == YAML_SCALAR && strcmp(type->scalar, "unix") == 0)
+		return listen_unix(outline, node, error);
+	if (type == NULL || (type->type == YAML_SCALAR && strcmp(type->scalar, "tcp") == 0))
+		return listen_tcp(outline, node, error);
+	yaml_error(type, error, "type has to be tcp or unix");
+	return false;
+}
+
+static bool listens_read(struct outline *outline, const struct yaml_node *node, struct buffer *error)
+{
+	if (node->type != YAML_SEQUENCE)
+		return listen_read(outline, node, error);
+	for (size_t i = 0; i < node->sequence.count; i++)
+		if (!listen_read(outline, node->sequence.items[i], error))
+			return false;
+	return true;
+}
+
+/* ---- the file */
+
+static bool key_is(const struct yaml_pair *pair, const char *name)
+{
+	return pair->key->type == YAML_SCALAR && strcmp(pair->key->scalar, name) == 0;
+}
+
+static bool hosts_read(struct outline *outline, const struct yaml_node *hosts, struct buffer *error)
+{
+	for (size_t i = 0; hosts->type == YAML_MAPPING && i < hosts->mapping.count; i++) {
+		const struct yaml_node *host = hosts->mapping.pairs[i].value;
+		for (size_t j = 0; host->type == YAML_MAPPING && j < host->mapping.count; j++)
+			if (key_is(&host->mapping.pairs[j], "listen") &&
+				!listens_read(outline, host->mapping.pairs[j].value, error))
+				return false;
+	}
+	return true;
+}
+
+static bool directive_read(struct outline *outline, const struct yaml_pair *pair, struct buffer *error)
+{
+	if (key_is(pair, "listen"))
+		return listens_read(outline, pair->value, error);
+	if (key_is(pair, "hosts"))
+		return hosts_read(outline, pair->value, error);
+	if (key_is(pair, "num-threads"))
+		return yaml_read_number(pair->value, "num-threads", 1, OUTLINE_MAX_WORKERS, &outline->worker_count,
+								error);
+	if (key_is(pair, "max-connections"))
+		return yaml_read_number(pair->value, "max-connections", 1, 1000000, &outline->max_connections, error);
+	if (key_is(pair, "max-connections-per-address"))
+		return yaml_read_number(pair->value, "max-connections-per-address", 0, 1000000,
+								&outline->max_connections_per_address, error);
+	if (key_is(pair, "max-requests-per-second"))
+		return yaml_read_number(pair->value, "max-requests-per-second", 0, 1000000,
+								&outline->max_requests_per_second, error);
+	return true;
+}
+
+static unsigned default_worker_count(void)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	if (online < 1)
+		return 1;
+	return online > OUTLINE_MAX_WORKERS ? OUTLINE_MAX_WORKERS : (unsigned)online;
+}
+
+bool outline_read(const struct yaml_node *root, struct outline *ret_outline, struct buffer *ret_error)
+{
+	struct outline outline = {
+		.worker_count = default_worker_count(),
+		.max_connections = OUTLINE_DEFAULT_MAX_CONNECTIONS,
+	};
+	bool done = root->type == YAML_MAPPING;
+	if (!done)
+		yaml_error(root, ret_error, "the file has to be a mapping of directives, such as listen and hosts");
+	for (size_t i = 0; done && i < root->mapping.count; i++)
+		done = directive_read(&outline, &root->mapping.pairs[i], ret_error);
+	if (done && outline.listener_count == 0) {
+		yaml_error(root, ret_error, "there is no listen in the file, so nobody could connect");
+		done = false;
+	}
+	if (done)
+		*ret_outline = outline;
+	else
+		outline_free(&outline);
+	return done;
+}
+
+void outline_free(struct outline *outline)
+{
+	for (size_t i = 0; i < outline->listener_count; i++) {
+		struct outline_listener *listener = &outline->listeners[i];
+		for (size_t j = 0; j < listener->declaration_count; j++) {
+			if (listener->declarations[j].tls != NULL)
+				tls_settings_free(listener->declarations[j].tls);
+			free(listener->declarations[j].tls);
+		}
+		free(listener->declarations);
+		free(listener->name);
+		free(listener->where);
+	}
+	free(outline->listeners);
+	*outline = (struct outline){0};
+}
