@@ -2,8 +2,8 @@
  * arena.h: memory that is given back all at once, for what lives as long as one version of a table's
  * description.
  */
-#ifndef CHANGEFEED_ARENA_H
-#define CHANGEFEED_ARENA_H
+#ifndef CHANGEFEED_FEED_ARENA_H
+#define CHANGEFEED_FEED_ARENA_H
 
 #include "core/bytes.h"
 

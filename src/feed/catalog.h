@@ -3,10 +3,10 @@
  *
  * It does two things. In the event loop, without ever waiting: it refreshes what is published (published.h),
  * every two seconds and whenever a worker asks, and connects again when the connection breaks. And, waiting,
- * it answers the few questions the stream cannot go on without (types.h, slot.h).
+ * it answers the few questions the stream cannot go on without (describe.h, upstream.h).
  */
-#ifndef CHANGEFEED_CATALOG_H
-#define CHANGEFEED_CATALOG_H
+#ifndef CHANGEFEED_FEED_CATALOG_H
+#define CHANGEFEED_FEED_CATALOG_H
 
 #include "feed/connection.h"
 #include "feed/published.h"

@@ -1,8 +1,8 @@
 /*
  * clock.h: the two clocks of the feed, in microseconds.
  */
-#ifndef CHANGEFEED_CLOCK_H
-#define CHANGEFEED_CLOCK_H
+#ifndef CHANGEFEED_FEED_CLOCK_H
+#define CHANGEFEED_FEED_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>

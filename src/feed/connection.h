@@ -6,8 +6,8 @@
  * descriptor that becomes readable, and stays so, when the process is to end. Only the resolution of a host
  * name blocks, inside libpq.
  */
-#ifndef CHANGEFEED_CONNECTION_H
-#define CHANGEFEED_CONNECTION_H
+#ifndef CHANGEFEED_FEED_CONNECTION_H
+#define CHANGEFEED_FEED_CONNECTION_H
 
 #include <libpq-fe.h>
 #include <stdbool.h>

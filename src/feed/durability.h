@@ -6,8 +6,8 @@
  * second after the last if only progress is new. When the disk refuses, it is tried again, ever more slowly,
  * and nothing is confirmed.
  */
-#ifndef CHANGEFEED_DURABILITY_H
-#define CHANGEFEED_DURABILITY_H
+#ifndef CHANGEFEED_FEED_DURABILITY_H
+#define CHANGEFEED_FEED_DURABILITY_H
 
 #include <stdbool.h>
 

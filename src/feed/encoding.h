@@ -10,8 +10,8 @@
  * UTF8, SQL_ASCII (nobody knows what its bytes are; the core's writers of JSON repair them), and encodings
  * that this machine's iconv does not have (MULE_INTERNAL never), where the server converts.
  */
-#ifndef CHANGEFEED_ENCODING_H
-#define CHANGEFEED_ENCODING_H
+#ifndef CHANGEFEED_FEED_ENCODING_H
+#define CHANGEFEED_FEED_ENCODING_H
 
 #include <libpq-fe.h>
 

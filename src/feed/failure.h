@@ -3,8 +3,8 @@
  *
  * Functions of the feed that can fail take a `struct failure *` and fill it in exactly when they fail.
  */
-#ifndef CHANGEFEED_FAILURE_H
-#define CHANGEFEED_FAILURE_H
+#ifndef CHANGEFEED_FEED_FAILURE_H
+#define CHANGEFEED_FEED_FAILURE_H
 
 #include <libpq-fe.h>
 #include <stdbool.h>

@@ -18,8 +18,8 @@
 #include "feed/durability.h"
 #include "feed/feed.h"
 #include "feed/gather.h"
-#include "feed/slot.h"
-#include "feed/stream.h"
+#include "feed/replication.h"
+#include "feed/upstream.h"
 #include "log.h"
 
 enum {
@@ -43,8 +43,8 @@ struct feed {
 	struct ring_writer *writer;
 	struct durability durability;
 	struct catalog catalog;
-	struct server server;
-	struct stream *stream; /* in FEED_STREAMING */
+	struct upstream upstream;
+	struct replication *replication; /* in FEED_STREAMING */
 	struct gather gather;
 	enum feed_state state;
 	uint64_t announced_generation; /* of the catalog, that workers were woken for */
@@ -154,7 +154,7 @@ static void announce(struct feed *feed, bool all)
 static bool begin_history(struct feed *feed, const struct failure *reason, struct failure *failure)
 {
 	bool first = ring_writer_identity(feed->writer).system_identifier == 0;
-	uint64_t from = feed->server.confirmed_lsn;
+	uint64_t from = feed->upstream.confirmed_lsn;
 
 	/* the checkpoint under way would call what it made durable a part of the new history */
 	if (!durability_wait(&feed->durability, STOP_SYNC_MS))
@@ -162,7 +162,7 @@ static bool begin_history(struct feed *feed, const struct failure *reason, struc
 	log_line(first ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
 			 "the ring begins a new history at %" PRIX32 "/%" PRIX32 ": %s", (uint32_t)(from >> 32),
 			 (uint32_t)from, reason->text);
-	ring_writer_begin_history(feed->writer, &feed->server.identity, from);
+	ring_writer_begin_history(feed->writer, &feed->upstream.identity, from);
 	durability_forget(&feed->durability);
 	announce(feed, true);
 	return true;
@@ -171,7 +171,7 @@ static bool begin_history(struct feed *feed, const struct failure *reason, struc
 /* For formats that name it; the ring's identity is in its checkpoints, which workers do not follow. */
 static void tell_origin(struct feed *feed)
 {
-	const struct ring_identity *identity = &feed->server.identity;
+	const struct ring_identity *identity = &feed->upstream.identity;
 	char text[LIVE_MESSAGE_SIZE];
 
 	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu32 " %s %s", identity->system_identifier,
@@ -182,46 +182,46 @@ static void tell_origin(struct feed *feed)
 /* With the replication connection open: everything up to the first byte of the stream. */
 static bool start_stream(struct feed *feed, PGconn *connection, struct failure *failure)
 {
-	struct server *server = &feed->server;
+	struct upstream *upstream = &feed->upstream;
 	struct failure reason;
 
-	if (!server_identify(server, connection, feed->stop_fd, failure))
+	if (!upstream_identify(upstream, connection, feed->stop_fd, failure))
 		return false;
-	if (!server->slot_exists || server->slot_unusable != NULL)
+	if (!upstream->slot_exists || upstream->slot_unusable != NULL)
 		live_message_set(&feed->live->message,
 						 "creating the replication slot, which waits for all transactions that are writing");
-	if (!slot_ensure(server, connection, &feed->catalog, feed->stop_fd, failure))
+	if (!upstream_ensure_slot(upstream, connection, &feed->catalog, feed->stop_fd, failure))
 		return false;
 	feed->publication_was_missing = false;
 	tell_origin(feed);
-	if (history_misfit(server, feed->writer, &reason) && !begin_history(feed, &reason, failure))
+	if (upstream_misfit(upstream, feed->writer, &reason) && !begin_history(feed, &reason, failure))
 		return false;
 	uint64_t from = ring_writer_streamed_lsn(feed->writer);
-	if (!slot_start(server, connection, feed->stop_fd, from, failure))
+	if (!upstream_start(upstream, connection, feed->stop_fd, from, failure))
 		return false;
-	feed->stream =
-		stream_open(connection, feed->writer, feed->live, &feed->catalog, from, server->confirmed_lsn);
-	return feed->stream != NULL || failure_set(failure, "out of memory");
+	feed->replication =
+		replication_open(connection, feed->writer, feed->live, &feed->catalog, from, upstream->confirmed_lsn);
+	return feed->replication != NULL || failure_set(failure, "out of memory");
 }
 
 static bool prepare(struct feed *feed, struct failure *failure)
 {
-	struct server *server = &feed->server;
+	struct upstream *upstream = &feed->upstream;
 
-	*server = (struct server){0};
-	snprintf(server->slot, sizeof(server->slot), "%s", feed->options->slot);
-	snprintf(server->publication, sizeof(server->publication), "%s", feed->options->publication);
-	if (!server_inspect(server, &feed->catalog, failure))
+	*upstream = (struct upstream){0};
+	snprintf(upstream->slot, sizeof(upstream->slot), "%s", feed->options->slot);
+	snprintf(upstream->publication, sizeof(upstream->publication), "%s", feed->options->publication);
+	if (!upstream_inspect(upstream, &feed->catalog, failure))
 		return false;
 	if (feed->publication_was_missing)
-		server->slot_unusable = "it would have to decode changes made when the publication did not exist";
+		upstream->slot_unusable = "it would have to decode changes made when the publication did not exist";
 	PGconn *connection =
 		connection_open(feed->options->conninfo, CONNECTION_REPLICATION, feed->stop_fd, failure);
 	if (connection == NULL)
-		return server->may_replicate || stop_asked(feed->stop_fd)
+		return upstream->may_replicate || stop_asked(feed->stop_fd)
 				   ? false
 				   : failure_set(failure, "role \"%s\" may not replicate: ALTER ROLE \"%s\" REPLICATION;",
-								 server->role, server->role);
+								 upstream->role, upstream->role);
 	if (start_stream(feed, connection, failure))
 		return true;
 	PQfinish(connection);
@@ -249,7 +249,7 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 	describe_streaming(feed, message);
 	transition(feed, FEED_STREAMING, message);
 	if (!feed->said_streaming)
-		log_line(LOG_LEVEL_INFO, "%s, in database \"%s\"", message, feed->server.identity.database);
+		log_line(LOG_LEVEL_INFO, "%s, in database \"%s\"", message, feed->upstream.identity.database);
 	feed->said_streaming = true;
 	return true;
 }
@@ -282,45 +282,46 @@ static void show_disk(struct feed *feed)
 
 static bool give_feedback(struct feed *feed, int64_t now, struct failure *failure)
 {
-	int64_t patience = stream_patience(feed->stream);
+	int64_t patience = replication_patience(feed->replication);
 
 	/* half of it before the server is asked, and half of it for the answer */
 	bool ask = feed->silence >= patience / 2;
 	if (feed->asked > 0 && feed->silence - feed->asked >= patience / 2)
 		return failure_set(failure, "the server has been silent for %d s", (int)(feed->silence / SECOND));
-	if (!feed->confirm && !stream_reply_asked(feed->stream) && now < feed->feedback_at)
+	if (!feed->confirm && !replication_reply_asked(feed->replication) && now < feed->feedback_at)
 		return true;
 	feed->confirm = false;
 	feed->feedback_at = now + FEEDBACK_INTERVAL;
 	if (ask && feed->asked == 0)
 		feed->asked = feed->silence;
-	return stream_feedback(feed->stream, durability_lsn(&feed->durability), ask, failure);
+	return replication_feedback(feed->replication, durability_lsn(&feed->durability), ask, failure);
 }
 
 /* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to stop.
  */
-static bool wait_for_events(struct feed *feed, enum stream_step step)
+static bool wait_for_events(struct feed *feed, enum replication_step step)
 {
 	struct pollfd fds[WAIT_COUNT] = {
 		[WAIT_STOP] = {.fd = feed->stop_fd, .events = POLLIN},
 		[WAIT_DISK] = {.fd = durability_fd(&feed->durability), .events = POLLIN},
 		/* without room in the ring, TCP holds the server back */
-		[WAIT_STREAM] = {.fd = step == STREAM_BLOCKED ? -1 : stream_socket(feed->stream), .events = POLLIN},
+		[WAIT_STREAM] = {.fd = step == REPLICATION_BLOCKED ? -1 : replication_socket(feed->replication),
+						 .events = POLLIN},
 		[WAIT_REFRESH] = {.fd = feed->options->refresh_fd, .events = POLLIN},
 	};
 	fds[WAIT_CATALOG].fd = catalog_poll(&feed->catalog, &fds[WAIT_CATALOG].events);
-	if (stream_wants_to_write(feed->stream))
+	if (replication_wants_to_write(feed->replication))
 		fds[WAIT_STREAM].events |= POLLOUT;
 
 	int64_t now = clock_monotonic_us();
 	int64_t deadline = earlier(
 		feed->feedback_at, earlier(durability_deadline(&feed->durability), catalog_deadline(&feed->catalog)));
-	int ready = poll(fds, WAIT_COUNT, step == STREAM_MORE ? 0 : clock_poll_timeout(now, deadline));
+	int ready = poll(fds, WAIT_COUNT, step == REPLICATION_MORE ? 0 : clock_poll_timeout(now, deadline));
 	if (ready > 0 && fds[WAIT_STOP].revents != 0)
 		return false;
 
 	uint64_t count;
-	if (step != STREAM_DRAINED || (ready > 0 && (fds[WAIT_STREAM].revents & POLLIN) != 0))
+	if (step != REPLICATION_DRAINED || (ready > 0 && (fds[WAIT_STREAM].revents & POLLIN) != 0))
 		feed->silence = feed->asked = 0;
 	else
 		feed->silence += clock_monotonic_us() - now;
@@ -336,7 +337,7 @@ static bool wait_for_events(struct feed *feed, enum stream_step step)
 
 static void let_gather(struct feed *feed, int64_t now)
 {
-	struct stream_received received = stream_received(feed->stream);
+	struct replication_received received = replication_received(feed->replication);
 	int64_t time = gather_time(&feed->gather, received.transactions, received.bytes, now);
 
 	if (time > 0)
@@ -347,23 +348,23 @@ static void let_gather(struct feed *feed, int64_t now)
 static bool run_stream(struct feed *feed, struct failure *failure)
 {
 	for (;;) {
-		enum stream_step step = stream_step(feed->stream, failure);
+		enum replication_step step = replication_step(feed->replication, failure);
 		announce(feed, false);
-		if (step == STREAM_FAILED)
+		if (step == REPLICATION_FAILED)
 			return false;
 		int error = ring_writer_error(feed->writer);
 		if (error != 0)
 			return failure_set(failure, "cannot write the ring file: %s", strerror(error));
 		int64_t now = clock_monotonic_us();
-		durability_step(&feed->durability, step == STREAM_BLOCKED, now);
+		durability_step(&feed->durability, step == REPLICATION_BLOCKED, now);
 		show_disk(feed);
 		/* a stream that nobody reads would hold up the server's shutdown */
-		if (step == STREAM_BLOCKED && feed->durability.error != 0)
+		if (step == REPLICATION_BLOCKED && feed->durability.error != 0)
 			return failure_set(failure, "the ring is full until its file can be written: %s",
 							   strerror(feed->durability.error));
 		if (!give_feedback(feed, now, failure))
 			return false;
-		if (step == STREAM_DRAINED)
+		if (step == REPLICATION_DRAINED)
 			let_gather(feed, now);
 		if (!wait_for_events(feed, step))
 			return true;
@@ -379,8 +380,8 @@ static void close_stream(struct feed *feed, const struct failure *failure)
 	}
 	if (strcmp(failure->sqlstate, SQLSTATE_UNDEFINED_OBJECT) == 0)
 		feed->publication_was_missing = true;
-	stream_close(feed->stream);
-	feed->stream = NULL;
+	replication_close(feed->replication);
+	feed->replication = NULL;
 }
 
 /*
@@ -483,10 +484,10 @@ static void close_feed(struct feed *feed)
 
 	announce(feed, false);
 	bool synced = durability_stop(&feed->durability, STOP_SYNC_MS);
-	if (feed->stream != NULL) {
-		if (stream_feedback(feed->stream, durability_lsn(&feed->durability), false, &failure))
-			stream_end(feed->stream, STOP_STREAM);
-		stream_close(feed->stream);
+	if (feed->replication != NULL) {
+		if (replication_feedback(feed->replication, durability_lsn(&feed->durability), false, &failure))
+			replication_end(feed->replication, STOP_STREAM);
+		replication_close(feed->replication);
 	}
 	catalog_close(&feed->catalog);
 	transition(feed, FEED_STOPPED, "stopped");

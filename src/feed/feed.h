@@ -5,8 +5,8 @@
  * Data in: PostgreSQL's logical replication stream. Data out: the ring, wake-ups of sleeping workers, and its
  * own state in struct ring_live. It never listens to clients and never waits for a worker.
  */
-#ifndef CHANGEFEED_FEED_H
-#define CHANGEFEED_FEED_H
+#ifndef CHANGEFEED_FEED_FEED_H
+#define CHANGEFEED_FEED_FEED_H
 
 #include "core/ring/live.h"
 

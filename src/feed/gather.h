@@ -11,8 +11,8 @@
  * Data in: how much was received, the time. Data out: how long to look away. No clock and no sleep of its
  * own.
  */
-#ifndef CHANGEFEED_GATHER_H
-#define CHANGEFEED_GATHER_H
+#ifndef CHANGEFEED_FEED_GATHER_H
+#define CHANGEFEED_FEED_GATHER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
  * Data in: the result of published_query(). Data out: the ring's collections and their `published`,
  * live->catalog_generation (moved only when something changed), live->server_lsn.
  */
-#ifndef CHANGEFEED_PUBLISHED_H
-#define CHANGEFEED_PUBLISHED_H
+#ifndef CHANGEFEED_FEED_PUBLISHED_H
+#define CHANGEFEED_FEED_PUBLISHED_H
 
 #include <libpq-fe.h>
 

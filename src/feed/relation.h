@@ -1,7 +1,7 @@
 /*
  * relation.h: what the stream has said about the published tables, and the cache that remembers it.
  *
- * Data in: Relation messages (pgoutput.h), and what only the catalog knows (types.h). Data out: everything
+ * Data in: Relation messages (pgoutput.h), and what only the catalog knows (describe.h). Data out: everything
  * that row.c needs to pack a row, prepared once.
  *
  *   relation_cache_put()     a new version: names, identity, built-in types
@@ -11,8 +11,8 @@
  * A version is replaced as a whole when its Relation message comes again. What came from the catalog can be
  * stale before: see relation_is_stale(). It deliberately does not talk to the server.
  */
-#ifndef CHANGEFEED_RELATION_H
-#define CHANGEFEED_RELATION_H
+#ifndef CHANGEFEED_FEED_RELATION_H
+#define CHANGEFEED_FEED_RELATION_H
 
 #include "core/bytes.h"
 #include "core/upstream/pgoutput.h"

@@ -10,8 +10,8 @@
  *
  * No memory is allocated per row: the buffers are the caller's and are used again.
  */
-#ifndef CHANGEFEED_ROW_H
-#define CHANGEFEED_ROW_H
+#ifndef CHANGEFEED_FEED_ROW_H
+#define CHANGEFEED_FEED_ROW_H
 
 #include "feed/relation.h"
 

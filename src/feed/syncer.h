@@ -4,8 +4,8 @@
  * Of a checkpoint (ring_writer.h) only ring_checkpoint_sync() runs in the thread; begin and end run in the
  * caller's. One checkpoint at a time. An eventfd tells the event loop that it is done.
  */
-#ifndef CHANGEFEED_SYNCER_H
-#define CHANGEFEED_SYNCER_H
+#ifndef CHANGEFEED_FEED_SYNCER_H
+#define CHANGEFEED_FEED_SYNCER_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /*
- * slot.c: see slot.h. Commands: PostgreSQL's documentation, "Streaming Replication Protocol"
+ * upstream.c: see upstream.h. Commands: PostgreSQL's documentation, "Streaming Replication Protocol"
  * (protocol-replication.html).
  */
 #include <inttypes.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "feed/encoding.h"
-#include "feed/slot.h"
+#include "feed/upstream.h"
 #include "log.h"
 
 /* PostgreSQL's H/L notation of an LSN, for printf. */
@@ -51,39 +51,39 @@ static bool is_text(const PGresult *row, int column, const char *wanted)
 	return strcmp(PQgetvalue(row, 0, column), wanted) == 0;
 }
 
-static bool check_slot(struct server *server, const PGresult *row, struct failure *failure)
+static bool check_slot(struct upstream *upstream, const PGresult *row, struct failure *failure)
 {
 	const char *database = PQgetvalue(row, 0, INSPECT_DATABASE);
 
-	server->slot_exists = !PQgetisnull(row, 0, INSPECT_SLOT);
-	server->slot_unusable = NULL;
+	upstream->slot_exists = !PQgetisnull(row, 0, INSPECT_SLOT);
+	upstream->slot_unusable = NULL;
 	if (is_text(row, INSPECT_WAL_STATUS, "lost"))
-		server->slot_unusable = "the server has removed WAL that it still needed";
-	server->confirmed_lsn = strtoull(PQgetvalue(row, 0, INSPECT_CONFIRMED), NULL, 10);
-	if (!server->slot_exists)
+		upstream->slot_unusable = "the server has removed WAL that it still needed";
+	upstream->confirmed_lsn = strtoull(PQgetvalue(row, 0, INSPECT_CONFIRMED), NULL, 10);
+	if (!upstream->slot_exists)
 		return true;
 	if (!is_text(row, INSPECT_PLUGIN, "pgoutput"))
 		return failure_set(
 			failure,
 			"replication slot \"%s\" is of another kind (plugin \"%s\", not pgoutput): drop it or use "
 			"another name for the slot",
-			server->slot, PQgetvalue(row, 0, INSPECT_PLUGIN));
+			upstream->slot, PQgetvalue(row, 0, INSPECT_PLUGIN));
 	if (!is_text(row, INSPECT_SLOT_DATABASE, database))
 		return failure_set(
 			failure,
 			"replication slot \"%s\" belongs to database \"%s\", not \"%s\": drop it or use another name "
 			"for the slot",
-			server->slot, PQgetvalue(row, 0, INSPECT_SLOT_DATABASE), database);
+			upstream->slot, PQgetvalue(row, 0, INSPECT_SLOT_DATABASE), database);
 	if (!PQgetisnull(row, 0, INSPECT_ACTIVE_PID))
 		return failure_set(failure, "replication slot \"%s\" is in use by the server's process %s",
-						   server->slot, PQgetvalue(row, 0, INSPECT_ACTIVE_PID));
+						   upstream->slot, PQgetvalue(row, 0, INSPECT_ACTIVE_PID));
 	return true;
 }
 
-static bool check_server(struct server *server, const PGresult *row, struct failure *failure)
+static bool check_server(struct upstream *upstream, const PGresult *row, struct failure *failure)
 {
-	snprintf(server->role, sizeof(server->role), "%s", PQgetvalue(row, 0, INSPECT_ROLE));
-	server->may_replicate = is_true(row, INSPECT_MAY_REPLICATE);
+	snprintf(upstream->role, sizeof(upstream->role), "%s", PQgetvalue(row, 0, INSPECT_ROLE));
+	upstream->may_replicate = is_true(row, INSPECT_MAY_REPLICATE);
 	if (!is_text(row, INSPECT_WAL_LEVEL, "logical"))
 		return failure_set(
 			failure, "wal_level is \"%s\": set wal_level = logical in postgresql.conf and restart PostgreSQL",
@@ -93,13 +93,13 @@ static bool check_server(struct server *server, const PGresult *row, struct fail
 			failure,
 			"publication \"%s\" does not exist in database \"%s\": CREATE EXTENSION pg_changefeed; or "
 			"CREATE PUBLICATION %s;",
-			server->publication, PQgetvalue(row, 0, INSPECT_DATABASE), server->publication);
-	return check_slot(server, row, failure);
+			upstream->publication, PQgetvalue(row, 0, INSPECT_DATABASE), upstream->publication);
+	return check_slot(upstream, row, failure);
 }
 
-bool server_inspect(struct server *server, struct catalog *catalog, struct failure *failure)
+bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure)
 {
-	const char *parameters[] = {server->slot, server->publication};
+	const char *parameters[] = {upstream->slot, upstream->publication};
 	PGresult *row =
 		catalog_query(catalog, "cannot inspect the server", inspect_query, 2, parameters, failure);
 	if (row == NULL)
@@ -107,7 +107,7 @@ bool server_inspect(struct server *server, struct catalog *catalog, struct failu
 	if (PQntuples(row) == 1)
 		catalog_saw_wal_end(catalog, PQgetvalue(row, 0, INSPECT_WAL_END));
 	bool found = PQntuples(row) == 1
-					 ? check_server(server, row, failure)
+					 ? check_server(upstream, row, failure)
 					 : failure_set(failure, "the role of the connection does not exist any more");
 	PQclear(row);
 	return found;
@@ -121,9 +121,9 @@ static uint64_t parse_lsn(const char *text)
 	return (uint64_t)high << 32 | low;
 }
 
-bool server_identify(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+bool upstream_identify(struct upstream *upstream, PGconn *replication, int stop_fd, struct failure *failure)
 {
-	struct ring_identity *identity = &server->identity;
+	struct ring_identity *identity = &upstream->identity;
 	PGresult *row = connection_query(replication, stop_fd, "cannot identify the server", "IDENTIFY_SYSTEM", 0,
 									 NULL, failure);
 	if (row == NULL)
@@ -132,10 +132,10 @@ bool server_identify(struct server *server, PGconn *replication, int stop_fd, st
 		.system_identifier = strtoull(PQgetvalue(row, 0, 0), NULL, 10),
 		.timeline = (uint32_t)strtoul(PQgetvalue(row, 0, 1), NULL, 10),
 	};
-	server->flushed_lsn = parse_lsn(PQgetvalue(row, 0, 2));
+	upstream->flushed_lsn = parse_lsn(PQgetvalue(row, 0, 2));
 	snprintf(identity->database, sizeof(identity->database), "%s", PQgetvalue(row, 0, 3));
-	snprintf(identity->slot, sizeof(identity->slot), "%s", server->slot);
-	snprintf(identity->publication, sizeof(identity->publication), "%s", server->publication);
+	snprintf(identity->slot, sizeof(identity->slot), "%s", upstream->slot);
+	snprintf(identity->publication, sizeof(identity->publication), "%s", upstream->publication);
 	PQclear(row);
 	return true;
 }
@@ -145,11 +145,11 @@ bool server_identify(struct server *server, PGconn *replication, int stop_fd, st
  */
 
 /* Sends the command "before slot after", the name of the slot quoted. */
-static bool send_slot_command(const struct server *server, PGconn *replication, const char *what,
+static bool send_slot_command(const struct upstream *upstream, PGconn *replication, const char *what,
 							  const char *before, const char *after, struct failure *failure)
 {
 	struct buffer command = {0};
-	char *name = PQescapeIdentifier(replication, server->slot, strlen(server->slot));
+	char *name = PQescapeIdentifier(replication, upstream->slot, strlen(upstream->slot));
 
 	buffer_printf(&command, "%s %s %s", before, name == NULL ? "" : name, after);
 	buffer_append_char(&command, 0);
@@ -161,17 +161,18 @@ static bool send_slot_command(const struct server *server, PGconn *replication, 
 	return sent;
 }
 
-static PGresult *slot_command(const struct server *server, PGconn *replication, int stop_fd, const char *what,
-							  const char *before, const char *after, struct failure *failure)
+static PGresult *slot_command(const struct upstream *upstream, PGconn *replication, int stop_fd,
+							  const char *what, const char *before, const char *after,
+							  struct failure *failure)
 {
-	if (!send_slot_command(server, replication, what, before, after, failure))
+	if (!send_slot_command(upstream, replication, what, before, after, failure))
 		return NULL;
 	return connection_answer(replication, stop_fd, what, failure);
 }
 
-static bool drop_slot(struct server *server, PGconn *replication, int stop_fd, struct failure *failure)
+static bool drop_slot(struct upstream *upstream, PGconn *replication, int stop_fd, struct failure *failure)
 {
-	PGresult *result = slot_command(server, replication, stop_fd, "cannot drop the replication slot",
+	PGresult *result = slot_command(upstream, replication, stop_fd, "cannot drop the replication slot",
 									"DROP_REPLICATION_SLOT", "", failure);
 	if (result == NULL)
 		return false;
@@ -193,12 +194,12 @@ static void cancel_command(PGconn *connection)
  * Asks over the catalog's connection, which goes the same way, whether the server is at it. False: it does
  * not answer.
  */
-static bool look_at_creation(const struct server *server, struct catalog *catalog, bool *ret_goes_on,
+static bool look_at_creation(const struct upstream *upstream, struct catalog *catalog, bool *ret_goes_on,
 							 struct failure *failure)
 {
 	static const char query[] = "SELECT FROM pg_catalog.pg_replication_slots"
 								" WHERE slot_name = $1 AND active_pid IS NOT NULL";
-	const char *parameters[] = {server->slot};
+	const char *parameters[] = {upstream->slot};
 	PGresult *rows = catalog_query(catalog, "cannot look at the new slot", query, 1, parameters, failure);
 
 	/* an error of the server is an answer, too */
@@ -213,14 +214,14 @@ static bool look_at_creation(const struct server *server, struct catalog *catalo
  * The server waits for all transactions that are writing, as long as they take, and says nothing meanwhile. A
  * connection that hangs looks the same: so the server is asked.
  */
-static bool wait_for_slot(const struct server *server, PGconn *replication, struct catalog *catalog,
+static bool wait_for_slot(const struct upstream *upstream, PGconn *replication, struct catalog *catalog,
 						  int stop_fd, struct failure *failure)
 {
 	int64_t interval = connection_patience(replication) / 2;
 	bool went_on = true, goes_on;
 
 	while (!connection_wait(replication, stop_fd, interval, failure)) {
-		if (stop_asked(stop_fd) || !look_at_creation(server, catalog, &goes_on, failure))
+		if (stop_asked(stop_fd) || !look_at_creation(upstream, catalog, &goes_on, failure))
 			return false;
 		/* if it has just ended, the answer is on its way */
 		if (!goes_on && !went_on)
@@ -231,88 +232,89 @@ static bool wait_for_slot(const struct server *server, PGconn *replication, stru
 	return true;
 }
 
-static bool create_slot(struct server *server, PGconn *replication, struct catalog *catalog, int stop_fd,
+static bool create_slot(struct upstream *upstream, PGconn *replication, struct catalog *catalog, int stop_fd,
 						struct failure *failure)
 {
 	static const char what[] = "cannot create the replication slot";
 	PGresult *row = NULL;
 
-	if (!send_slot_command(server, replication, what, "CREATE_REPLICATION_SLOT",
+	if (!send_slot_command(upstream, replication, what, "CREATE_REPLICATION_SLOT",
 						   "LOGICAL pgoutput NOEXPORT_SNAPSHOT", failure))
 		return false;
-	if (wait_for_slot(server, replication, catalog, stop_fd, failure))
+	if (wait_for_slot(upstream, replication, catalog, stop_fd, failure))
 		row = connection_answer(replication, stop_fd, what, failure);
 	if (row == NULL) {
 		if (stop_asked(stop_fd))
 			cancel_command(replication);
 		return false;
 	}
-	server->slot_is_new = true;
-	server->confirmed_lsn = parse_lsn(PQgetvalue(row, 0, 1));
+	upstream->slot_is_new = true;
+	upstream->confirmed_lsn = parse_lsn(PQgetvalue(row, 0, 1));
 	PQclear(row);
-	log_line(LOG_LEVEL_INFO, "created replication slot \"%s\", which starts at " LSN_FORMAT, server->slot,
-			 LSN_PARTS(server->confirmed_lsn));
+	log_line(LOG_LEVEL_INFO, "created replication slot \"%s\", which starts at " LSN_FORMAT, upstream->slot,
+			 LSN_PARTS(upstream->confirmed_lsn));
 	return true;
 }
 
-bool slot_ensure(struct server *server, PGconn *replication, struct catalog *catalog, int stop_fd,
-				 struct failure *failure)
+bool upstream_ensure_slot(struct upstream *upstream, PGconn *replication, struct catalog *catalog,
+						  int stop_fd, struct failure *failure)
 {
-	if (server->slot_exists && server->slot_unusable != NULL) {
-		log_line(LOG_LEVEL_WARNING, "replication slot \"%s\" is dropped and made anew: %s", server->slot,
-				 server->slot_unusable);
-		if (!drop_slot(server, replication, stop_fd, failure))
+	if (upstream->slot_exists && upstream->slot_unusable != NULL) {
+		log_line(LOG_LEVEL_WARNING, "replication slot \"%s\" is dropped and made anew: %s", upstream->slot,
+				 upstream->slot_unusable);
+		if (!drop_slot(upstream, replication, stop_fd, failure))
 			return false;
-		server->slot_exists = false;
+		upstream->slot_exists = false;
 	}
-	return server->slot_exists || create_slot(server, replication, catalog, stop_fd, failure);
+	return upstream->slot_exists || create_slot(upstream, replication, catalog, stop_fd, failure);
 }
 
 /*
  * ---- the history
  */
-static bool misfit_of_identity(const struct ring_identity *ring, const struct ring_identity *server,
+static bool misfit_of_identity(const struct ring_identity *ring, const struct ring_identity *upstream,
 							   struct failure *ret_reason)
 {
-	if (ring->system_identifier != server->system_identifier)
+	if (ring->system_identifier != upstream->system_identifier)
 		failure_set(ret_reason, "it is of the cluster %" PRIu64 ", and the server is %" PRIu64,
-					ring->system_identifier, server->system_identifier);
-	else if (ring->timeline != server->timeline)
+					ring->system_identifier, upstream->system_identifier);
+	else if (ring->timeline != upstream->timeline)
 		failure_set(ret_reason, "it is of timeline %u, and the server is on %u", ring->timeline,
-					server->timeline);
-	else if (strcmp(ring->database, server->database) != 0)
-		failure_set(ret_reason, "it is of database \"%s\", not \"%s\"", ring->database, server->database);
-	else if (strcmp(ring->slot, server->slot) != 0)
-		failure_set(ret_reason, "it is of slot \"%s\", not \"%s\"", ring->slot, server->slot);
-	else if (strcmp(ring->publication, server->publication) != 0)
+					upstream->timeline);
+	else if (strcmp(ring->database, upstream->database) != 0)
+		failure_set(ret_reason, "it is of database \"%s\", not \"%s\"", ring->database, upstream->database);
+	else if (strcmp(ring->slot, upstream->slot) != 0)
+		failure_set(ret_reason, "it is of slot \"%s\", not \"%s\"", ring->slot, upstream->slot);
+	else if (strcmp(ring->publication, upstream->publication) != 0)
 		failure_set(ret_reason, "it is of publication \"%s\", not \"%s\"", ring->publication,
-					server->publication);
+					upstream->publication);
 	else
 		return false;
 	return true;
 }
 
-bool history_misfit(const struct server *server, const struct ring_writer *writer, struct failure *ret_reason)
+bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *writer,
+					 struct failure *ret_reason)
 {
 	struct ring_identity ring = ring_writer_identity(writer);
 	uint64_t streamed = ring_writer_streamed_lsn(writer);
 
 	if (ring.system_identifier == 0)
 		failure_set(ret_reason, "the ring is new");
-	else if (misfit_of_identity(&ring, &server->identity, ret_reason))
+	else if (misfit_of_identity(&ring, &upstream->identity, ret_reason))
 		return true;
-	else if (server->slot_is_new)
+	else if (upstream->slot_is_new)
 		failure_set(ret_reason, "it ends at " LSN_FORMAT ", and the slot is new and starts at " LSN_FORMAT,
-					LSN_PARTS(streamed), LSN_PARTS(server->confirmed_lsn));
-	else if (server->confirmed_lsn > streamed)
+					LSN_PARTS(streamed), LSN_PARTS(upstream->confirmed_lsn));
+	else if (upstream->confirmed_lsn > streamed)
 		failure_set(ret_reason,
 					"it ends at " LSN_FORMAT ", and the slot goes on at " LSN_FORMAT
 					": somebody else read or advanced it",
-					LSN_PARTS(streamed), LSN_PARTS(server->confirmed_lsn));
-	else if (server->flushed_lsn < streamed)
+					LSN_PARTS(streamed), LSN_PARTS(upstream->confirmed_lsn));
+	else if (upstream->flushed_lsn < streamed)
 		failure_set(ret_reason,
 					"it ends at " LSN_FORMAT ", beyond the server's WAL, which ends at " LSN_FORMAT,
-					LSN_PARTS(streamed), LSN_PARTS(server->flushed_lsn));
+					LSN_PARTS(streamed), LSN_PARTS(upstream->flushed_lsn));
 	else
 		return false;
 	return true;
@@ -341,8 +343,8 @@ static bool append_publication(PGconn *replication, const char *publication, str
 	return true;
 }
 
-bool slot_start(const struct server *server, PGconn *replication, int stop_fd, uint64_t from_lsn,
-				struct failure *failure)
+bool upstream_start(const struct upstream *upstream, PGconn *replication, int stop_fd, uint64_t from_lsn,
+					struct failure *failure)
 {
 	static const char what[] = "cannot start the stream";
 	struct buffer options = {0};
@@ -351,13 +353,13 @@ bool slot_start(const struct server *server, PGconn *replication, int stop_fd, u
 	/* protocol 1 without streaming and two_phase: a transaction comes as a whole, after its commit */
 	buffer_printf(&options, "LOGICAL " LSN_FORMAT " (proto_version '1', messages 'true', publication_names '",
 				  LSN_PARTS(from_lsn));
-	bool quoted = append_publication(replication, server->publication, &options);
+	bool quoted = append_publication(replication, upstream->publication, &options);
 	buffer_append(&options, "')", sizeof("')"));
 	if (!quoted || options.failed)
 		failure_of_connection(failure, what, replication);
 	else
-		result =
-			slot_command(server, replication, stop_fd, what, "START_REPLICATION SLOT", options.data, failure);
+		result = slot_command(upstream, replication, stop_fd, what, "START_REPLICATION SLOT", options.data,
+							  failure);
 	buffer_free(&options);
 	if (result == NULL)
 		return false;

@@ -1,10 +1,10 @@
-/* stream.c: the end of a stream, with a server that does not stop sending. libpq is the test's own. */
+/* replication.c: the end of a stream, with a server that does not stop sending. libpq is the test's own. */
 #include "tap.h"
 
 #include <unistd.h>
 
 #include "feed/clock.h"
-#include "feed/stream.h"
+#include "feed/replication.h"
 
 static int readable[2];     /* a pipe with a byte in it */
 static unsigned calls, end; /* of PQgetCopyData(); after how many of them the server has ended, 0: never */
@@ -53,18 +53,18 @@ int PQgetCopyData(PGconn *connection, char **ret_copy, int async)
 int main(void)
 {
 	static struct ring_live live;
-	struct stream *stream;
+	struct replication *replication;
 
 	alarm(60);
 	if (pipe(readable) != 0 || write(readable[1], "x", 1) != 1)
 		return 1;
-	stream = stream_open(NULL, NULL, &live, NULL, 0, 0);
+	replication = replication_open(NULL, NULL, &live, NULL, 0, 0);
 	end = 10;
-	stream_end(stream, 60 * SECOND);
+	replication_end(replication, 60 * SECOND);
 	is_u64(calls, 10, "what the server still sends is read to its end");
 	end = 0;
-	stream_end(stream, 10 * MILLISECOND);
+	replication_end(replication, 10 * MILLISECOND);
 	ok(calls > 10, "but not for longer than asked, however much comes");
-	stream_close(stream);
+	replication_close(replication);
 	return tap_end();
 }

@@ -1,5 +1,5 @@
 /*
- * types.h: what only the catalog knows about a relation of the stream: types that are not built in, the
+ * describe.h: what only the catalog knows about a relation of the stream: types that are not built in, the
  * primary key, and whether partitions have another replica identity.
  *
  * Data in: a relation from relation_cache_put(), the catalog's connection. Data out: the relation, complete.
@@ -10,8 +10,8 @@
  * transaction only, and what is not found is a failure. Otherwise a type that is not found was dropped since:
  * text.
  */
-#ifndef CHANGEFEED_TYPES_H
-#define CHANGEFEED_TYPES_H
+#ifndef CHANGEFEED_FEED_DESCRIBE_H
+#define CHANGEFEED_FEED_DESCRIBE_H
 
 #include "feed/catalog.h"
 #include "feed/relation.h"
@@ -21,7 +21,7 @@
  * for all of its tables, because the feed stands still meanwhile. Returns false if the catalog is out of
  * reach.
  */
-bool transaction_await(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure);
+bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure);
 
 /*
  * Asks for the key, types that are not built in, and partitions, and calls relation_complete(). The stream is
@@ -29,7 +29,7 @@ bool transaction_await(struct catalog *catalog, uint32_t xid, bool *ret_visible,
  * else 0. Blocks for the queries, mostly well below a millisecond each. Returns false if the catalog is out of
  * reach: then the relation must not be used.
  */
-bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t unsettled_xid,
+bool describe_relation(struct relation *relation, struct catalog *catalog, uint32_t unsettled_xid,
 					   int64_t commit_us, struct failure *failure);
 
 #endif

@@ -1,13 +1,13 @@
 /*
- * types.c: see types.h. One query brings the whole closure of the types that a relation needs, the trees are
- * linked afterwards. They are allocated in the relation's arena and live as long as it does.
+ * describe.c: see describe.h. One query brings the whole closure of the types that a relation needs, the
+ * trees are linked afterwards. They are allocated in the relation's arena and live as long as it does.
  */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "feed/clock.h"
-#include "feed/types.h"
+#include "feed/describe.h"
 #include "log.h"
 
 /* How long to wait for a transaction that others do not see yet: without a synchronous standby it is
@@ -23,7 +23,7 @@ static const char invisible_query[] =
 	"SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' AND granted"
 	" AND mode = 'ExclusiveLock' AND transactionid = $1::pg_catalog.xid)";
 
-bool transaction_await(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure)
+bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure)
 {
 	int64_t deadline = clock_monotonic_us() + VISIBILITY_TIMEOUT;
 	char text[16];
@@ -293,7 +293,7 @@ static bool look_up_partitions(struct relation *relation, struct catalog *catalo
 	return true;
 }
 
-bool relation_describe(struct relation *relation, struct catalog *catalog, uint32_t unsettled_xid,
+bool describe_relation(struct relation *relation, struct catalog *catalog, uint32_t unsettled_xid,
 					   int64_t commit_us, struct failure *failure)
 {
 	relation->unsettled_xid = unsettled_xid;

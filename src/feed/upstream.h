@@ -1,0 +1,62 @@
+/*
+ * upstream.h: everything that has to be in order before the stream can start: the server's settings, the
+ * publication, the replication slot, and whether the ring still fits them.
+ *
+ *   upstream_inspect()      on the catalog's connection: is it all there? One clear line if not
+ *   upstream_identify()     on the replication connection: which cluster, which timeline, how far
+ *   upstream_ensure_slot()  drops a slot that can never go on, makes one that is missing
+ *   upstream_misfit()       why the ring belongs to another history than the slot, if so
+ *   upstream_start()        begins the stream
+ *
+ * It makes no decision about the ring: the caller begins a new history.
+ */
+#ifndef CHANGEFEED_FEED_UPSTREAM_H
+#define CHANGEFEED_FEED_UPSTREAM_H
+
+#include "core/ring/ring_writer.h"
+#include "feed/catalog.h"
+
+/* The PostgreSQL at the other end. */
+struct upstream {
+	char slot[RING_NAME_SIZE]; /* what is asked for */
+	char publication[RING_NAME_SIZE];
+
+	/* upstream_inspect() */
+	bool may_replicate; /* the role has REPLICATION, or is superuser */
+	char role[RING_NAME_SIZE];
+	bool slot_exists;
+	const char *slot_unusable; /* NULL, or why it can never go on: then it is dropped and made anew */
+	uint64_t confirmed_lsn;    /* of the slot */
+
+	/* upstream_identify() */
+	struct ring_identity identity;
+	uint64_t flushed_lsn; /* the end of the WAL */
+
+	bool slot_is_new; /* upstream_ensure_slot() made it; confirmed_lsn is where it starts */
+};
+
+/*
+ * Fills in the first part, and takes down where the WAL ends, so that the lag is told while the feed cannot
+ * stream. Returns false if something is missing that only an operator can provide.
+ */
+bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure);
+
+bool upstream_identify(struct upstream *upstream, PGconn *replication, int stop_fd, struct failure *failure);
+
+/*
+ * After the two above. Making a slot waits for all transactions that are writing, without a limit as long as
+ * the server answers over the catalog's connection that it is at it, which it is asked after half of
+ * connection_patience(), again and again. A request to stop cancels it.
+ */
+bool upstream_ensure_slot(struct upstream *upstream, PGconn *replication, struct catalog *catalog,
+						  int stop_fd, struct failure *failure);
+
+/* Returns true and says why in *ret_reason if what the ring holds does not join what the slot will send. */
+bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *writer,
+					 struct failure *ret_reason);
+
+/* Starts to stream what ends after `from_lsn`; then the connection is in COPY mode. */
+bool upstream_start(const struct upstream *upstream, PGconn *replication, int stop_fd, uint64_t from_lsn,
+					struct failure *failure);
+
+#endif
