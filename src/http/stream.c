@@ -39,7 +39,7 @@ struct stream {
 	bool sending;              /* a h2o_send is under way */
 	bool stalled;              /* and has been for STALLED_MS */
 	bool reset;                /* a new history has begun since its last change */
-	bool ending;               /* the last bytes are on their way */
+	bool ending;               /* behind what is on its way */
 	int direct_fd;             /* see direct.h; -1: not possible, or not yet */
 	h2o_linklist_t class_link; /* in class->streams */
 	/* in class->waiting, news_streams, ready_streams or seeking_streams, or in none */
@@ -50,6 +50,7 @@ struct stream {
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	uint64_t sent_ms;        /* when the last send began */
+	uint64_t end_ms;         /* when its lifetime is over */
 	uint64_t losses;         /* of the class's, how many it was told of */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
@@ -99,13 +100,17 @@ static bool owes_losses(const struct stream *stream)
 	return stream->state == STREAM_LIVE && stream->losses != stream->class->losses && !has_news(stream);
 }
 
-/* Nothing is being sent to it: it waits where it is looked for when there is something for it. In none if it
- * was abandoned meanwhile. */
+/* Nothing is being sent to it: it goes to the list where it will be found when there is something for it, or
+ * when its lifetime is over, which is noticed here, after a heartbeat at the latest. To none if it was abandoned
+ * meanwhile. */
 static void line_up(struct stream *stream)
 {
 	struct worker *worker = stream->worker;
 
-	if (stream->state == STREAM_CATCHING_UP || owes_losses(stream))
+	if (stream->state == STREAM_ENDED)
+		return;
+	stream->ending = stream->ending || worker->now_ms >= stream->end_ms;
+	if (stream->ending || stream->state == STREAM_CATCHING_UP || owes_losses(stream))
 		enqueue(&worker->ready_streams, stream);
 	else if (stream->state == STREAM_LIVE)
 		enqueue(has_news(stream) ? &worker->news_streams : &stream->class->waiting, stream);
@@ -411,6 +416,20 @@ void stream_answer_head(h2o_req_t *req)
 	h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
+/*
+ * When a stream that begins now is to end. Streams that come together do not end together: each takes its own
+ * part of the last tenth, and the multiplier, 2^32 divided by the golden ratio, spreads any number of them
+ * evenly.
+ */
+static uint64_t end_of_life(const struct worker *worker, const struct changefeed_options *options)
+{
+	uint64_t lifetime_ms = options->lifetime_seconds * UINT64_C(1000), spread_ms = lifetime_ms / 10;
+	uint32_t part =
+		(uint32_t)atomic_load_explicit(&worker->figures->streams_total, memory_order_relaxed) * 2654435769u;
+
+	return lifetime_ms == 0 ? UINT64_MAX : worker->now_ms + lifetime_ms - (spread_ms * part >> 32);
+}
+
 void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
 				  enum on_gap on_gap)
 {
@@ -425,6 +444,7 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 							  .direct_fd = -1,
 							  .hangup = {on_gone, -1},
 							  .reader = *reader,
+							  .end_ms = end_of_life(worker, class->options),
 							  .losses = class->losses};
 	h2o_linklist_insert(&class->streams, &stream->class_link);
 	worker->fanout.kept.readers++;

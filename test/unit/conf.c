@@ -21,14 +21,14 @@ const char *__lsan_default_suppressions(void)
 
 static char directory[] = "/tmp/conf_test_XXXXXX";
 
-/* What the hooks saw, as text: "/cdc=feed(10,1000,30) /=page0 ..." */
+/* What the hooks saw, as text: "/cdc=feed(10,1000,30,0,-) /=page0 ..." */
 static struct buffer seen;
 
 static void see_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
 {
-	buffer_printf(data, "%.*s=feed(%u,%u,%u,%s) ", (int)path->path.len, path->path.base,
+	buffer_printf(data, "%.*s=feed(%u,%u,%u,%u,%s) ", (int)path->path.len, path->path.base,
 				  options->heartbeat_seconds, options->retry_milliseconds, options->stall_seconds,
-				  options->tenant_column == NULL ? "-" : options->tenant_column);
+				  options->lifetime_seconds, options->tenant_column == NULL ? "-" : options->tenant_column);
 }
 
 static void see_page(void *data, h2o_pathconf_t *path, enum conf_page page)
@@ -87,20 +87,21 @@ static const char pages[] = "/=page0 /healthz=page1 /readyz=page2 /metrics=page3
 static void test_paths(void)
 {
 	char wanted[512];
-	snprintf(wanted, sizeof(wanted), "/cdc=feed(10,1000,30,-) %s", pages);
+	snprintf(wanted, sizeof(wanted), "/cdc=feed(10,1000,30,0,-) %s", pages);
 	accepts("ON", LISTEN HOSTS, wanted);
 	accepts("OFF", LISTEN "hosts: {default: {paths: {/cdc: {changefeed: OFF}}}}", pages);
 	accepts("pages that the file maps",
 			LISTEN "hosts: {default: {paths: {/: {changefeed: ON}, /metrics: {}}}}",
-			"/=feed(10,1000,30,-) /healthz=page1 /readyz=page2 ");
-	snprintf(wanted, sizeof(wanted), "/cdc=feed(3,250,60,tenant) %s", pages);
+			"/=feed(10,1000,30,0,-) /healthz=page1 /readyz=page2 ");
+	snprintf(wanted, sizeof(wanted), "/cdc=feed(3,250,60,3600,tenant) %s", pages);
 	accepts("all options",
 			LISTEN
 			"hosts:\n  default:\n    paths:\n      /cdc:\n        changefeed:\n          heartbeat: 3\n"
-			"          retry: 250\n          stall-timeout: 60\n          tenant-column: tenant\n"
+			"          retry: 250\n          stall-timeout: 60\n          stream-lifetime: 3600\n"
+			"          tenant-column: tenant\n"
 			"          cors: [https://a.example, 'http://localhost:3000']\n",
 			wanted);
-	snprintf(wanted, sizeof(wanted), "/cdc=feed(5,1000,30,-) %s/cdc=feed(9,1000,30,-) %s", pages, pages);
+	snprintf(wanted, sizeof(wanted), "/cdc=feed(5,1000,30,0,-) %s/cdc=feed(9,1000,30,0,-) %s", pages, pages);
 	accepts("anchors and merge keys",
 			LISTEN "hosts:\n  a: {paths: {/cdc: {changefeed: &feed {heartbeat: 5}}}}\n"
 				   "  b: {paths: {/cdc: {changefeed: {<<: *feed, heartbeat: 9}}}}\n",
@@ -219,19 +220,23 @@ static void test_changefeed_mistakes(void)
 	refuses("neither ON nor OFF", LISTEN "hosts: {default: {paths: {/cdc: {changefeed: maybe}}}}\n",
 			"h2o.conf:2:46: changefeed has to be ON or OFF");
 	refuses_option("[]", "h2o.conf:7:11: changefeed has to be a mapping of heartbeat, retry, stall-timeout, "
-						 "tenant-column, messages, cors");
+						 "stream-lifetime, tenant-column, messages, cors");
 	refuses_option("heart-beat: 1",
 				   "h2o.conf:7:11: changefeed has no option \"heart-beat\"; there are heartbeat, "
-				   "retry, stall-timeout, tenant-column, messages, cors");
+				   "retry, stall-timeout, stream-lifetime, tenant-column, messages, cors");
 	refuses_option("heart: 1",
 				   "h2o.conf:7:11: changefeed has no option \"heart\"; there are heartbeat, retry, "
-				   "stall-timeout, tenant-column, messages, cors");
+				   "stall-timeout, stream-lifetime, tenant-column, messages, cors");
 	refuses_option("heartbeat: soon",
 				   "h2o.conf:7:22: heartbeat (seconds) has to be a whole number from 1 to 15");
 	refuses_option("heartbeat: 16",
 				   "h2o.conf:7:22: heartbeat (seconds) has to be a whole number from 1 to 15");
 	refuses_option("heartbeat: 4294967297",
 				   "h2o.conf:7:22: heartbeat (seconds) has to be a whole number from 1 to 15");
+	refuses_option("stream-lifetime: 604801",
+				   "h2o.conf:7:28: stream-lifetime (seconds) has to be a whole number from 0 to 604800");
+	refuses_option("stream-lifetime: OFF",
+				   "h2o.conf:7:28: stream-lifetime (seconds) has to be a whole number from 0 to 604800");
 	refuses_option("{retry: 1, retry: 2}", "h2o.conf:7:22: changefeed: \"retry\" is given twice");
 	refuses_option("retry:",
 				   "h2o.conf:7:17: retry (milliseconds) has to be a whole number from 0 to 3600000");

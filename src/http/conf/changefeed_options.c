@@ -6,7 +6,8 @@
 
 #include "http/conf/yaml_value.h"
 
-static const char known_options[] = "heartbeat, retry, stall-timeout, tenant-column, messages, cors";
+static const char known_options[] = "heartbeat, retry, stall-timeout, stream-lifetime, tenant-column, "
+									"messages, cors";
 
 static const struct changefeed_options default_options = {
 	.heartbeat_seconds = 10,
@@ -72,6 +73,9 @@ static bool option_read(const char *name, const struct yaml_node *value, struct 
 								error);
 	if (strcmp(name, "stall-timeout") == 0)
 		return yaml_read_number(value, "stall-timeout (seconds)", 1, 3600, &options->stall_seconds, error);
+	if (strcmp(name, "stream-lifetime") == 0)
+		return yaml_read_number(value, "stream-lifetime (seconds)", 0, 604800, &options->lifetime_seconds,
+								error);
 	if (strcmp(name, "tenant-column") == 0)
 		return yaml_read_text(value, "tenant-column", &options->tenant_column, error);
 	if (strcmp(name, "messages") == 0)

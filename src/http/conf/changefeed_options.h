@@ -6,6 +6,7 @@
  *     heartbeat: 10                   seconds between two keep-alives of a silent stream, 1 to 15
  *     retry: 1000                     milliseconds that EventSource waits before it reconnects
  *     stall-timeout: 30               seconds that a client may leave its socket full before it is cut off
+ *     stream-lifetime: 0              seconds after which a stream ends and its client comes back; 0: never
  *     tenant-column: tenant_id        column that says whose row it is
  *     messages: OFF                   whether pg_logical_emit_message() is served, too
  *     cors: https://app.example       "*", one origin, or a list of them
@@ -21,7 +22,8 @@ struct changefeed_options {
 	unsigned heartbeat_seconds;
 	unsigned retry_milliseconds;
 	unsigned stall_seconds;
-	char *tenant_column; /* NULL: none */
+	unsigned lifetime_seconds; /* of a stream; 0: no limit */
+	char *tenant_column;       /* NULL: none */
 	bool messages;
 	bool cors_any;       /* "*" */
 	char **cors_origins; /* as browsers send them (RFC 6454 section 6.2); NULL at the end; NULL: none */
