@@ -13,6 +13,7 @@ SELECT
 	streamed_lsn >= durable_lsn AS durable_is_streamed,
 	durable_lsn >= confirmed_lsn AS confirmed_is_durable,
 	lag_bytes >= 0 AS lag,
+	slot_lag_bytes >= 0 AS slot_lag,
 	last_commit_at <= clock_timestamp() AS last_commit,
 	head_position - tail_position = retained_bytes AS retained,
 	capacity_bytes,

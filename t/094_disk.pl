@@ -48,6 +48,10 @@ for my $error ([5, 'Input/output error'], [28, 'No space left on device'])
 	is(@got && $got[-1]{json}{document_id}, $written[-1], "$text: clients are served all the same");
 	is(confirmed(), $before, "$text: nothing is confirmed");
 	is($server->get('/readyz')->{status}, 200, "$text: /readyz says that it streams");
+	my $kept = $server->sql("SELECT pg_current_wal_insert_lsn() - '$before'::pg_lsn");
+	ok(status('slot_lag_bytes') >= $kept, "$text: status() says how much WAL the slot keeps");
+	ok(wait_for(sub { ($server->get('/metrics')->{content} =~ /^pg_changefeed_slot_lag_bytes (\d+)$/m)[0] >= $kept }, 'the gauge'), "$text: so does /metrics");
+	cmp_ok(status('lag_bytes'), '<', $kept, "$text: while the feed is not behind");
 
 	my $feed = $server->processes->{feed};
 	kill('KILL', $feed) or die "kill: $!";

@@ -107,6 +107,7 @@ is($server->get('/cdc/users/poll')->{status}, 200, 'a slot in use: what there is
 $server->sql('CREATE TABLE behind AS SELECT i FROM generate_series(1, 10000) i');
 ok(wait_for(sub { ($server->get('/cdc')->{json}{feed}{lag_bytes} // 0) > 300_000 }, 'the lag grows'), 'a slot in use: GET /cdc says how far the feed is behind');
 like($server->get('/metrics')->{content}, qr/^pg_changefeed_feed_lag_bytes [3-9]\d{5}$/m, 'a slot in use: so does /metrics');
+like($server->get('/metrics')->{content}, qr/^pg_changefeed_slot_lag_bytes [3-9]\d{5}$/m, 'a slot in use: and what the slot keeps');
 kill('KILL', $taker);
 waitpid($taker, 0);
 is_not_told('a slot that was only held', $server, $cursor);

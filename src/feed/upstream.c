@@ -51,15 +51,21 @@ static bool is_text(const PGresult *row, int column, const char *wanted)
 	return strcmp(PQgetvalue(row, 0, column), wanted) == 0;
 }
 
-static bool check_slot(struct upstream *upstream, const PGresult *row, struct failure *failure)
+/* Also tells how far the slot is: it keeps WAL, whether or not it can be used. */
+static void read_slot(struct upstream *upstream, const PGresult *row, struct ring_live *live)
 {
-	const char *database = PQgetvalue(row, 0, INSPECT_DATABASE);
-
 	upstream->slot_exists = !PQgetisnull(row, 0, INSPECT_SLOT);
 	upstream->slot_unusable = NULL;
 	if (is_text(row, INSPECT_WAL_STATUS, "lost"))
 		upstream->slot_unusable = "the server has removed WAL that it still needed";
 	upstream->confirmed_lsn = strtoull(PQgetvalue(row, 0, INSPECT_CONFIRMED), NULL, 10);
+	atomic_store_explicit(&live->confirmed_lsn, upstream->confirmed_lsn, memory_order_relaxed);
+}
+
+static bool check_slot(const struct upstream *upstream, const PGresult *row, struct failure *failure)
+{
+	const char *database = PQgetvalue(row, 0, INSPECT_DATABASE);
+
 	if (!upstream->slot_exists)
 		return true;
 	if (!is_text(row, INSPECT_PLUGIN, "pgoutput"))
@@ -104,8 +110,10 @@ bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct
 		catalog_query(catalog, "cannot inspect the server", inspect_query, 2, parameters, failure);
 	if (row == NULL)
 		return false;
-	if (PQntuples(row) == 1)
+	if (PQntuples(row) == 1) {
 		catalog_saw_wal_end(catalog, PQgetvalue(row, 0, INSPECT_WAL_END));
+		read_slot(upstream, row, catalog->published.live);
+	}
 	bool found = PQntuples(row) == 1
 					 ? check_server(upstream, row, failure)
 					 : failure_set(failure, "the role of the connection does not exist any more");

@@ -101,6 +101,11 @@ void metrics_append(struct buffer *out, const struct ring *ring)
 		append(out, "feed_lag_bytes", GAUGE,
 			   "WAL that was written and not yet streamed; absent while the server cannot be looked at.",
 			   lag);
+	if (live_slot_lag(live, &lag))
+		append(out, "slot_lag_bytes", GAUGE,
+			   "WAL that was written and not yet confirmed to the replication slot, so that PostgreSQL "
+			   "keeps it; absent like feed_lag_bytes.",
+			   lag);
 	append(out, "ring_capacity_bytes", GAUGE, "Size of the ring.", ring_capacity(ring));
 	append(out, "ring_retained_bytes", GAUGE, "Bytes of history in the ring.", head > tail ? head - tail : 0);
 	append(out, "collections", GAUGE, "Collections that the ring knows.", ring_collection_count(ring));

@@ -102,30 +102,31 @@ static void put_feed(struct sql_row *row, const struct ring *ring)
 	sql_row_put_text(row, bytes_of(identity.publication));
 }
 
-/* How far the feed is behind this server's WAL; null where the ring is not fed by this server. */
-static void put_lag(struct sql_row *row, const struct ring *ring, uint64 streamed_lsn)
+/* How much WAL this server has behind an LSN; null where the ring is not fed by this server. */
+static void put_lag(struct sql_row *row, const struct ring *ring, uint64 lsn)
 {
 	XLogRecPtr insert_lsn;
 
-	if (RecoveryInProgress() || streamed_lsn == 0 ||
-		ring_identity(ring).system_identifier != GetSystemIdentifier()) {
+	if (RecoveryInProgress() || lsn == 0 || ring_identity(ring).system_identifier != GetSystemIdentifier()) {
 		sql_row_put_null(row);
 		return;
 	}
 	insert_lsn = GetXLogInsertRecPtr();
-	sql_row_put_int8(row, insert_lsn > streamed_lsn ? insert_lsn - streamed_lsn : 0);
+	sql_row_put_int8(row, insert_lsn > lsn ? insert_lsn - lsn : 0);
 }
 
 static void put_positions(struct sql_row *row, const struct ring *ring)
 {
 	const struct ring_live *live = ring_live(ring);
 	uint64 streamed_lsn = atomic_load_explicit(&live->streamed_lsn, memory_order_acquire);
+	uint64 confirmed_lsn = load(&live->confirmed_lsn);
 	int64 last_commit_us = atomic_load_explicit(&live->last_commit_us, memory_order_relaxed);
 
 	sql_row_put_lsn(row, streamed_lsn);
 	sql_row_put_lsn(row, load(&live->durable_lsn));
-	sql_row_put_lsn(row, load(&live->confirmed_lsn));
+	sql_row_put_lsn(row, confirmed_lsn);
 	put_lag(row, ring, streamed_lsn);
+	put_lag(row, ring, confirmed_lsn);
 	if (last_commit_us == 0)
 		sql_row_put_null(row);
 	else

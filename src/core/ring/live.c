@@ -13,18 +13,28 @@ const char *feed_state_name(uint32_t state)
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }
 
-bool live_lag(const struct ring_live *live, uint64_t *ret_bytes)
+/* How much WAL the server has behind an LSN, 0 being none. */
+static bool wal_behind(const struct ring_live *live, uint64_t lsn, uint64_t *ret_bytes)
 {
 	struct timespec now;
 	int64_t until = atomic_load_explicit(&live->server_lsn_until_us, memory_order_acquire);
 	uint64_t server_lsn = atomic_load_explicit(&live->server_lsn, memory_order_relaxed);
-	uint64_t streamed_lsn = atomic_load_explicit(&live->streamed_lsn, memory_order_relaxed);
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (streamed_lsn == 0 || (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 > until)
+	if (lsn == 0 || (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 > until)
 		return false;
-	*ret_bytes = server_lsn > streamed_lsn ? server_lsn - streamed_lsn : 0;
+	*ret_bytes = server_lsn > lsn ? server_lsn - lsn : 0;
 	return true;
+}
+
+bool live_lag(const struct ring_live *live, uint64_t *ret_bytes)
+{
+	return wal_behind(live, live_load(&live->streamed_lsn), ret_bytes);
+}
+
+bool live_slot_lag(const struct ring_live *live, uint64_t *ret_bytes)
+{
+	return wal_behind(live, live_load(&live->confirmed_lsn), ret_bytes);
 }
 
 /* The length of text, cut to what fits without splitting a UTF-8 character. */

@@ -81,7 +81,7 @@ struct ring_live {
 	_Alignas(64) _Atomic int32_t feed_pid;
 	_Atomic uint32_t feed_state; /* enum feed_state */
 	_Atomic int64_t feed_state_since_us;
-	_Atomic uint64_t confirmed_lsn;      /* last flush position sent to the slot */
+	_Atomic uint64_t confirmed_lsn;      /* up to where the slot is confirmed; 0: there is none */
 	_Atomic uint64_t server_lsn;         /* the server's WAL insert position when last seen */
 	_Atomic int64_t server_lsn_until_us; /* CLOCK_MONOTONIC: after it server_lsn is out of date; 0: it is */
 	_Atomic uint64_t received_bytes_total;
@@ -124,6 +124,12 @@ const char *feed_state_name(uint32_t state);
  * that is not known: nothing was streamed yet, or the server could not be looked at lately.
  */
 bool live_lag(const struct ring_live *live, uint64_t *ret_bytes);
+
+/*
+ * The same from where the slot is confirmed: what PostgreSQL has to keep for it. It grows without the other
+ * one when the disk refuses the ring. Returns false also where there is no slot.
+ */
+bool live_slot_lag(const struct ring_live *live, uint64_t *ret_bytes);
 
 /* Collections share bits: who wants one may be woken for another, which only costs time. */
 #define LIVE_WANTS_ALL UINT64_MAX
