@@ -6,8 +6,8 @@
 #include <poll.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "feed/catalog.h"
-#include "feed/clock.h"
 #include "feed/encoding.h"
 #include "log.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
-#include "feed/clock.h"
+#include "core/clock.h"
 #include "feed/connection.h"
 #include "feed/encoding.h"
 #include "log.h"

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "feed/clock.h"
+#include "core/clock.h"
 #include "feed/describe.h"
 #include "log.h"
 

@@ -1,8 +1,8 @@
 /*
  * durability.c: see durability.h.
  */
+#include "core/clock.h"
 #include "core/ring/ring.h"
-#include "feed/clock.h"
 #include "feed/durability.h"
 
 enum {

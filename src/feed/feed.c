@@ -12,9 +12,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/ring/ring_file.h"
 #include "feed/catalog.h"
-#include "feed/clock.h"
 #include "feed/durability.h"
 #include "feed/feed.h"
 #include "feed/gather.h"

@@ -1,7 +1,7 @@
 /*
  * gather.c: see gather.h.
  */
-#include "feed/clock.h"
+#include "core/clock.h"
 #include "feed/gather.h"
 
 enum {

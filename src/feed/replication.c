@@ -5,8 +5,8 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "core/upstream/pgoutput.h"
-#include "feed/clock.h"
 #include "feed/encoding.h"
 #include "feed/relation.h"
 #include "feed/row.h"

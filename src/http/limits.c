@@ -5,8 +5,8 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "http/response.h"
 #include "http/worker.h"
 
@@ -29,20 +29,13 @@ struct connection {
 	uint64_t key; /* of its address; 0: not counted */
 	bool refused; /* over max-connections-per-address */
 	bool cut;
-	uint64_t opened_ms, looked_ms;
+	int64_t opened_ms, looked_ms;
 	uint64_t received;    /* when last looked at, in bytes */
 	uint64_t explained;   /* bytes of requests that were answered since then */
 	uint64_t unexplained; /* bytes, less FLOOD_BYTES for each second that passed */
-	uint64_t cancelled_ms;
+	int64_t cancelled_ms;
 	unsigned cancelled; /* requests in the second from then */
 };
-
-static uint64_t clock_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* ---- connections */
 
@@ -85,7 +78,7 @@ bool limits_connect(struct limits *limits, h2o_socket_t *socket)
 	struct connection *connection = h2o_mem_alloc(sizeof(*connection));
 	unsigned count = 0;
 
-	*connection = (struct connection){.limits = limits, .socket = socket, .opened_ms = clock_us() / 1000};
+	*connection = (struct connection){.limits = limits, .socket = socket, .opened_ms = clock_monotonic_ms()};
 	connection->looked_ms = connection->opened_ms;
 	h2o_linklist_insert(&limits->connections, &connection->link);
 	socket->on_close.cb = on_close;
@@ -120,7 +113,7 @@ static bool request_is_oversized(const struct connection *connection)
 	return input != NULL && input->size > HEAD_SIZE_MAX + worker->conf->global.max_request_entity_size;
 }
 
-static void look_at(struct connection *connection, uint64_t now_ms)
+static void look_at(struct connection *connection, int64_t now_ms)
 {
 	uint64_t received = received_bytes(connection);
 	uint64_t allowed = connection->explained + FLOOD_BYTES * (now_ms - connection->looked_ms) / 1000;
@@ -136,7 +129,7 @@ static void look_at(struct connection *connection, uint64_t now_ms)
 	connection->looked_ms = now_ms;
 }
 
-void limits_look(struct limits *limits, uint64_t now_ms)
+void limits_look(struct limits *limits, int64_t now_ms)
 {
 	for (int i = 0; i < LOOKS_PER_TURN && !h2o_linklist_is_empty(&limits->connections); i++) {
 		struct connection *connection =
@@ -275,7 +268,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 		return refuse(req, "more connections", limits->connections_per_address);
 	}
 	if (limits->requests_per_second != 0 && connection->key != 0 &&
-		!quota_request(limits->quota, connection->key, limits->requests_per_second, clock_us())) {
+		!quota_request(limits->quota, connection->key, limits->requests_per_second, clock_monotonic_us())) {
 		figure_add(limits->refused, 1);
 		return refuse(req, "sent more requests in a second", limits->requests_per_second);
 	}
@@ -285,7 +278,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 static void on_request_end(h2o_logger_t *logger, h2o_req_t *req)
 {
 	struct connection *connection = connection_of(req);
-	uint64_t now_ms = worker_of(req)->now_ms;
+	int64_t now_ms = worker_of(req)->now_ms;
 	(void)logger;
 
 	if (connection == NULL || req->res.status == 429)

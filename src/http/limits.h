@@ -51,6 +51,6 @@ void limits_init(struct limits *limits, const struct outline *outline);
 bool limits_connect(struct limits *limits, h2o_socket_t *socket);
 
 /* Looks at some connections; to be called once per turn of the loop. */
-void limits_look(struct limits *limits, uint64_t now_ms);
+void limits_look(struct limits *limits, int64_t now_ms);
 
 #endif

@@ -27,13 +27,13 @@ struct poll {
 	enum poll_state state;
 	enum on_gap on_gap;
 	unsigned limit;
-	uint64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
-	int64_t since_ms;     /* that was asked for: the next is never before it */
-	int64_t latest_ms;    /* of the batch: behind its latest change, which need not be the last, since
+	int64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
+	int64_t since_ms;    /* that was asked for: the next is never before it */
+	int64_t latest_ms;   /* of the batch: behind its latest change, which need not be the last, since
 							 transactions are not always committed in the order of their times */
-	bool full;            /* the batch is; only has_more is still to be found out */
-	uint64_t from;        /* where in the ring the batch began to look */
-	struct cursor last;   /* of the batch */
+	bool full;           /* the batch is; only has_more is still to be found out */
+	uint64_t from;       /* where in the ring the batch began to look */
+	struct cursor last;  /* of the batch */
 	struct batch batch;
 	size_t held; /* bytes of worker->batch_bytes */
 	struct reader reader;
@@ -140,7 +140,7 @@ static void answer_page(struct poll *poll, struct page *page)
 
 	figure_add(&worker->figures->events_total, page->count);
 	figure_add(&worker->figures->sent_bytes_total, page->size);
-	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * UINT64_C(1000) +
+	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * INT64_C(1000) +
 						page->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
@@ -395,7 +395,7 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 						  .class = class,
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
-						  .deadline_ms = worker->now_ms + subscription->wait_s * UINT64_C(1000),
+						  .deadline_ms = worker->now_ms + subscription->wait_s * INT64_C(1000),
 						  .reader = *reader,
 						  .hangup = {on_gone, -1}};
 	if (reader->start.kind == CURSOR_TIME)

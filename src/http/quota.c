@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include "core/clock.h"
 #include "core/ring/live.h"
 
 enum {
@@ -18,7 +19,6 @@ enum {
 };
 
 #define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
-#define SECOND_US  UINT64_C(1000000)
 
 /*
  * Name and count of an address are one word, so that a reader never sees the count of one under the name of
@@ -30,8 +30,8 @@ struct connection_table {
 };
 
 struct request_bucket {
-	_Atomic uint64_t key;     /* 0: free */
-	_Atomic uint64_t full_us; /* when it will be full if nothing more is taken */
+	_Atomic uint64_t key;    /* 0: free */
+	_Atomic int64_t full_us; /* when it will be full if nothing more is taken */
 };
 
 struct quota {
@@ -165,7 +165,7 @@ void quota_forget_worker(struct quota *quota, unsigned worker)
 /* ---- requests */
 
 /* The address's bucket, or a full one of another address, which is as good as a new one. NULL: no room. */
-static struct request_bucket *request_bucket(struct quota *quota, uint64_t key, uint64_t now_us)
+static struct request_bucket *request_bucket(struct quota *quota, uint64_t key, int64_t now_us)
 {
 	struct request_bucket *set = quota->requests[(key >> 1) % REQUEST_SETS];
 
@@ -175,23 +175,24 @@ static struct request_bucket *request_bucket(struct quota *quota, uint64_t key, 
 	}
 	for (int way = 0; way < WAYS; way++) {
 		uint64_t other = load(&set[way].key);
-		if (load(&set[way].full_us) <= now_us && atomic_compare_exchange_strong(&set[way].key, &other, key))
+		if (atomic_load_explicit(&set[way].full_us, memory_order_relaxed) <= now_us &&
+			atomic_compare_exchange_strong(&set[way].key, &other, key))
 			return &set[way];
 	}
 	return NULL;
 }
 
-bool quota_request(struct quota *quota, uint64_t key, unsigned per_second, uint64_t now_us)
+bool quota_request(struct quota *quota, uint64_t key, unsigned per_second, int64_t now_us)
 {
 	struct request_bucket *bucket = request_bucket(quota, key, now_us);
-	uint64_t full_us, next_us;
+	int64_t full_us, next_us;
 
 	if (bucket == NULL)
 		return true;
-	full_us = load(&bucket->full_us);
+	full_us = atomic_load_explicit(&bucket->full_us, memory_order_relaxed);
 	do {
-		next_us = (full_us > now_us ? full_us : now_us) + SECOND_US / per_second;
-		if (next_us > now_us + SECOND_US)
+		next_us = (full_us > now_us ? full_us : now_us) + SECOND / per_second;
+		if (next_us > now_us + SECOND)
 			return false;
 	} while (!atomic_compare_exchange_weak(&bucket->full_us, &full_us, next_us));
 	return true;

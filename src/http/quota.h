@@ -48,6 +48,6 @@ void quota_forget_worker(struct quota *quota, unsigned worker);
  * rate. Returns false if it is empty. `now_us` is of a clock that all workers share and that only goes
  * forward.
  */
-bool quota_request(struct quota *quota, uint64_t key, unsigned per_second, uint64_t now_us);
+bool quota_request(struct quota *quota, uint64_t key, unsigned per_second, int64_t now_us);
 
 #endif

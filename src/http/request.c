@@ -20,7 +20,7 @@ struct deferred {
 	enum delivery delivery;
 	struct bytes collections; /* in the request's own memory */
 	uint64_t asked;           /* the feed has answered when live->refresh_done reaches it; 0: not asked yet */
-	uint64_t deadline_ms;     /* for that */
+	int64_t deadline_ms;      /* for that */
 };
 
 enum verdict {

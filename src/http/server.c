@@ -8,9 +8,9 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/ring/ring_file.h"
 #include "http/h2_guard.h"
 #include "http/poll.h"
@@ -41,8 +41,8 @@ struct server {
 	size_t connections;
 	size_t peak; /* of connections, since memory was last given back */
 	bool accepting;
-	uint64_t next_tick_ms;
-	uint64_t drained_us; /* when new changes were looked at last */
+	int64_t next_tick_ms;
+	int64_t drained_us; /* when new changes were looked at last */
 	h2o_timeout_t turn_timeout;
 	h2o_timeout_entry_t turn_entry;
 	bool more;         /* the last turn left something for the next one */
@@ -50,18 +50,6 @@ struct server {
 	bool looked;       /* a turn has looked at all of the ring since the feed was asked to wake us */
 	bool deadlines;    /* polls or deferred requests wait for a moment */
 };
-
-static uint64_t clock_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static uint64_t clock_ms(void)
-{
-	return clock_us() / 1000;
-}
 
 /*
  * ---- connections
@@ -223,11 +211,11 @@ static void give_back_memory(struct server *server)
  * Nothing else is needed for events to gather under load: what comes while a turn sends goes out with the
  * next one.
  */
-static uint64_t pace_us(const struct server *server, uint64_t now_us)
+static int64_t pace_us(const struct server *server, int64_t now_us)
 {
 	const struct worker *worker = &server->worker;
 	bool crowded = 2 * worker->live_sending > worker->live_streams || (server->more && server->streams_left);
-	uint64_t open_us = server->drained_us + CROWDED_US;
+	int64_t open_us = server->drained_us + CROWDED_US;
 
 	return crowded && open_us > now_us ? open_us - now_us : 0;
 }
@@ -238,10 +226,10 @@ static void turn(h2o_timeout_entry_t *entry)
 	struct server *server = H2O_STRUCT_FROM_MEMBER(struct server, turn_entry, entry);
 	struct worker *worker = &server->worker;
 
-	uint64_t began_us = clock_us();
+	int64_t began_us = clock_monotonic_us();
 	bool open = pace_us(server, began_us) == 0;
 	bool asked = atomic_load(&worker->figures->sleeping) == 1;
-	worker->now_ms = began_us / 1000;
+	worker->now_ms = began_us / MILLISECOND;
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	server->more = drain == FANOUT_MORE || (!open && server->more);
 	server->looked = server->looked || (asked && open && drain != FANOUT_MORE);
@@ -328,7 +316,7 @@ static int32_t bedtime(struct server *server)
 	if (!h2o_linklist_is_empty(&worker->news_streams) || !h2o_linklist_is_empty(&worker->ready_streams) ||
 		!h2o_linklist_is_empty(&worker->ready_polls) || !h2o_linklist_is_empty(&worker->ready_requests))
 		return 0;
-	uint64_t wait_us = pace_us(server, clock_us());
+	int64_t wait_us = pace_us(server, clock_monotonic_us());
 	if (server->more || (wait_us > 0 && has_news(worker)))
 		return (int32_t)((wait_us + 999) / 1000);
 	if (!will_be_woken(server) && (has_news(worker) || has_answers(worker)))
@@ -364,12 +352,12 @@ static void run_loop(struct server *server)
 /* Everybody gets an orderly end, as far as it can be written at once. */
 static void say_goodbye(struct server *server)
 {
-	uint64_t deadline = clock_ms() + GOODBYE_MS;
+	int64_t deadline = clock_monotonic_ms() + GOODBYE_MS;
 
 	server->worker.stopping = true;
 	close_listeners(server);
 	h2o_context_request_shutdown(&server->worker.context);
-	while (server->connections > 0 && clock_ms() < deadline) {
+	while (server->connections > 0 && clock_monotonic_ms() < deadline) {
 		run_turn(server);
 		h2o_evloop_run(server->worker.context.loop, 10);
 	}
@@ -462,7 +450,7 @@ static bool set_up(struct server *server)
 	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);
 	h2o_timeout_init(worker->context.loop, &server->turn_timeout, 0);
 	server->turn_entry.cb = turn;
-	worker->now_ms = clock_ms();
+	worker->now_ms = clock_monotonic_ms();
 	server->connection_limit = connection_limit(server);
 	if (!hangup_init(&worker->hangup, worker->context.loop) || !watch_signals(server) ||
 		!open_listeners(server)) {

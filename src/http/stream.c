@@ -49,8 +49,8 @@ struct stream {
 	struct footing at;       /* the same in what the class has rendered, unless `from` is not kept any more */
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
-	uint64_t sent_ms;        /* when the last send began */
-	uint64_t end_ms;         /* when its lifetime is over */
+	int64_t sent_ms;         /* when the last send began */
+	int64_t end_ms;          /* when its lifetime is over */
 	uint64_t losses;         /* of the class's, how many it was told of */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
@@ -421,13 +421,13 @@ void stream_answer_head(h2o_req_t *req)
  * part of the last tenth, and the multiplier, 2^32 divided by the golden ratio, spreads any number of them
  * evenly.
  */
-static uint64_t end_of_life(const struct worker *worker, const struct changefeed_options *options)
+static int64_t end_of_life(const struct worker *worker, const struct changefeed_options *options)
 {
-	uint64_t lifetime_ms = options->lifetime_seconds * UINT64_C(1000), spread_ms = lifetime_ms / 10;
+	int64_t lifetime_ms = options->lifetime_seconds * INT64_C(1000), spread_ms = lifetime_ms / 10;
 	uint32_t part =
 		(uint32_t)atomic_load_explicit(&worker->figures->streams_total, memory_order_relaxed) * 2654435769u;
 
-	return lifetime_ms == 0 ? UINT64_MAX : worker->now_ms + lifetime_ms - (spread_ms * part >> 32);
+	return lifetime_ms == 0 ? INT64_MAX : worker->now_ms + lifetime_ms - (spread_ms * part >> 32);
 }
 
 void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
@@ -568,13 +568,13 @@ static void send_keepalive(struct stream *stream)
 }
 
 /* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
-static bool tick_stream(struct stream *stream, uint64_t silent_ms)
+static bool tick_stream(struct stream *stream, int64_t silent_ms)
 {
 	const struct changefeed_options *options = stream->class->options;
 
 	if (stream->state == STREAM_ENDED)
 		return false;
-	if (stream->sending && silent_ms >= options->stall_seconds * UINT64_C(1000)) {
+	if (stream->sending && silent_ms >= options->stall_seconds * INT64_C(1000)) {
 		figure_add(&stream->worker->figures->reaped_total, 1);
 		abandon_stream(stream);
 		return true;
@@ -583,21 +583,21 @@ static bool tick_stream(struct stream *stream, uint64_t silent_ms)
 		set_stalled(stream);
 		return false;
 	}
-	if (silent_ms + NEXT_TICK_MS < options->heartbeat_seconds * UINT64_C(1000))
+	if (silent_ms + NEXT_TICK_MS < options->heartbeat_seconds * INT64_C(1000))
 		return false;
 	send_keepalive(stream);
 	return true;
 }
 
 /* Returns false when the budget is used up. The streams are in the order of their last send. */
-static bool tick_class(struct class *class, uint64_t now_ms, unsigned *budget)
+static bool tick_class(struct class *class, int64_t now_ms, unsigned *budget)
 {
 	h2o_linklist_t *last = class->streams.prev;
 
 	for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams && *budget > 0;
 		 link = next) {
 		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
-		uint64_t silent_ms = now_ms - stream->sent_ms;
+		int64_t silent_ms = now_ms - stream->sent_ms;
 		bool at_last = link == last;
 		next = link->next;
 		if (silent_ms < STALLED_MS)

@@ -25,7 +25,7 @@ struct worker {
 	h2o_context_t context;
 
 	/* moving */
-	uint64_t now_ms; /* of a clock that only goes forward, set once per turn of the loop */
+	int64_t now_ms; /* of a clock that only goes forward, set once per turn of the loop */
 	struct reader_scratch scratch;
 	struct buffer output; /* for what is rendered and sent at once */
 	struct fanout fanout;

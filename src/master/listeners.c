@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
+
 enum {
 	/* Bound what the kernel holds for a client that floods, or that does not read. libh2o takes all that was
 	 * received in one turn, and others wait for it: the kernel makes 24 kB of this. */
@@ -87,19 +89,12 @@ static int probe_tcp(const struct outline_listener *wanted)
 	return error;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int probe(const struct outline_listener *wanted, int64_t deadline)
 {
 	static const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000};
 	for (;;) {
 		int error = is_unix(wanted) ? probe_unix(wanted) : probe_tcp(wanted);
-		if (error != EADDRINUSE || now_ms() >= deadline)
+		if (error != EADDRINUSE || clock_monotonic_ms() >= deadline)
 			return error;
 		nanosleep(&pause, NULL);
 	}
@@ -197,7 +192,7 @@ static void forget_shared(struct listeners *forgetful, const struct listeners *o
 bool listeners_update(struct listeners *listeners, const struct outline *outline, unsigned patience_ms,
 					  struct buffer *ret_error)
 {
-	int64_t deadline = now_ms() + patience_ms;
+	int64_t deadline = clock_monotonic_ms() + patience_ms;
 	struct listeners next = {.worker_count = outline->worker_count};
 	next.slots = calloc(outline->listener_count, sizeof(*next.slots));
 	if (next.slots == NULL) {

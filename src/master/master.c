@@ -10,9 +10,9 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/ring/ring_file.h"
 #include "core/ring/ring_resize.h"
 #include "feed/feed.h"
@@ -47,20 +47,6 @@ struct master {
 	bool stopping;
 	bool reload_wanted; /* a SIGHUP came while a checker was at work */
 };
-
-static uint64_t clock_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static int64_t wall_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static void count(_Atomic uint64_t *figure)
 {
@@ -154,7 +140,7 @@ static int run_child(struct master *master, const struct process *process)
 
 static void start_process(struct master *master, struct process *process)
 {
-	uint64_t now_ms = clock_ms();
+	int64_t now_ms = clock_monotonic_ms();
 	pid_t pid = process_fork();
 
 	if (pid == 0)
@@ -174,7 +160,7 @@ static void start_process(struct master *master, struct process *process)
 
 static void start_due(struct master *master)
 {
-	uint64_t now_ms = clock_ms();
+	int64_t now_ms = clock_monotonic_ms();
 	for (int i = 0; i < PROCESSES_MAX; i++) {
 		struct process *process = &master->processes.list[i];
 		if (process->kind != PROCESS_NONE && process->pid == 0 && process->start_ms <= now_ms)
@@ -313,7 +299,7 @@ static void on_worker_end(struct master *master, struct process *process, int st
 		return;
 	}
 	count(&master->live->worker_deaths_total);
-	process_schedule(process, clock_ms());
+	process_schedule(process, clock_monotonic_ms());
 	log_line(LOG_LEVEL_WARNING, "a worker %s; starting another one", process_end_text(status));
 }
 
@@ -322,7 +308,7 @@ static void set_feed_stopped(struct master *master, const char *message)
 {
 	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
 	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
-	atomic_store_explicit(&master->live->feed_state_since_us, wall_us(), memory_order_relaxed);
+	atomic_store_explicit(&master->live->feed_state_since_us, clock_realtime_us(), memory_order_relaxed);
 	live_message_set(&master->live->message, message);
 }
 
@@ -334,7 +320,7 @@ static void on_feed_end(struct master *master, struct process *process, int stat
 	log_line(LOG_LEVEL_WARNING, "%s", message);
 	set_feed_stopped(master, message);
 	count(&master->live->feed_deaths_total);
-	process_schedule(process, clock_ms());
+	process_schedule(process, clock_monotonic_ms());
 }
 
 static void on_checker_end(struct master *master, struct process *process, int status)
@@ -491,7 +477,7 @@ static void set_live(struct master *master)
 	live_message_set(&master->live->config_message, "");
 	set_feed_stopped(master, "starting");
 	atomic_store_explicit(&master->live->master_pid, getpid(), memory_order_relaxed);
-	atomic_store_explicit(&master->live->started_us, wall_us(), memory_order_relaxed);
+	atomic_store_explicit(&master->live->started_us, clock_realtime_us(), memory_order_relaxed);
 }
 
 /*
@@ -513,7 +499,7 @@ static void on_signals(struct master *master)
 /* Ends all children: kindly, then for good. */
 static void end_children(struct master *master)
 {
-	uint64_t deadline = clock_ms() + END_MS;
+	int64_t deadline = clock_monotonic_ms() + END_MS;
 	unsigned running = processes_signal(&master->processes, SIGTERM);
 
 	while (running > 0) {
@@ -527,12 +513,12 @@ static void end_children(struct master *master)
 			running--;
 		} else if (pid < 0) {
 			break;
-		} else if (clock_ms() < deadline) {
+		} else if (clock_monotonic_ms() < deadline) {
 			/* signals stay unread: what is to end may be the children alone, not the master */
 			poll(NULL, 0, END_NAP_MS);
 		} else {
 			processes_signal(&master->processes, SIGKILL);
-			deadline = UINT64_MAX;
+			deadline = INT64_MAX;
 		}
 	}
 	memset(&master->processes, 0, sizeof(master->processes));
@@ -562,7 +548,7 @@ static bool watch(struct master *master)
 	for (;;) {
 		char byte;
 		start_due(master);
-		int wait = processes_next_start(&master->processes, clock_ms());
+		int wait = processes_next_start(&master->processes, clock_monotonic_ms());
 		poll(fds, 2, wait < 0 || wait > TICK_MS ? TICK_MS : wait);
 		if (!ring_is_sound(master))
 			return false;

@@ -50,7 +50,7 @@ unsigned processes_signal(struct processes *processes, int signal)
 	return count;
 }
 
-void process_schedule(struct process *process, uint64_t now_ms)
+void process_schedule(struct process *process, int64_t now_ms)
 {
 	process->pid = 0;
 	if (now_ms - process->started_ms >= YOUNG_MS)
@@ -61,7 +61,7 @@ void process_schedule(struct process *process, uint64_t now_ms)
 		process->delay_ms = DELAY_MAX_MS;
 }
 
-int processes_next_start(const struct processes *processes, uint64_t now_ms)
+int processes_next_start(const struct processes *processes, int64_t now_ms)
 {
 	int next = -1;
 	for (int i = 0; i < PROCESSES_MAX; i++) {

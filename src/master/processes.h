@@ -26,9 +26,9 @@ struct process {
 	unsigned slot;     /* PROCESS_WORKER: in live->workers */
 	unsigned listener; /* PROCESS_WORKER: which of the sockets of each address is its own */
 	bool draining;     /* PROCESS_WORKER: of an earlier configuration; not replaced when it ends */
-	uint64_t started_ms;
-	uint64_t start_ms;
-	uint64_t delay_ms; /* of the last restart: doubles while it keeps dying young */
+	int64_t started_ms;
+	int64_t start_ms;
+	int64_t delay_ms; /* of the last restart: doubles while it keeps dying young */
 };
 
 struct processes {
@@ -44,10 +44,10 @@ struct process *processes_find_kind(struct processes *processes, enum process_ki
 unsigned processes_signal(struct processes *processes, int signal);
 
 /* Sets when a process that has died is to be started again: at once if it had lived for a while. */
-void process_schedule(struct process *process, uint64_t now_ms);
+void process_schedule(struct process *process, int64_t now_ms);
 
 /* When the next process is to be started: milliseconds from now, -1: none. */
-int processes_next_start(const struct processes *processes, uint64_t now_ms);
+int processes_next_start(const struct processes *processes, int64_t now_ms);
 
 /*
  * Forks. In the child: returns 0, with signals unblocked, and the kernel kills it when the master dies. In

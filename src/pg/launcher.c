@@ -10,7 +10,6 @@
 
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
@@ -23,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "core/clock.h"
 #include "pg/compat.h"
 #include "pg/launcher.h"
 #include "pg/program.h"
@@ -55,15 +55,6 @@ struct launcher {
 
 PGDLLEXPORT void pg_changefeed_launcher_main(Datum argument);
 
-/* Monotonic: a clock that is set must not delay a restart. */
-static int64 now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void launcher_transition(struct launcher *launcher, enum program_state next)
 {
 	static const char *const names[] = {"off", "due", "running", "stopping"};
@@ -81,7 +72,7 @@ static void launcher_transition(struct launcher *launcher, enum program_state ne
 
 static void set_due(struct launcher *launcher, int64 delay_ms)
 {
-	launcher->deadline_ms = now_ms() + delay_ms;
+	launcher->deadline_ms = clock_monotonic_ms() + delay_ms;
 	launcher_transition(launcher, PROGRAM_DUE);
 }
 
@@ -99,7 +90,7 @@ static void start_program(struct launcher *launcher)
 		set_due(launcher, RETRY_HAND_MS);
 		return;
 	}
-	launcher->started_ms = now_ms();
+	launcher->started_ms = clock_monotonic_ms();
 	launcher->reloaded = false;
 	launcher_transition(launcher, PROGRAM_RUNNING);
 	ereport(LOG, (errmsg("started pg_changefeed with PID %d", (int)launcher->program.pid)));
@@ -108,7 +99,7 @@ static void start_program(struct launcher *launcher)
 static void stop_program(struct launcher *launcher)
 {
 	kill(launcher->program.pid, SIGTERM);
-	launcher->deadline_ms = now_ms() + STOP_MS;
+	launcher->deadline_ms = clock_monotonic_ms() + STOP_MS;
 	launcher_transition(launcher, PROGRAM_STOPPING);
 }
 
@@ -117,7 +108,7 @@ static void kill_program(struct launcher *launcher)
 	ereport(LOG,
 			(errmsg("pg_changefeed with PID %d does not end: it is killed", (int)launcher->program.pid)));
 	kill(launcher->program.pid, SIGKILL);
-	launcher->deadline_ms = now_ms() + STOP_MS;
+	launcher->deadline_ms = clock_monotonic_ms() + STOP_MS;
 }
 
 /* The program ended although nobody told it to. */
@@ -135,7 +126,7 @@ static void retry_program(struct launcher *launcher, int status)
 		set_due(launcher, RETRY_HAND_MS);
 		return;
 	}
-	if (now_ms() - launcher->started_ms >= STABLE_MS)
+	if (clock_monotonic_ms() - launcher->started_ms >= STABLE_MS)
 		launcher->retry_ms = RETRY_FIRST_MS;
 	ereport(LOG, (errmsg("pg_changefeed with PID %d ended, it is started again in %d ms",
 						 (int)launcher->program.pid, (int)launcher->retry_ms),
@@ -165,7 +156,7 @@ static void reload(struct launcher *launcher)
 		launcher->reloaded = true;
 		kill(launcher->program.pid, SIGHUP);
 	} else if (launcher->state == PROGRAM_DUE)
-		launcher->deadline_ms = now_ms();
+		launcher->deadline_ms = clock_monotonic_ms();
 }
 
 /* Takes the steps that are possible now. */
@@ -181,11 +172,11 @@ static void advance(struct launcher *launcher)
 	}
 	if (launcher->state == PROGRAM_DUE && !wanted)
 		launcher_transition(launcher, PROGRAM_OFF);
-	if (launcher->state == PROGRAM_DUE && now_ms() >= launcher->deadline_ms)
+	if (launcher->state == PROGRAM_DUE && clock_monotonic_ms() >= launcher->deadline_ms)
 		start_program(launcher);
 	if (launcher->state == PROGRAM_RUNNING && !wanted)
 		stop_program(launcher);
-	if (launcher->state == PROGRAM_STOPPING && now_ms() >= launcher->deadline_ms)
+	if (launcher->state == PROGRAM_STOPPING && clock_monotonic_ms() >= launcher->deadline_ms)
 		kill_program(launcher);
 }
 
@@ -194,7 +185,7 @@ static void wait_for_event(const struct launcher *launcher)
 {
 	bool timed = launcher->state == PROGRAM_DUE || launcher->state == PROGRAM_STOPPING;
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timed ? WL_TIMEOUT : 0);
-	int64 timeout_ms = timed ? Max(launcher->deadline_ms - now_ms(), 0) : -1;
+	int64 timeout_ms = timed ? Max(launcher->deadline_ms - clock_monotonic_ms(), 0) : -1;
 
 	WaitLatch(MyLatch, events, (long)timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);

@@ -1,7 +1,7 @@
 /* durability.c: when the feed makes the ring durable, by a clock of the test's own. */
+#include "core/clock.h"
 #include "tap.h"
 
-#include "feed/clock.h"
 #include "feed/durability.h"
 #include "ring_fixture.h"
 

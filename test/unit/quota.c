@@ -8,10 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/ring/live.h"
 #include "tap.h"
 
-enum { SECOND = 1000000, CROWD = 20000 };
+enum { CROWD = 20000 };
 
 static struct quota *quota;
 
@@ -113,7 +114,7 @@ static void test_crowd(void)
 	is_u64(wrong, 0, "and nothing is left when they are gone");
 }
 
-static unsigned requests_until_refused(uint64_t key, unsigned per_second, uint64_t now_us)
+static unsigned requests_until_refused(uint64_t key, unsigned per_second, int64_t now_us)
 {
 	unsigned count = 0;
 	while (count <= 2 * per_second && quota_request(quota, key, per_second, now_us))
@@ -123,7 +124,8 @@ static unsigned requests_until_refused(uint64_t key, unsigned per_second, uint64
 
 static void test_requests(void)
 {
-	uint64_t ann = key_of("192.0.2.1"), bob = key_of("192.0.2.2"), now = 1000 * (uint64_t)SECOND;
+	uint64_t ann = key_of("192.0.2.1"), bob = key_of("192.0.2.2");
+	int64_t now = 1000 * (int64_t)SECOND;
 
 	is_u64(requests_until_refused(ann, 10, now), 10, "a second's worth of requests at once");
 	is_u64(requests_until_refused(bob, 10, now), 10, "another address has its own");
@@ -131,13 +133,14 @@ static void test_requests(void)
 	ok(quota_request(quota, ann, 10, now + SECOND / 10), "one more after a tenth of a second");
 	ok(!quota_request(quota, ann, 10, now + SECOND / 10), "and no other");
 	is_u64(requests_until_refused(ann, 10, now + SECOND / 2), 4, "what was not taken is saved up");
-	is_u64(requests_until_refused(ann, 10, now + 100 * (uint64_t)SECOND), 10, "for a second, not longer");
+	is_u64(requests_until_refused(ann, 10, now + 100 * SECOND), 10, "for a second, not longer");
 }
 
 /* Workers that take tokens of one bucket at the same time. */
 static void test_shared_bucket(void)
 {
-	uint64_t carl = key_of("192.0.2.3"), now = 2000 * (uint64_t)SECOND;
+	uint64_t carl = key_of("192.0.2.3");
+	int64_t now = 2000 * (int64_t)SECOND;
 	int taken[2];
 	unsigned sum = 0, count;
 

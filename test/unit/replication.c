@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "feed/clock.h"
+#include "core/clock.h"
 #include "feed/replication.h"
 
 static int readable[2];     /* a pipe with a byte in it */

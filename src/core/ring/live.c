@@ -2,7 +2,8 @@
 #include "core/ring/live.h"
 
 #include <string.h>
-#include <time.h>
+
+#include "core/clock.h"
 
 const char *feed_state_name(uint32_t state)
 {
@@ -16,12 +17,10 @@ const char *feed_state_name(uint32_t state)
 /* How much WAL the server has behind an LSN, 0 being none. */
 static bool wal_behind(const struct ring_live *live, uint64_t lsn, uint64_t *ret_bytes)
 {
-	struct timespec now;
 	int64_t until = atomic_load_explicit(&live->server_lsn_until_us, memory_order_acquire);
 	uint64_t server_lsn = atomic_load_explicit(&live->server_lsn, memory_order_relaxed);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (lsn == 0 || (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 > until)
+	if (lsn == 0 || clock_monotonic_us() > until)
 		return false;
 	*ret_bytes = server_lsn > lsn ? server_lsn - lsn : 0;
 	return true;

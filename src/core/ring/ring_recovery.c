@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <xxhash.h>
 
+#include "core/clock.h"
 #include "core/ring/ring_recovery.h"
 
 /* A number that is another after each start of the kernel; 0 if it cannot be had: then nothing is trusted. */
@@ -141,7 +141,6 @@ static void publish(struct ring *ring, const struct ring_checkpoint *state)
 int ring_recover(struct ring *ring)
 {
 	struct ring_checkpoint state = ring->checkpoint;
-	struct timespec now;
 	uint64_t boot = boot_number();
 	bool same_boot = boot != 0 && atomic_load_explicit(&ring->live->boot, memory_order_relaxed) == boot;
 	uint64_t block = 0;
@@ -159,7 +158,7 @@ int ring_recover(struct ring *ring)
 		return EUCLEAN;
 	}
 	ring->index_block = replay(ring, &state, block);
-	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t now = clock_realtime_us();
 	state.epoch = XXH3_64bits_withSeed(&now, sizeof(now), state.epoch);
 	state.sequence++;
 	/* what a process left in the page cache first: the checkpoint promises it */

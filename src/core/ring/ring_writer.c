@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <xxhash.h>
 
+#include "core/clock.h"
 #include "core/ring/ring_layout.h"
 #include "core/ring/ring_recovery.h"
 
@@ -90,9 +90,7 @@ int ring_writer_error(const struct ring_writer *writer)
 
 static uint64_t new_history_number(uint64_t previous)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	uint64_t number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	uint64_t number = (uint64_t)clock_realtime_us();
 	return number > previous ? number : previous + 1;
 }
 

@@ -1,20 +1,26 @@
 /*
- * clock.h: the two clocks of the feed, in microseconds.
+ * clock.h: the two clocks, in microseconds, and milliseconds where that is fine enough. A time is an int64_t.
  */
-#ifndef CHANGEFEED_FEED_CLOCK_H
-#define CHANGEFEED_FEED_CLOCK_H
+#ifndef CHANGEFEED_CORE_CLOCK_H
+#define CHANGEFEED_CORE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
+/* In microseconds. */
 enum { MILLISECOND = 1000, SECOND = 1000 * 1000 };
 
-/* For deadlines: never goes back, starts anywhere. */
+/* For deadlines: never goes back, starts anywhere, is the same in all processes. */
 static inline int64_t clock_monotonic_us(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * SECOND + now.tv_nsec / 1000;
+}
+
+static inline int64_t clock_monotonic_ms(void)
+{
+	return clock_monotonic_us() / MILLISECOND;
 }
 
 /* For people and for PostgreSQL: since 1970. */
