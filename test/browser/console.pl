@@ -95,6 +95,38 @@ $browser->script($see, JSON::PP::false);
 wait_for(sub { (documents()->[0] // '') eq 'h2' }, 'it goes on');
 is_deeply([@{documents()}[0 .. 2]], [qw(h2 h1 last)], 'and goes on where it was');
 
+# One that was not seen for long begins with what is new, and says so.
+$browser->script($see, JSON::PP::true);
+$server->sql(q{INSERT INTO users VALUES ('h3')});
+$server->wait_for_feed;
+$browser->script('hidden_since -= 60000');
+$browser->script($see, JSON::PP::false);
+ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'not seen for long: live again');
+$server->sql(q{INSERT INTO users VALUES ('h4')});
+wait_for(sub { (documents()->[0] // '') eq 'h4' }, 'what is new');
+is(scalar(grep { $_ eq 'h3' } @{documents()}), 0, 'what came meanwhile is not shown');
+like(text_of('#notice'), qr/nothing is shown of what came since/, 'and the page says so');
+
+# An address written by hand: a list of collections, which has a button of its own.
+$browser->script('location.hash = "#/cdc/users,accounts"');
+wait_for(sub { text_of('#state') eq 'live' && text_of('nav') =~ /users,accounts/ }, 'the list of the address');
+$server->sql(q{INSERT INTO deliveries VALUES ('d1'); INSERT INTO accounts VALUES ('a1'); INSERT INTO users VALUES ('a2')});
+wait_for(sub { (documents()->[0] // '') eq 'a2' }, 'its changes');
+is_deeply(documents(), [qw(a2 a1)], 'a path written by hand is followed');
+like(text_of('nav [aria-current=true]'), qr/^users,accounts\s*$/, 'and stays');
+$browser->script('location.hash = "#/cdc/*"');
+
+# A day that is over is named.
+my ($today, $yesterday) = map { $browser->script("return time_text(Date.now() - $_ * 86400000)") } 0, 1;
+cmp_ok(length($yesterday), '>', length($today), "a time has its date unless it is today's ($yesterday, $today)");
+
+# What stands in front answers in its own words.
+$browser->script('real_fetch = fetch; answer_of = () => new Response("busy", { status: 503, statusText: "Service Unavailable" }); fetch = async () => answer_of()');
+ok(wait_for(sub { text_of('#message') =~ /answered with 503 Service Unavailable\./ }, 'the status'), 'an error: the page says which');
+$browser->script('answer_of = () => new Response("<p>log in</p>")');
+ok(wait_for(sub { text_of('#message') =~ /something else/ }, 'something else'), 'a page in its place is not taken for an overview');
+$browser->script('fetch = real_fetch');
+
 # A server that takes connections and answers nothing.
 my $workers = $server->processes->{workers};
 kill('STOP', @$workers) == @$workers or die "kill: $!";
