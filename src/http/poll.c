@@ -208,13 +208,24 @@ static bool answer_kept(struct poll *poll)
 	return true;
 }
 
-static void answer_gone(struct poll *poll, const char *why)
+static void answer_problem(struct poll *poll, const struct problem *problem)
+{
+	leave_waiting(poll, POLL_ANSWERED);
+	response_problem(poll->req, problem);
+}
+
+static void answer_lagged(struct poll *poll, uint64_t lagged)
 {
 	struct problem problem;
+	problem_set_lagged(&problem, ring_oldest(poll->worker->ring).cursor, lagged);
+	answer_problem(poll, &problem);
+}
 
-	leave_waiting(poll, POLL_ANSWERED);
-	problem_set_gone(&problem, ring_oldest(poll->worker->ring).cursor, "%s", why);
-	response_problem(poll->req, &problem);
+static void answer_foreign(struct poll *poll)
+{
+	struct problem problem;
+	problem_set_foreign(&problem, ring_oldest(poll->worker->ring).cursor);
+	answer_problem(poll, &problem);
 }
 
 static void wait_or_answer(struct poll *poll)
@@ -252,11 +263,8 @@ static void meet_gap(struct poll *poll, uint64_t lagged)
 
 	figure_add(&worker->figures->gaps_total, 1);
 	figure_add(&worker->figures->lagged_events_total, lagged);
-	if (poll->on_gap == ON_GAP_FAIL && poll->batch.count == 0)
-		answer_gone(
-			poll,
-			"changes that this cursor still needed are no longer retained: start over from `oldest`, or ask "
-			"with on_gap=warn");
+	if (poll->on_gap == ON_GAP_FAIL)
+		answer_lagged(poll, lagged);
 	else
 		poll->batch.lagged += lagged;
 }
@@ -291,7 +299,7 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 		return poll->state == POLL_READING;
 	case READER_FOREIGN:
 		if (poll->on_gap == ON_GAP_FAIL) {
-			answer_gone(poll, "this cursor belongs to another history: start over from `oldest`");
+			answer_foreign(poll);
 			return false;
 		}
 		poll->batch.reset = true;

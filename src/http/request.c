@@ -121,13 +121,9 @@ static bool start_is_whole(struct worker *worker, struct reader *reader, struct 
 	enum reader_event event = reader_next(reader, &worker->scratch, &budget, NULL, &lagged);
 
 	if (event == READER_GAP)
-		problem_set_gone(
-			ret_problem, ring_oldest(worker->ring).cursor,
-			"%llu changes that this cursor still needed are no longer retained: start over from `oldest`",
-			(unsigned long long)lagged);
+		problem_set_lagged(ret_problem, ring_oldest(worker->ring).cursor, lagged);
 	if (event == READER_FOREIGN)
-		problem_set_gone(ret_problem, ring_oldest(worker->ring).cursor,
-						 "this cursor belongs to another history: start over from `oldest`");
+		problem_set_foreign(ret_problem, ring_oldest(worker->ring).cursor);
 	return event != READER_GAP && event != READER_FOREIGN;
 }
 

@@ -223,10 +223,14 @@ static void test_problems(void)
 			 "\"detail\":\"on_gap is 'no\\\"', but it must be warn or fail.\"}",
 			 "as a document");
 	buffer_clear(&out);
-	problem_set_gone(&problem, (struct cursor){42, 1, 0}, "%d changes are gone.", 3);
+	problem_set_lagged(&problem, (struct cursor){42, 1, 0}, 3);
 	problem_append_json(&out, &problem);
 	is_bytes(buffer_bytes(&out),
-			 "{\"type\":\"about:blank\",\"title\":\"Gone\",\"status\":410,\"detail\":\"3 changes are gone.\","
+			 "{\"type\":\"about:blank\",\"title\":\"Gone\",\"status\":410,"
+			 "\"detail\":\"3 changes that this cursor still needed are no longer retained: read the table "
+			 "again and "
+			 "go on from an LSN that was read before it, or go on without them, from `oldest` or with "
+			 "on_gap=warn\","
 			 "\"oldest\":\"42-1\"}",
 			 "410 with the oldest cursor");
 	for (size_t i = 0; i + 2 < sizeof(text); i += 2)

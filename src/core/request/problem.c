@@ -7,34 +7,43 @@
 #include "core/render/json.h"
 #include "core/utf8.h"
 
-static void set_detail(struct problem *problem, const char *format, va_list arguments)
+void problem_set(struct problem *problem, int status, const char *format, ...)
 {
+	va_list arguments;
+
+	problem->status = status;
+	problem->has_oldest = false;
+	va_start(arguments, format);
 	int size = vsnprintf(problem->detail, sizeof(problem->detail), format, arguments);
+	va_end(arguments);
 	if (size >= (int)sizeof(problem->detail))
 		problem->detail[utf8_whole((struct bytes){problem->detail, sizeof(problem->detail) - 1})] = '\0';
 	else if (size < 0)
 		problem->detail[0] = '\0';
 }
 
-void problem_set(struct problem *problem, int status, const char *format, ...)
+static void set_oldest(struct problem *problem, struct cursor oldest)
 {
-	va_list arguments;
-	problem->status = status;
-	problem->has_oldest = false;
-	va_start(arguments, format);
-	set_detail(problem, format, arguments);
-	va_end(arguments);
-}
-
-void problem_set_gone(struct problem *problem, struct cursor oldest, const char *format, ...)
-{
-	va_list arguments;
-	problem->status = 410;
 	problem->has_oldest = true;
 	problem->oldest = oldest;
-	va_start(arguments, format);
-	set_detail(problem, format, arguments);
-	va_end(arguments);
+}
+
+/* Whoever starts over from `oldest` has the very gap that on_gap=fail is to spare him. */
+#define READ_AGAIN "read the table again and go on from an LSN that was read before it"
+
+void problem_set_lagged(struct problem *problem, struct cursor oldest, uint64_t lagged)
+{
+	problem_set(problem, 410,
+				"%llu changes that this cursor still needed are no longer retained: " READ_AGAIN
+				", or go on without them, from `oldest` or with on_gap=warn",
+				(unsigned long long)lagged);
+	set_oldest(problem, oldest);
+}
+
+void problem_set_foreign(struct problem *problem, struct cursor oldest)
+{
+	problem_set(problem, 410, "this cursor belongs to another history: " READ_AGAIN);
+	set_oldest(problem, oldest);
 }
 
 const char *problem_title(int status)

@@ -27,9 +27,10 @@ struct problem {
 void problem_set(struct problem *problem, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* 410 with the oldest cursor there is. */
-void problem_set_gone(struct problem *problem, struct cursor oldest, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* 410, with the oldest cursor there is: `lagged` changes behind the request's cursor are gone, or it belongs to
+ * another history. */
+void problem_set_lagged(struct problem *problem, struct cursor oldest, uint64_t lagged);
+void problem_set_foreign(struct problem *problem, struct cursor oldest);
 
 /* The phrase of a status code (RFC 9110, section 15), "Error" for one that this program does not send. */
 const char *problem_title(int status);
