@@ -329,7 +329,6 @@ static int32_t bedtime(struct server *server)
 /* No new connections; those there are end with the answers that are under way, streams among them. */
 static void begin_draining(struct server *server)
 {
-	atomic_store_explicit(&server->worker.figures->draining, 1, memory_order_relaxed);
 	close_listeners(server);
 	h2o_context_request_shutdown(&server->worker.context);
 }

@@ -201,7 +201,6 @@ static void forget_worker(struct master *master, unsigned slot)
 	struct live_worker *figures = &master->live->workers[slot];
 	atomic_store_explicit(&figures->pid, 0, memory_order_relaxed);
 	atomic_store_explicit(&figures->sleeping, 0, memory_order_relaxed);
-	atomic_store_explicit(&figures->draining, 0, memory_order_relaxed);
 	atomic_store_explicit(&figures->connections, 0, memory_order_relaxed);
 	atomic_store_explicit(&figures->streams, 0, memory_order_relaxed);
 	atomic_store_explicit(&figures->polls_waiting, 0, memory_order_relaxed);

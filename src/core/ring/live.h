@@ -34,8 +34,7 @@ struct live_worker {
 	_Alignas(64) _Atomic int32_t pid; /* 0: free. Writer: the master */
 	_Atomic uint32_t sleeping;        /* set by the worker (seq_cst, then it looks at head again); cleared by
 									   * whoever wakes it, the feed or itself; pairs with wake_workers() */
-	_Atomic uint64_t wanted;   /* what to be woken for: live_collection_bit() of each; set before sleeping */
-	_Atomic uint32_t draining; /* an old worker after a reload */
+	_Atomic uint64_t wanted; /* what to be woken for: live_collection_bit() of each; set before sleeping */
 	_Atomic uint64_t connections; /* open now */
 	_Atomic uint64_t streams;     /* open now */
 	_Atomic uint64_t polls_waiting;
@@ -60,17 +59,13 @@ struct ring_live {
 	_Alignas(64) _Atomic uint64_t tail;
 	_Alignas(64) _Atomic uint64_t streamed_lsn; /* stored after head, release; load it before head, acquire */
 	_Atomic uint64_t
-		open_lsn; /* commit_lsn of the transaction being appended, 0 between transactions; before head */
-	_Atomic uint64_t
 		history; /* its number, 0 before the first connection; stored last, release, when one begins */
 	_Atomic uint64_t history_lsn; /* cursors before it are from another history */
-	_Atomic uint64_t history_position;
 	_Atomic uint64_t run_floor;
 	_Atomic uint64_t run_head;         /* release after the entry is written */
 	_Atomic uint32_t collection_count; /* release after the entry is written */
-	_Atomic uint64_t durable_position;
-	_Atomic uint64_t durable_lsn;   /* what may be confirmed to the slot */
-	_Atomic int64_t last_commit_us; /* of the last change appended */
+	_Atomic uint64_t durable_lsn;      /* what may be confirmed to the slot */
+	_Atomic int64_t last_commit_us;    /* of the last change appended */
 	_Atomic uint64_t changes_total;
 	_Atomic uint64_t transactions_total;
 	_Atomic uint64_t appended_bytes_total;

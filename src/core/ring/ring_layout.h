@@ -66,7 +66,7 @@ enum {
 	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
-	RING_FORMAT = 3,
+	RING_FORMAT = 4,
 };
 
 #define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
@@ -136,7 +136,6 @@ struct ring_checkpoint {
 					   never taken for a record */
 	uint64_t history; /* 0: no history yet */
 	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
-	uint64_t history_position;
 	uint64_t tail;
 	uint64_t head;
 	uint64_t run_floor;

@@ -128,12 +128,9 @@ static void publish(struct ring *ring, const struct ring_checkpoint *state)
 	store(&live->run_head, state->run_head);
 	atomic_store_explicit(&live->collection_count, state->collection_count, memory_order_release);
 	store(&live->history_lsn, state->history_lsn);
-	store(&live->history_position, state->history_position);
 	store(&live->tail, state->tail);
 	store(&live->head, state->head);
-	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
 	store(&live->streamed_lsn, state->streamed_lsn);
-	store(&live->durable_position, state->head);
 	store(&live->durable_lsn, state->streamed_lsn);
 	store(&live->history, state->history);
 }

@@ -105,7 +105,6 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	/* or a recovery from the last checkpoint would take records of this history for more of the old one */
 	state->epoch = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->epoch);
 	state->history_lsn = history_lsn;
-	state->history_position = state->head;
 	state->tail = state->head;
 	state->run_floor = state->run_head = 0;
 	state->streamed_lsn = history_lsn;
@@ -118,9 +117,7 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	store(&live->run_head, 0);
 	store(&live->tail, state->tail);
 	store(&live->head, state->head);
-	store(&live->open_lsn, 0);
 	store(&live->history_lsn, history_lsn);
-	store(&live->history_position, state->history_position);
 	store(&live->streamed_lsn, history_lsn);
 	store(&live->durable_lsn, history_lsn);
 	store(&live->history, state->history);
@@ -314,7 +311,6 @@ bool ring_writer_publish(struct ring_writer *writer)
 	if ((head == state->head && streamed == state->streamed_lsn) || !write_stage(writer))
 		return false;
 	add(&live->appended_bytes_total, state->head - head);
-	store(&live->open_lsn, state->last.n == UINT64_MAX ? 0 : state->last.lsn);
 	store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
 	store(&live->streamed_lsn, state->streamed_lsn);
 	writer->published = true;
@@ -529,7 +525,6 @@ void ring_checkpoint_end(struct ring_writer *writer, int error)
 		return;
 	}
 	writer->durable = writer->pending;
-	store(&live->durable_position, writer->pending.head);
 	store(&live->durable_lsn, writer->pending.streamed_lsn);
 	add(&live->checkpoints_total, 1);
 }

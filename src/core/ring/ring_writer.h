@@ -98,8 +98,8 @@ void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, 
  *   ring_checkpoint_begin: the writer's thread. Publishes, decides what the checkpoint promises, and whether
  *     there is anything to do at all. False: nothing new, or it cannot be written, see ring_writer_error().
  *   ring_checkpoint_sync: any thread. Writes it and syncs the file. Blocks. Returns 0 or an errno.
- *   ring_checkpoint_end: the writer's thread. `error` as sync returned it; on 0 live->durable_lsn and
- *     durable_position move on.
+ *   ring_checkpoint_end: the writer's thread. `error` as sync returned it; on 0 live->durable_lsn moves
+ *     on.
  */
 bool ring_checkpoint_begin(struct ring_writer *writer);
 int ring_checkpoint_sync(struct ring_writer *writer);
