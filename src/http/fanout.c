@@ -172,7 +172,6 @@ struct class *fanout_join(struct fanout *fanout, struct subscription *subscripti
 								  .tenant = class->subscription.tenant};
 	h2o_linklist_init_anchor(&class->streams);
 	h2o_linklist_init_anchor(&class->waiting);
-	h2o_linklist_init_anchor(&class->polls);
 	if (!enlist(fanout, class)) {
 		class_free(class);
 		return NULL;
@@ -222,14 +221,17 @@ static void close_open(struct class *class)
 	segment_close(&class->fanout->kept, segment, class->fanout->place);
 }
 
-void class_count_live(struct class *class, int change)
+void class_follow(struct class *class)
 {
-	if (class->live_streams == 0) {
+	if (class->live_streams++ == 0) {
 		class->front = class->fanout->place;
 		class->before = nowhere;
 	}
-	class->live_streams += (unsigned)change;
-	if (class->live_streams == 0)
+}
+
+void class_unfollow(struct class *class)
+{
+	if (--class->live_streams == 0)
 		close_open(class);
 }
 

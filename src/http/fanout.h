@@ -38,7 +38,6 @@ struct class
 	h2o_linklist_t changed_link; /* in fanout->changed: something matched in this turn */
 	h2o_linklist_t streams;      /* all of its streams, the one that was sent to longest ago first */
 	h2o_linklist_t waiting;      /* those of them that are live and have been sent everything */
-	h2o_linklist_t polls;        /* polls that wait for a change */
 	unsigned live_streams;       /* of `streams`: those that follow the segments */
 	const struct changefeed_options *options; /* of the path that they came by */
 	struct subscription subscription;         /* names, view, tenant; the start is of no meaning here */
@@ -114,8 +113,9 @@ uint64_t fanout_wanted(struct fanout *fanout);
 /* Empties fanout->changed. */
 void fanout_settle(struct fanout *fanout);
 
-/* A stream of the class begins (1) or ceases (-1) to be live. */
-void class_count_live(struct class *class, int change);
+/* A stream of the class begins to be live, or ceases to be. */
+void class_follow(struct class *class);
+void class_unfollow(struct class *class);
 
 /* Where a live stream stands that has everything. */
 struct footing class_front(const struct class *class);

@@ -38,29 +38,42 @@ struct poll {
 	size_t held; /* bytes of worker->batch_bytes */
 	struct reader reader;
 	h2o_linklist_t worker_link; /* in ready_polls, waiting_polls or answered_polls */
-	h2o_linklist_t class_link;  /* in class->polls while it waits */
-	struct hangup_watch hangup;
+	struct hangup_watch hangup; /* while it waits */
 };
 
-static void unlink_poll(struct poll *poll)
+static void begin_wait(struct poll *poll)
+{
+	struct worker *worker = poll->worker;
+
+	figure_add(&worker->figures->polls_waiting, 1);
+	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->class->options->stall_seconds);
+	h2o_linklist_insert(&worker->waiting_polls, &poll->worker_link);
+}
+
+static void end_wait(struct poll *poll)
+{
+	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
+	figure_subtract(&poll->worker->figures->polls_waiting, 1);
+}
+
+/* What is done when a state is left. */
+static void leave_state(struct poll *poll)
 {
 	if (h2o_linklist_is_linked(&poll->worker_link))
 		h2o_linklist_unlink(&poll->worker_link);
-	if (h2o_linklist_is_linked(&poll->class_link))
-		h2o_linklist_unlink(&poll->class_link);
+	if (poll->state == POLL_WAITING)
+		end_wait(poll);
 }
 
 static void set_state(struct poll *poll, enum poll_state state)
 {
 	assert(poll->state != POLL_ANSWERED);
-	unlink_poll(poll);
+	leave_state(poll);
 	poll->state = state;
 	if (state == POLL_READING)
 		h2o_linklist_insert(&poll->worker->ready_polls, &poll->worker_link);
-	if (state == POLL_WAITING) {
-		h2o_linklist_insert(&poll->worker->waiting_polls, &poll->worker_link);
-		h2o_linklist_insert(&poll->class->polls, &poll->class_link);
-	}
+	else if (state == POLL_WAITING)
+		begin_wait(poll);
 }
 
 static void hold(struct poll *poll, size_t bytes)
@@ -79,21 +92,10 @@ static void on_dispose(void *pointer)
 {
 	struct poll *poll = pointer;
 
-	if (poll->state == POLL_WAITING)
-		figure_subtract(&poll->worker->figures->polls_waiting, 1);
-	unlink_poll(poll);
-	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
+	leave_state(poll);
 	batch_free(&poll->batch);
 	hold(poll, 0);
 	class_leave(poll->class);
-}
-
-static void leave_waiting(struct poll *poll, enum poll_state state)
-{
-	if (poll->state == POLL_WAITING)
-		figure_subtract(&poll->worker->figures->polls_waiting, 1);
-	set_state(poll, state);
-	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
 }
 
 static void answer_out_of_memory(struct poll *poll)
@@ -168,7 +170,7 @@ static void answer(struct poll *poll, bool has_more)
 	struct batch_cursor next = {by_batch ? poll->latest_ms : poll->since_ms,
 								batch->count > 0 ? poll->last : reader_cursor(&poll->reader)};
 
-	leave_waiting(poll, POLL_ANSWERED);
+	set_state(poll, POLL_ANSWERED);
 	buffer_clear(&worker->output);
 	batch_end(batch, &next, has_more, &worker->output);
 	batch_free(batch);
@@ -203,14 +205,14 @@ static bool answer_kept(struct poll *poll)
 		page = pages_find(&poll->worker->pages, &key, ring_head(poll->worker->ring));
 	if (page == NULL || page->next.since_ms < poll->since_ms)
 		return false;
-	leave_waiting(poll, POLL_ANSWERED);
+	set_state(poll, POLL_ANSWERED);
 	answer_page(poll, page);
 	return true;
 }
 
 static void answer_problem(struct poll *poll, const struct problem *problem)
 {
-	leave_waiting(poll, POLL_ANSWERED);
+	set_state(poll, POLL_ANSWERED);
 	response_problem(poll->req, problem);
 }
 
@@ -230,18 +232,12 @@ static void answer_foreign(struct poll *poll)
 
 static void wait_or_answer(struct poll *poll)
 {
-	struct worker *worker = poll->worker;
-
 	bool has_news = poll->batch.count > 0 || poll->batch.lagged > 0 || poll->batch.reset;
-	if (has_news || worker->now_ms >= poll->deadline_ms) {
+
+	if (has_news || poll->worker->now_ms >= poll->deadline_ms)
 		answer(poll, false);
-		return;
-	}
-	if (poll->state != POLL_WAITING)
-		figure_add(&worker->figures->polls_waiting, 1);
-	set_state(poll, POLL_WAITING);
-	if (poll->hangup.fd < 0)
-		hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->class->options->stall_seconds);
+	else
+		set_state(poll, POLL_WAITING);
 }
 
 static void add_change(struct poll *poll, const struct document *document)
@@ -314,7 +310,7 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 		return false;
 	case READER_DAMAGED:
 	case READER_FAILED:
-		leave_waiting(poll, POLL_ANSWERED);
+		set_state(poll, POLL_ANSWERED);
 		answer_out_of_memory(poll);
 		return false;
 	case READER_PAUSED:
@@ -435,7 +431,7 @@ static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 		next = node->next;
 		if (drain == FANOUT_BROKEN || poll->reader.seeking ||
 			h2o_linklist_is_linked(&poll->class->changed_link))
-			leave_waiting(poll, POLL_READING);
+			set_state(poll, POLL_READING);
 		else
 			follow(poll, &worker->fanout.place);
 	}

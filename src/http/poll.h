@@ -2,8 +2,7 @@
  * poll.h: one poll: a batch of changes from a cursor on, and the cursor behind them.
  *
  * Like a stream, a poll is a cursor over the ring that reads a bounded piece in each turn of the loop. With
- * `wait` and nothing to give it stands in its class's list of polls until a change matches or its time is
- * over.
+ * `wait` and nothing to give it waits until a change matches that its class wants, or its time is over.
  */
 #ifndef CHANGEFEED_HTTP_POLL_H
 #define CHANGEFEED_HTTP_POLL_H

@@ -214,7 +214,7 @@ static void give_back_memory(struct server *server)
 static int64_t pace_us(const struct server *server, int64_t now_us)
 {
 	const struct worker *worker = &server->worker;
-	bool crowded = 2 * worker->live_sending > worker->live_streams || (server->more && server->streams_left);
+	bool crowded = 2 * worker->live_awaited > worker->live_streams || (server->more && server->streams_left);
 	int64_t open_us = server->drained_us + CROWDED_US;
 
 	return crowded && open_us > now_us ? open_us - now_us : 0;

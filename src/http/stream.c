@@ -1,8 +1,6 @@
 /* stream.c: see stream.h. */
 #include "http/stream.h"
 
-#include <limits.h>
-
 #include "core/render/frame.h"
 #include "http/direct.h"
 
@@ -62,30 +60,34 @@ static void enqueue(h2o_linklist_t *list, struct stream *stream)
 	h2o_linklist_insert(list, &stream->worker_link);
 }
 
-/* A stream begins or ceases to follow its class. */
-static void count_live(struct stream *stream, int change)
+/* Whether the pace (server.c) waits for it. */
+static bool is_awaited(const struct stream *stream)
 {
-	class_count_live(stream->class, change);
-	stream->worker->live_streams += (unsigned)change;
-	if (stream->sending && !stream->stalled)
-		stream->worker->live_sending += (unsigned)change;
+	return stream->state == STREAM_LIVE && stream->sending && !stream->stalled;
+}
+
+static void recount(struct stream *stream, bool was_awaited)
+{
+	stream->worker->live_awaited += is_awaited(stream) - was_awaited;
 }
 
 static void set_sending(struct stream *stream, bool sending)
 {
+	bool was_awaited = is_awaited(stream);
+
 	assert(stream->sending != sending);
-	if (stream->state == STREAM_LIVE && !stream->stalled)
-		stream->worker->live_sending += sending ? 1 : UINT_MAX;
 	stream->sending = sending;
 	stream->stalled = false;
+	recount(stream, was_awaited);
 }
 
-/* It takes nothing: from now on nobody waits for it, see the pace in server.c. */
+/* It takes nothing: the pace no longer waits for it. */
 static void set_stalled(struct stream *stream)
 {
-	if (stream->state == STREAM_LIVE && !stream->stalled)
-		stream->worker->live_sending--;
+	bool was_awaited = is_awaited(stream);
+
 	stream->stalled = true;
+	recount(stream, was_awaited);
 }
 
 static bool has_news(const struct stream *stream)
@@ -118,13 +120,20 @@ static void line_up(struct stream *stream)
 
 static void set_state(struct stream *stream, enum stream_state state)
 {
+	bool was_awaited = is_awaited(stream);
+
 	assert(stream->state != STREAM_ENDED);
 	assert(state != STREAM_LIVE || stream->state == STREAM_CATCHING_UP);
-	if (stream->state == STREAM_LIVE)
-		count_live(stream, -1);
+	if (stream->state == STREAM_LIVE) {
+		class_unfollow(stream->class);
+		stream->worker->live_streams--;
+	}
 	stream->state = state;
-	if (state == STREAM_LIVE)
-		count_live(stream, 1);
+	if (state == STREAM_LIVE) {
+		class_follow(stream->class);
+		stream->worker->live_streams++;
+	}
+	recount(stream, was_awaited);
 	if (state == STREAM_CATCHING_UP)
 		enqueue(&stream->worker->ready_streams, stream);
 	if (state == STREAM_SEEKING)

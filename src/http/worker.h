@@ -31,13 +31,13 @@ struct worker {
 	struct fanout fanout;
 	struct hangup hangup;
 	struct limits limits;
-	unsigned live_streams;          /* streams that follow their class */
-	unsigned live_sending;          /* those of them with a send under way that may still end soon */
+	int live_streams;               /* streams that follow their class */
+	int live_awaited;               /* those of them with a send under way that may still end soon */
 	h2o_linklist_t news_streams;    /* live ones that can be sent something new */
 	h2o_linklist_t ready_streams;   /* that have to look for what is next */
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
-	h2o_linklist_t waiting_polls;  /* all that wait, the class's lists are parts of it */
+	h2o_linklist_t waiting_polls;
 	h2o_linklist_t answered_polls; /* that are being sent */
 	size_t batch_bytes;            /* in the batches of polls */
 	struct pages pages;            /* answers of polls */

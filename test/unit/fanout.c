@@ -88,8 +88,10 @@ static void begin(struct stream *stream, const char *path, enum cursor_kind kind
 
 static void set_live(struct stream *stream, bool live)
 {
-	if (stream->live != live)
-		class_count_live(stream->class, live ? 1 : -1);
+	if (live && !stream->live)
+		class_follow(stream->class);
+	if (!live && stream->live)
+		class_unfollow(stream->class);
 	stream->live = live;
 }
 
