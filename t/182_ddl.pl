@@ -125,6 +125,23 @@ $server->sql(join('', map { "DROP TABLE attic.beside; CREATE TABLE attic.beside 
 $server->wait_for_feed;
 is_deeply([map { $_->{new}{id} } $server->poll_all('attic.beside,city', since => $attic->{last_id})], [1 .. 150, 150], 'made again and again: each row arrives, also of others');
 
+# ---- a table that is locked for long: to ask what is published waits for it, which must not hold up the stream of the others
+$server->publish('locked', 'id int PRIMARY KEY');
+$server->publish('fresh', 'id int PRIMARY KEY');
+my $fresh = $server->stream('/cdc/fresh');
+my $locker = $server->session;
+$locker->query($_) for 'BEGIN', 'LOCK TABLE locked';
+wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'locked'::regclass}) == 1 }, 'the feed waits for the lock');
+$server->sql('INSERT INTO fresh VALUES (1)');
+is(($fresh->event // {})->{json}{document_id}, '1', 'a locked table: a table whose first change it is, is streamed');
+ok(wait_for(sub { $server->log =~ /cannot read what is published: canceling statement due to lock timeout; it is asked again/ }, 'the log says it'), 'a locked table: the log says what cannot be asked');
+my $written = $server->sql(q{SELECT pg_current_wal_insert_lsn() - '0/0'});
+ok(wait_for(sub { ($server->get('/metrics')->{content} =~ /^pg_changefeed_server_lsn (\d+)$/m)[0] >= $written }, 'the end of the WAL'), 'a locked table: how far the WAL is, is known');
+is($server->sql('SELECT reconnects_total FROM changefeed.status()'), 0, 'a locked table: nothing has to connect again');
+$locker->query('COMMIT');
+$server->publish('unlocked', 'id int PRIMARY KEY');
+pass('a locked table: afterwards it is asked again');
+
 # ---- the same once more from the ring
 my @again = $server->stream("/cdc/t?since_lsn=$start")->{status};
 is($again[0], 404, 'what is not published is not read from the ring either');

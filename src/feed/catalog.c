@@ -116,21 +116,27 @@ static void go_on_connecting(struct catalog *catalog, int64_t now)
 	}
 }
 
-static void begin_refresh(struct catalog *catalog, int64_t now)
+static void ask(struct catalog *catalog, bool only_wal_end, int64_t now)
 {
 	struct failure failure;
 	const char *parameters[] = {catalog->publication};
+	const char *query = only_wal_end ? published_wal_end_query : published_query;
 
+	catalog->asks_wal_end = only_wal_end;
+	if (connection_send(catalog->connection, "cannot ask", query, only_wal_end ? 0 : 1, parameters, &failure))
+		transition(catalog, CATALOG_ASKING, now + CONNECTION_TIMEOUT);
+	else
+		give_up(catalog, &failure);
+}
+
+static void begin_refresh(struct catalog *catalog, int64_t now)
+{
 	/* read before the query, so that whoever asked earlier gets an answer that is not older than the question
 	 */
-	catalog->answering = atomic_load_explicit(&catalog->published.live->refresh_asked, memory_order_acquire);
+	catalog->answering = live_load(&catalog->published.live->refresh_asked);
 	catalog->wanted = false;
 	catalog->asked_at = now;
-	if (!connection_send(catalog->connection, "cannot ask", published_query, 1, parameters, &failure)) {
-		give_up(catalog, &failure);
-		return;
-	}
-	transition(catalog, CATALOG_ASKING, now + CONNECTION_TIMEOUT);
+	ask(catalog, false, now);
 }
 
 /* The next refresh comes after a pause that depends on how long this one took. */
@@ -151,21 +157,56 @@ void catalog_saw_wal_end(struct catalog *catalog, const char *lsn)
 	trust_wal_end(catalog, clock_monotonic_us() + REFRESH_INTERVAL + CONNECTION_TIMEOUT);
 }
 
-static bool apply_answer(struct catalog *catalog)
+/*
+ * The server refuses to say what is published, because a table in the publication has been locked for a while,
+ * say. That stays as it was, and is asked again: the stream needs this connection for other questions. Where
+ * the WAL ends can be asked all the same.
+ */
+static void put_off(struct catalog *catalog, const struct failure *failure)
 {
-	struct failure failure;
-	if (PQresultStatus(catalog->answer) != PGRES_TUPLES_OK ||
-		!encoding_convert_result(encoding_of(catalog->connection), catalog->answer)) {
-		failure_of_result(&failure, "cannot read what is published", catalog->answer);
-		give_up(catalog, &failure);
-		return false;
+	int64_t now = clock_monotonic_us();
+
+	if (!catalog->put_off)
+		log_line(LOG_LEVEL_WARNING, "%s; it is asked again", failure->text);
+	catalog->put_off = true;
+	catalog->wanted =
+		catalog->wanted || catalog->answering != live_load(&catalog->published.live->refresh_done);
+	transition(catalog, CATALOG_IDLE, now);
+	ask(catalog, true, now);
+}
+
+static void take_answer(struct catalog *catalog)
+{
+	if (catalog->asks_wal_end) {
+		published_wal_end(&catalog->published, PQgetvalue(catalog->answer, 0, 0));
+		return;
 	}
 	published_apply(&catalog->published, catalog->answer);
 	atomic_store_explicit(&catalog->published.live->refresh_done, catalog->answering, memory_order_release);
+	catalog->put_off = false;
+}
+
+/* Returns true if the answer was one. */
+static bool apply_answer(struct catalog *catalog)
+{
+	struct failure failure;
+	bool answered = PQresultStatus(catalog->answer) == PGRES_TUPLES_OK &&
+					encoding_convert_result(encoding_of(catalog->connection), catalog->answer);
+
+	if (answered)
+		take_answer(catalog);
+	else
+		failure_of_result(&failure, "cannot read what is published", catalog->answer);
 	PQclear(catalog->answer);
 	catalog->answer = NULL;
-	end_refresh(catalog);
-	return true;
+	if (answered)
+		end_refresh(catalog);
+	else if (failure.sqlstate[0] != 0 && !catalog->asks_wal_end &&
+			 PQstatus(catalog->connection) == CONNECTION_OK)
+		put_off(catalog, &failure);
+	else
+		give_up(catalog, &failure);
+	return answered;
 }
 
 /* Returns true if an answer was applied. */

@@ -3,7 +3,8 @@
  *
  * It does two things. In the event loop, without ever waiting: it refreshes what is published (published.h),
  * every two seconds and whenever a worker asks, and connects again when the connection breaks. And, waiting,
- * it answers the few questions the stream cannot go on without (describe.h, upstream.h).
+ * it answers the few questions the stream cannot go on without (describe.h, upstream.h). They wait for a
+ * refresh that is under way; where a table in the publication is locked, that is half a second at most.
  */
 #ifndef CHANGEFEED_FEED_CATALOG_H
 #define CHANGEFEED_FEED_CATALOG_H
@@ -35,6 +36,8 @@ struct catalog {
 								 time */
 	uint64_t answering;       /* live->refresh_asked before the refresh under way */
 	bool wanted;              /* a worker asked */
+	bool put_off;             /* the server refuses to say what is published, and the log says so */
+	bool asks_wal_end;        /* ASKING: only for that */
 	unsigned failures;        /* in a row */
 	struct failure failure;   /* why it was last closed */
 };

@@ -28,9 +28,12 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
 	"TimeZone=UTC "                                                                                          \
 	"-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 
-/* Queries find the operators of pg_catalog only: one of the same name, in a schema that others may create in,
- * would be somebody else's code run by the feed's role, often a superuser. */
-#define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s"
+/*
+ * Queries find the operators of pg_catalog only: one of the same name, in a schema that others may create in,
+ * would be somebody else's code run by the feed's role, often a superuser. And the list of what is published
+ * locks every table in it, so that one which is locked for long would keep the stream from asking anything.
+ */
+#define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s -c lock_timeout=500ms"
 
 /* A walsender that decodes without having anything to send speaks up after half of wal_sender_timeout, which
  * is sooner than connection_patience(). */

@@ -15,6 +15,8 @@ const char published_query[] =
 	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = publication.name"
 	"  ORDER BY t.schemaname, t.tablename";
 
+const char published_wal_end_query[] = "SELECT " PUBLISHED_WAL_END;
+
 enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE };
 
 static uint64_t fingerprint_of(const PGresult *result)

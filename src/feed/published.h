@@ -2,7 +2,7 @@
  * published.h: which tables the publication holds, and where the server's WAL ends: what is asked of the
  * catalog again and again, and how the answer reaches the readers of the ring.
  *
- * Data in: the result of published_query(). Data out: the ring's collections and their `published`,
+ * Data in: the result of published_query. Data out: the ring's collections and their `published`,
  * live->catalog_generation (moved only when something changed), live->server_lsn.
  */
 #ifndef CHANGEFEED_FEED_PUBLISHED_H
@@ -30,13 +30,14 @@ struct published {
 	" THEN COALESCE(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"              \
 	" ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn"
 
-/* The query; its one parameter is the publication's name. */
+/* The query; its one parameter is the publication's name. Waits for a lock on each table that is published. */
 extern const char published_query[];
 
 /* Applies an answer. */
 void published_apply(struct published *published, const PGresult *result);
 
-/* Its first part alone: what PUBLISHED_WAL_END gave. */
+/* The same for the end of the WAL alone, without parameters, and what PUBLISHED_WAL_END gave. */
+extern const char published_wal_end_query[];
 void published_wal_end(struct published *published, const char *lsn);
 
 /*
