@@ -49,6 +49,58 @@ is($stream->event->{json}{document_id}, 'after many', 'the stream from before al
 $stream->close;
 ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'old workers end'), 'old workers end when their last stream has');
 
+# ---- nothing has changed: servers are reloaded for many reasons
+sub workers { return "@{$server->processes->{workers}}"; }
+sub takeovers { return $server->sql('SELECT reloads_total FROM changefeed.status()'); }
+my ($unchanged_workers, $unchanged_takeovers) = (workers(), takeovers());
+$server->reload;
+ok(wait_for(sub { $server->log =~ /h2o\.conf and the files that it names are as before/ }, 'the log says it'), 'a reload without a change: the log says so');
+is(workers(), $unchanged_workers, 'the workers stay');
+$server->{h2o}{'access-log'} = "$server->{dir}/access.log";
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { takeovers() == $unchanged_takeovers + 1 }, 'the access log'), 'with a log of accesses');
+rename($server->{h2o}{'access-log'}, "$server->{dir}/rotated") or die "rename: $!";
+$server->reload;
+ok(wait_for(sub { -e $server->{h2o}{'access-log'} }, 'a new log'), 'a reload without a change opens it again');
+delete $server->{h2o}{'access-log'};
+
+# ---- more workers than there is room for: the old ones give way, and say goodbye
+$server->{h2o}{'num-threads'} = 64;
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { @{$server->processes->{workers}} == 64 }, '64 workers'), '64 workers');
+my $last_stream = $server->stream('/cdc/users');
+my $long_poll = $server->stream('/cdc/users/poll?since_lsn=now&wait=60', no_read => 1);
+wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 1$/m }, 'the poll waits');
+$server->{h2o}{'num-threads'} = 1;
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { @{$server->processes->{workers}} <= 3 }, 'the rest end'), 'those that serve nobody end');
+$server->sql(q{INSERT INTO users VALUES ('room')});
+is($last_stream->event->{json}{document_id}, 'room', 'there is room for one more: the stream goes on');
+$long_poll->read_head;
+is($long_poll->{status}, 200, 'as does the poll');
+$last_stream->close;
+$server->{h2o}{'num-threads'} = 64;
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { @{$server->processes->{workers}} == 64 }, '64 workers again'), '64 workers again');
+$last_stream = $server->stream('/cdc/users');
+$long_poll = $server->stream('/cdc/users/poll?since_lsn=now&wait=60', no_read => 1);
+wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 1$/m }, 'the poll waits');
+$paths->{'/cdc'}{'header.set'} = 'X-Generation: 8';
+$server->write_h2o_conf;
+$server->reload;
+$long_poll->read_head;
+is($long_poll->{status}, 200, 'there is room for none: a poll that waits is answered before its worker ends');
+ok($last_stream->wait_for_end, 'and its streams end');
+$server->{h2o}{'num-threads'} = 1;
+$paths->{'/cdc'}{'header.set'} = 'X-Generation: 7';
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { header() eq '7' && @{$server->processes->{workers}} == 1 }, 'the file from before'), 'the file from before');
+
 # ---- broken files: each is refused with its place in the log and in status(), and nothing changes
 $stream = $server->stream('/cdc/users');
 my $good = slurp($server->{config_file});

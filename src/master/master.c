@@ -26,15 +26,16 @@
 enum {
 	PATIENCE_MS = 3000, /* for sockets, and the ring, of a master that was killed a moment ago */
 	TICK_MS = 1000,
-	END_MS = 1500, /* then whoever has not ended is killed */
-	END_NAP_MS = 20,
 };
+
+_Static_assert((int)OUTLINE_MAX_WORKERS <= (int)LIVE_WORKERS_MAX, "each worker has a slot");
 
 struct master {
 	const struct options *options;
 	struct conf_source config;
 	struct conf_source candidate; /* what the checker looks at */
 	struct outline outline;
+	uint64_t files; /* outline_files() of it when the workers were about to read them */
 	struct tls_ticket_keys ticket_keys;
 	struct quota *quota; /* shared by all workers, also over a reload */
 	struct listeners listeners;
@@ -168,31 +169,48 @@ static void start_due(struct master *master)
 	}
 }
 
-/* A slot that no worker uses; the longest draining one has to give way if there is none. */
-static unsigned free_slot(struct master *master)
+/* A slot that no worker uses; there is one, see make_room(). */
+static unsigned free_slot(const struct master *master)
 {
 	bool used[LIVE_WORKERS_MAX] = {false};
-	struct process *oldest = NULL;
+	unsigned slot = 0;
 
 	for (int i = 0; i < PROCESSES_MAX; i++) {
-		struct process *process = &master->processes.list[i];
-		if (process->kind != PROCESS_WORKER)
-			continue;
-		used[process->slot] = true;
-		if (process->draining && (oldest == NULL || process->started_ms < oldest->started_ms))
-			oldest = process;
+		if (master->processes.list[i].kind == PROCESS_WORKER)
+			used[master->processes.list[i].slot] = true;
 	}
-	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++) {
-		if (!used[slot])
-			return slot;
-	}
-	if (oldest == NULL)
-		return LIVE_WORKERS_MAX;
-	unsigned slot = oldest->slot;
-	kill(oldest->pid, SIGKILL);
-	waitpid(oldest->pid, NULL, 0);
-	oldest->kind = PROCESS_NONE;
+	while (used[slot])
+		slot++;
 	return slot;
+}
+
+static uint64_t connections_of(const struct master *master, const struct process *worker)
+{
+	return atomic_load_explicit(&master->live->workers[worker->slot].connections, memory_order_relaxed);
+}
+
+/* The draining worker that the fewest clients would miss. */
+static struct process *least_missed(struct master *master)
+{
+	struct process *least = NULL;
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		struct process *process = &master->processes.list[i];
+		if (process->kind == PROCESS_WORKER && process->draining && !process->ending &&
+			(least == NULL || connections_of(master, process) < connections_of(master, least)))
+			least = process;
+	}
+	return least;
+}
+
+/* Ends as many draining workers as have to give way to the ones that are to be started. */
+static void make_room(struct master *master)
+{
+	unsigned room = LIVE_WORKERS_MAX;
+	for (int i = 0; i < PROCESSES_MAX; i++)
+		room -= master->processes.list[i].kind == PROCESS_WORKER;
+	for (; room < master->outline.worker_count; room++)
+		least_missed(master)->ending = true;
+	processes_end(&master->processes);
 }
 
 /* A worker's gauges die with it; its counters stay, so that sums never go back. */
@@ -209,14 +227,10 @@ static void forget_worker(struct master *master, unsigned slot)
 
 static void start_workers(struct master *master)
 {
+	make_room(master);
 	for (unsigned i = 0; i < master->outline.worker_count; i++) {
 		unsigned slot = free_slot(master);
-		struct process *process =
-			slot < LIVE_WORKERS_MAX ? processes_add(&master->processes, PROCESS_WORKER) : NULL;
-		if (process == NULL) {
-			log_line(LOG_LEVEL_ERROR, "no more than %d workers", LIVE_WORKERS_MAX);
-			return;
-		}
+		struct process *process = processes_add(&master->processes, PROCESS_WORKER);
 		forget_worker(master, slot);
 		process->slot = slot;
 		process->listener = i;
@@ -227,6 +241,17 @@ static void start_workers(struct master *master)
 /*
  * ---- reload
  */
+
+/*
+ * Whether workers would do nothing else by this file than they do: then they stay, because a server is
+ * reloaded for many reasons that are none of theirs. A log of accesses has to be opened again: it may have been
+ * rotated away.
+ */
+static bool is_in_force(const struct master *master, const struct conf_source *source)
+{
+	return bytes_equal(buffer_bytes(&source->text), buffer_bytes(&master->config.text)) &&
+		   !master->outline.logs_access && outline_files(&master->outline) == master->files;
+}
 
 /* SIGHUP: another process looks first, so that nothing in the file can hurt this one. */
 static void begin_reload(struct master *master)
@@ -241,6 +266,10 @@ static void begin_reload(struct master *master)
 	master->reload_wanted = false;
 	if (!conf_source_read(master->options->config, &master->candidate, &error)) {
 		refuse_candidate(master, &error);
+	} else if (is_in_force(master, &master->candidate)) {
+		conf_source_free(&master->candidate);
+		live_message_set(&master->live->config_message, "");
+		log_line(LOG_LEVEL_INFO, "%s and the files that it names are as before", master->config.path);
 	} else if ((checker = processes_add(&master->processes, PROCESS_CHECKER)) == NULL) {
 		log_line(LOG_LEVEL_ERROR, "too many processes to reload now: send SIGHUP again later");
 		conf_source_free(&master->candidate);
@@ -269,6 +298,7 @@ static void apply_candidate(struct master *master)
 	outline_free(&master->outline);
 	master->config = master->candidate;
 	master->outline = outline;
+	master->files = outline_files(&outline);
 	if (tls_ticket_keys_generate(&keys))
 		master->ticket_keys = keys;
 	for (int i = 0; i < PROCESSES_MAX; i++) {
@@ -439,6 +469,7 @@ static bool read_configuration(struct master *master)
 	if (!right)
 		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
 	buffer_free(&error);
+	master->files = right ? outline_files(&master->outline) : 0;
 	return right;
 }
 
@@ -495,31 +526,11 @@ static void on_signals(struct master *master)
 	reap(master);
 }
 
-/* Ends all children: kindly, then for good. */
 static void end_children(struct master *master)
 {
-	int64_t deadline = clock_monotonic_ms() + END_MS;
-	unsigned running = processes_signal(&master->processes, SIGTERM);
-
-	while (running > 0) {
-		struct process *process;
-		int status;
-		pid_t pid = waitpid(-1, &status, WNOHANG);
-		if (pid > 0 && (process = processes_find(&master->processes, pid)) != NULL) {
-			if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGKILL)
-				log_line(LOG_LEVEL_ERROR, "a process that was to end %s", process_end_text(status));
-			process->kind = PROCESS_NONE;
-			running--;
-		} else if (pid < 0) {
-			break;
-		} else if (clock_monotonic_ms() < deadline) {
-			/* signals stay unread: what is to end may be the children alone, not the master */
-			poll(NULL, 0, END_NAP_MS);
-		} else {
-			processes_signal(&master->processes, SIGKILL);
-			deadline = INT64_MAX;
-		}
-	}
+	for (int i = 0; i < PROCESSES_MAX; i++)
+		master->processes.list[i].ending = true;
+	processes_end(&master->processes);
 	memset(&master->processes, 0, sizeof(master->processes));
 }
 

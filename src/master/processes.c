@@ -1,13 +1,23 @@
 /* processes.c: see processes.h. */
 #include "master/processes.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DELAY_FIRST_MS = 100, DELAY_MAX_MS = 5000, YOUNG_MS = 2000 };
+#include "core/clock.h"
+#include "log.h"
+
+enum {
+	DELAY_FIRST_MS = 100,
+	DELAY_MAX_MS = 5000,
+	YOUNG_MS = 2000,
+	END_MS = 1500, /* then whoever has not ended is killed */
+	END_NAP_MS = 20,
+};
 
 struct process *processes_add(struct processes *processes, enum process_kind kind)
 {
@@ -38,16 +48,50 @@ struct process *processes_find_kind(struct processes *processes, enum process_ki
 	return NULL;
 }
 
-unsigned processes_signal(struct processes *processes, int signal)
+static bool is_ending(const struct process *process)
 {
-	unsigned count = 0;
+	return process->kind != PROCESS_NONE && process->ending && process->pid > 0;
+}
+
+static void signal_ending(const struct processes *processes, int signal)
+{
 	for (int i = 0; i < PROCESSES_MAX; i++) {
-		if (processes->list[i].kind != PROCESS_NONE && processes->list[i].pid > 0) {
+		if (is_ending(&processes->list[i]))
 			kill(processes->list[i].pid, signal);
-			count++;
-		}
 	}
-	return count;
+}
+
+/* Forgets those that have ended. Returns whether there are others. */
+static bool reap_ending(struct processes *processes)
+{
+	bool left = false;
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		struct process *process = &processes->list[i];
+		int status = 0;
+		if (!is_ending(process))
+			continue;
+		if (waitpid(process->pid, &status, WNOHANG) == 0) {
+			left = true;
+			continue;
+		}
+		if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGKILL)
+			log_line(LOG_LEVEL_ERROR, "a process that was to end %s", process_end_text(status));
+		process->kind = PROCESS_NONE;
+	}
+	return left;
+}
+
+void processes_end(struct processes *processes)
+{
+	int64_t deadline = clock_monotonic_ms() + END_MS;
+
+	signal_ending(processes, SIGTERM);
+	while (reap_ending(processes)) {
+		if (clock_monotonic_ms() >= deadline)
+			signal_ending(processes, SIGKILL);
+		/* signals stay unread: what is to end may be the children alone, not the master */
+		poll(NULL, 0, END_NAP_MS);
+	}
 }
 
 void process_schedule(struct process *process, int64_t now_ms)

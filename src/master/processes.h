@@ -26,6 +26,7 @@ struct process {
 	unsigned slot;     /* PROCESS_WORKER: in live->workers */
 	unsigned listener; /* PROCESS_WORKER: which of the sockets of each address is its own */
 	bool draining;     /* PROCESS_WORKER: of an earlier configuration; not replaced when it ends */
+	bool ending;       /* it was told to end, and is waited for */
 	int64_t started_ms;
 	int64_t start_ms;
 	int64_t delay_ms; /* of the last restart: doubles while it keeps dying young */
@@ -40,8 +41,8 @@ struct process *processes_add(struct processes *processes, enum process_kind kin
 struct process *processes_find(struct processes *processes, pid_t pid);
 struct process *processes_find_kind(struct processes *processes, enum process_kind kind);
 
-/* Sends a signal to all that run. Returns how many those are. */
-unsigned processes_signal(struct processes *processes, int signal);
+/* Ends those that are marked as ending: kindly, and for good after a while. Blocks for that long at most. */
+void processes_end(struct processes *processes);
 
 /* Sets when a process that has died is to be started again: at once if it had lived for a while. */
 void process_schedule(struct process *process, int64_t now_ms);

@@ -368,9 +368,16 @@ static void test_outline(void)
 	is_text(outline.listeners[0].name, "127.0.0.1:80", "localhost is 127.0.0.1");
 	ok(outline.listener_count == 1 || strcmp(outline.listeners[1].name, "[::1]:80") == 0,
 	   "and ::1 where there is IPv6");
-	ok(outline.worker_count >= 1 && outline.worker_count <= 64, "a default for num-threads");
+	ok(outline.worker_count >= 1 && outline.worker_count <= 8, "a default for num-threads");
 	is_u64(outline.max_connections, 20000, "a default for max-connections");
 	is_u64(outline.max_connections_per_address, 0, "a default for max-connections-per-address");
+	ok(!outline.logs_access, "no access-log");
+	outline_free(&outline);
+	conf_source_free(&source);
+
+	source = source_of(
+		"listen: {host: 127.0.0.1, port: 80}\nhosts: {a: {paths: {/: [{access-log: /tmp/log}]}}}\n");
+	ok(conf_read_outline(&source, &outline, &error) && outline.logs_access, "an access-log, wherever it is");
 	outline_free(&outline);
 	conf_source_free(&source);
 	buffer_free(&error);
@@ -506,6 +513,13 @@ static void test_tls(void)
 	is_bytes(buffer_bytes(&shown), "first h2", "a name that no host has");
 	handshake(context, "a.example", TLS1_1_VERSION, NULL, &shown);
 	is_bytes(buffer_bytes(&shown), "failed", "TLS 1.1 is refused");
+
+	uint64_t files = outline_files(&conf->outline);
+	ok(files == outline_files(&conf->outline), "certificates that stay as they are");
+	rename(path_in_directory("first.pem"), path_in_directory("old.pem"));
+	write_certificate("first");
+	ok(files != outline_files(&conf->outline), "one that is replaced");
+	unlink(path_in_directory("old.pem"));
 	conf_free(conf);
 	buffer_free(&error);
 	buffer_free(&shown);

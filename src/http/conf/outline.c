@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "http/conf/address.h"
 #include "http/conf/yaml_value.h"
@@ -295,12 +297,25 @@ static bool directive_read(struct outline *outline, const struct yaml_pair *pair
 	return true;
 }
 
+static bool has_key(const struct yaml_node *node, const char *key)
+{
+	for (size_t i = 0; node->type == YAML_MAPPING && i < node->mapping.count; i++) {
+		if (key_is(&node->mapping.pairs[i], key) || has_key(node->mapping.pairs[i].value, key))
+			return true;
+	}
+	for (size_t i = 0; node->type == YAML_SEQUENCE && i < node->sequence.count; i++) {
+		if (has_key(node->sequence.items[i], key))
+			return true;
+	}
+	return false;
+}
+
 static unsigned default_worker_count(void)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	if (online < 1)
 		return 1;
-	return online > OUTLINE_MAX_WORKERS ? OUTLINE_MAX_WORKERS : (unsigned)online;
+	return online > OUTLINE_DEFAULT_MAX_WORKERS ? OUTLINE_DEFAULT_MAX_WORKERS : (unsigned)online;
 }
 
 bool outline_read(const struct yaml_node *root, struct outline *ret_outline, struct buffer *ret_error)
@@ -308,6 +323,7 @@ bool outline_read(const struct yaml_node *root, struct outline *ret_outline, str
 	struct outline outline = {
 		.worker_count = default_worker_count(),
 		.max_connections = OUTLINE_DEFAULT_MAX_CONNECTIONS,
+		.logs_access = has_key(root, "access-log"),
 	};
 	bool done = root->type == YAML_MAPPING;
 	if (!done)
@@ -323,6 +339,33 @@ bool outline_read(const struct yaml_node *root, struct outline *ret_outline, str
 	else
 		outline_free(&outline);
 	return done;
+}
+
+/* What is different about a file that was written to, or replaced. */
+static uint64_t file_state(const char *path, uint64_t seed)
+{
+	struct stat status;
+	if (stat(path, &status) != 0)
+		return seed;
+	const uint64_t state[] = {
+		(uint64_t)status.st_dev,         (uint64_t)status.st_ino,          (uint64_t)status.st_size,
+		(uint64_t)status.st_ctim.tv_sec, (uint64_t)status.st_ctim.tv_nsec,
+	};
+	return XXH3_64bits_withSeed(state, sizeof(state), seed);
+}
+
+uint64_t outline_files(const struct outline *outline)
+{
+	uint64_t state = 0;
+	for (size_t i = 0; i < outline->listener_count; i++) {
+		const struct outline_listener *listener = &outline->listeners[i];
+		for (size_t j = 0; j < listener->declaration_count; j++) {
+			const struct tls_settings *tls = listener->declarations[j].tls;
+			if (tls != NULL)
+				state = file_state(tls->key_file.text, file_state(tls->certificate_file.text, state));
+		}
+	}
+	return state;
 }
 
 void outline_free(struct outline *outline)

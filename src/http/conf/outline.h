@@ -22,6 +22,7 @@
 
 enum {
 	OUTLINE_MAX_WORKERS = 64,
+	OUTLINE_DEFAULT_MAX_WORKERS = 8, /* one is enough for most; a reload has the old ones beside the new */
 	OUTLINE_MAX_LISTENERS = 64,
 	OUTLINE_DEFAULT_MAX_CONNECTIONS = 20000,
 };
@@ -45,14 +46,21 @@ struct outline_listener {
 struct outline {
 	struct outline_listener *listeners; /* at least one; no two have the same address */
 	size_t listener_count;
-	unsigned worker_count;                /* num-threads, or the number of processors online */
+	unsigned worker_count;                /* num-threads, or the number of processors, 8 at most */
 	unsigned max_connections;             /* of all workers together, before the limit of open files */
 	unsigned max_connections_per_address; /* 0: no limit */
 	unsigned max_requests_per_second;     /* of each address; 0: no limit */
+	bool logs_access;                     /* an access-log stands somewhere */
 };
 
 /* Reads the outline from a tree. False: *ret_outline is untouched and *ret_error has one line. */
 bool outline_read(const struct yaml_node *root, struct outline *ret_outline, struct buffer *ret_error);
+
+/*
+ * A number that becomes another one when a certificate or a key that the outline names is replaced or written
+ * to. Looks at the files' inodes only.
+ */
+uint64_t outline_files(const struct outline *outline);
 
 void outline_free(struct outline *outline);
 
