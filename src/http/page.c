@@ -23,7 +23,7 @@ struct page *page_make(struct pages *pages, struct bytes answer)
 static bool key_equal(const struct page_key *a, const struct page_key *b)
 {
 	return a->position == b->position && a->limit == b->limit && a->format == b->format &&
-		   a->options == b->options && bytes_equal(a->class, b->class);
+		   a->options == b->options && bytes_equal(a->audience, b->audience);
 }
 
 static struct pages_entry *find_entry(struct pages *pages, const struct page_key *key)
@@ -41,7 +41,7 @@ static void forget(struct pages *pages, struct pages_entry *entry)
 		return;
 	pages->kept_bytes -= entry->page->size;
 	h2o_mem_release_shared(entry->page);
-	free((void *)entry->key.class.data);
+	free((void *)entry->key.audience.data);
 	*entry = (struct pages_entry){0};
 }
 
@@ -60,16 +60,16 @@ static struct pages_entry *oldest_entry(struct pages *pages, bool may_be_free)
 void pages_keep(struct pages *pages, const struct page_key *key, struct page *page)
 {
 	struct pages_entry *entry = find_entry(pages, key);
-	char *class = malloc(key->class.size);
+	char *audience = malloc(key->audience.size);
 
-	if (class == NULL)
+	if (audience == NULL)
 		return;
-	memcpy(class, key->class.data, key->class.size);
+	memcpy(audience, key->audience.data, key->audience.size);
 	if (entry == NULL)
 		entry = oldest_entry(pages, true);
 	forget(pages, entry);
 	*entry = (struct pages_entry){page, *key, ++pages->clock};
-	entry->key.class.data = class;
+	entry->key.audience.data = audience;
 	h2o_mem_addref_shared(page);
 	pages->kept_bytes += page->size;
 	while (pages->kept_bytes > PAGES_KEPT_BYTES)

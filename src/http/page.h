@@ -2,7 +2,7 @@
  * page.h: the answers of polls, and those that are kept for whoever asks the same next.
  *
  * Consumers that follow a table together ask for the same changes behind the same cursor, so an answer is
- * rendered once and sent to all of them from the same memory. What an answer says is fixed by the class, the
+ * rendered once and sent to all of them from the same memory. What an answer says is fixed by the audience, the
  * place in the ring, the limit and the format; and, if it is the last for now, by where the ring ended.
  *
  * In: rendered answers. Out: the same bytes. It knows nothing of requests.
@@ -15,9 +15,9 @@
 enum { PAGES_KEPT = 64, PAGES_KEPT_BYTES = 32 * 1024 * 1024 };
 
 struct page_key {
-	struct bytes class;  /* its key; borrowed */
-	const void *options; /* of the path: they are part of the class */
-	uint64_t position;   /* of the ring, where the batch begins to look */
+	struct bytes audience; /* its key; borrowed */
+	const void *options;   /* of the path: they are part of the audience */
+	uint64_t position;     /* of the ring, where the batch begins to look */
 	unsigned limit;
 	enum batch_format format;
 };

@@ -23,7 +23,7 @@ enum poll_state {
 struct poll {
 	struct worker *worker;
 	h2o_req_t *req;
-	struct class *class;
+	struct audience *audience;
 	enum poll_state state;
 	enum on_gap on_gap;
 	unsigned limit;
@@ -46,7 +46,7 @@ static void begin_wait(struct poll *poll)
 	struct worker *worker = poll->worker;
 
 	figure_add(&worker->figures->polls_waiting, 1);
-	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->class->options->stall_seconds);
+	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->audience->options->stall_seconds);
 	h2o_linklist_insert(&worker->waiting_polls, &poll->worker_link);
 }
 
@@ -59,8 +59,7 @@ static void end_wait(struct poll *poll)
 /* What is done when a state is left. */
 static void leave_state(struct poll *poll)
 {
-	if (h2o_linklist_is_linked(&poll->worker_link))
-		h2o_linklist_unlink(&poll->worker_link);
+	list_leave(&poll->worker_link);
 	if (poll->state == POLL_WAITING)
 		end_wait(poll);
 }
@@ -95,7 +94,7 @@ static void on_dispose(void *pointer)
 	leave_state(poll);
 	batch_free(&poll->batch);
 	hold(poll, 0);
-	class_leave(poll->class);
+	fanout_leave(poll->audience);
 }
 
 static void answer_out_of_memory(struct poll *poll)
@@ -142,7 +141,7 @@ static void answer_page(struct poll *poll, struct page *page)
 
 	figure_add(&worker->figures->events_total, page->count);
 	figure_add(&worker->figures->sent_bytes_total, page->size);
-	poll->deadline_ms = worker->now_ms + poll->class->options->stall_seconds * INT64_C(1000) +
+	poll->deadline_ms = worker->now_ms + poll->audience->options->stall_seconds * INT64_C(1000) +
 						page->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
@@ -154,8 +153,8 @@ static void answer_page(struct poll *poll, struct page *page)
 
 static struct page_key page_key_of(const struct poll *poll)
 {
-	return (struct page_key){.class = buffer_bytes(&poll->class->key),
-							 .options = poll->class->options,
+	return (struct page_key){.audience = buffer_bytes(&poll->audience->key),
+							 .options = poll->audience->options,
 							 .position = poll->from,
 							 .limit = poll->limit,
 							 .format = poll->batch.format};
@@ -242,7 +241,7 @@ static void wait_or_answer(struct poll *poll)
 
 static void add_change(struct poll *poll, const struct document *document)
 {
-	batch_add(&poll->batch, document, &poll->class->subscription.view);
+	batch_add(&poll->batch, document, &poll->audience->subscription.view);
 	poll->last = document->change->id;
 	int64_t behind_ms = document_timestamp_ms(document->change) + 1;
 
@@ -382,12 +381,12 @@ static void on_gone(struct hangup_watch *watch)
 	answer(poll, false);
 }
 
-void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
+void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format)
 {
 	if (poll_bytes(worker) >= POLL_OVERCROWDED) {
 		struct problem problem;
-		class_leave(class);
+		fanout_leave(audience);
 		problem_set(&problem, 503, "too many answers are waiting for their clients to take them: try again");
 		response_problem(req, &problem);
 		return;
@@ -396,7 +395,7 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, cons
 
 	*poll = (struct poll){.worker = worker,
 						  .req = req,
-						  .class = class,
+						  .audience = audience,
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
 						  .deadline_ms = worker->now_ms + subscription->wait_s * INT64_C(1000),
@@ -424,13 +423,9 @@ static void follow(struct poll *poll, const struct place *drained)
 /* Those that wait and may now have something go on, the others move on. */
 static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 {
-	h2o_linklist_t *node, *next;
-
-	for (node = worker->waiting_polls.next; node != &worker->waiting_polls; node = next) {
-		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, node);
-		next = node->next;
+	LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls) {
 		if (drain == FANOUT_BROKEN || poll->reader.seeking ||
-			h2o_linklist_is_linked(&poll->class->changed_link))
+			h2o_linklist_is_linked(&poll->audience->changed_link))
 			set_state(poll, POLL_READING);
 		else
 			follow(poll, &worker->fanout.place);
@@ -448,7 +443,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 		wake_waiting(worker, drain);
 	take_line(&turn, &worker->ready_polls);
 	while (!h2o_linklist_is_empty(&turn) && walked < POLL_TURN_BUDGET) {
-		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, turn.next);
+		struct poll *poll = LIST_FIRST(struct poll, worker_link, &turn);
 		h2o_linklist_unlink(&poll->worker_link);
 		walked += run(poll);
 	}
@@ -457,10 +452,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 
 bool polls_expire(struct worker *worker, bool all)
 {
-	for (h2o_linklist_t *node = worker->waiting_polls.next, *next; node != &worker->waiting_polls;
-		 node = next) {
-		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, node);
-		next = node->next;
+	LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls) {
 		if (all || worker->now_ms >= poll->deadline_ms)
 			answer(poll, false);
 	}
@@ -469,10 +461,7 @@ bool polls_expire(struct worker *worker, bool all)
 
 void polls_tick(struct worker *worker)
 {
-	for (h2o_linklist_t *node = worker->answered_polls.next, *next; node != &worker->answered_polls;
-		 node = next) {
-		struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, worker_link, node);
-		next = node->next;
+	LIST_EACH (struct poll, worker_link, poll, &worker->answered_polls) {
 		if (worker->now_ms < poll->deadline_ms)
 			continue;
 		h2o_linklist_unlink(&poll->worker_link);

@@ -2,7 +2,7 @@
  * poll.h: one poll: a batch of changes from a cursor on, and the cursor behind them.
  *
  * Like a stream, a poll is a cursor over the ring that reads a bounded piece in each turn of the loop. With
- * `wait` and nothing to give it waits until a change matches that its class wants, or its time is over.
+ * `wait` and nothing to give it waits until a change matches that its audience wants, or its time is over.
  */
 #ifndef CHANGEFEED_HTTP_POLL_H
 #define CHANGEFEED_HTTP_POLL_H
@@ -10,9 +10,9 @@
 #include "core/render/batch.h"
 #include "http/worker.h"
 
-/* Answers the request, now or later. `class` has been joined for it; libh2o frees the poll with the request.
+/* Answers the request, now or later. `audience` has been joined for it; libh2o frees the poll with the request.
  */
-void poll_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
+void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format);
 
 /* Goes on with what can go on. `drain` as in streams_pump(). What is left over is in worker->ready_polls. */

@@ -80,8 +80,7 @@ static bool counts_at_once(const struct deferred *request, const struct subscrip
 static void on_dispose_deferred(void *pointer)
 {
 	struct deferred *deferred = pointer;
-	if (h2o_linklist_is_linked(&deferred->link))
-		h2o_linklist_unlink(&deferred->link);
+	list_leave(&deferred->link);
 }
 
 /* A copy that lives as long as the request. */
@@ -131,28 +130,28 @@ static bool start_is_whole(struct worker *worker, struct reader *reader, struct 
 static void begin(struct worker *worker, const struct deferred *request, struct subscription *subscription,
 				  const struct selection *selection)
 {
-	struct class *class = fanout_join(&worker->fanout, subscription, selection, request->options);
+	struct audience *audience = fanout_join(&worker->fanout, subscription, selection, request->options);
 	struct problem problem;
 	struct reader reader;
 
-	if (class == NULL) {
+	if (audience == NULL) {
 		problem_set(&problem, 503, "out of memory");
 		response_problem(request->req, &problem);
 		return;
 	}
-	reader_init(&reader, worker->ring, &class->scope, subscription->start);
+	reader_init(&reader, worker->ring, &audience->scope, subscription->start);
 	reader.asked = request->asked;
 	if (request->delivery == DELIVERY_POLL) {
-		poll_begin(worker, request->req, class, &reader, subscription,
+		poll_begin(worker, request->req, audience, &reader, subscription,
 				   format_of(request->req, subscription->view.format));
 	} else if (counts_at_once(request, subscription) && !start_is_whole(worker, &reader, &problem)) {
-		class_leave(class);
+		fanout_leave(audience);
 		response_problem(request->req, &problem);
 	} else if (h2o_memis(request->req->method.base, request->req->method.len, H2O_STRLIT("HEAD"))) {
-		class_leave(class);
+		fanout_leave(audience);
 		stream_answer_head(request->req);
 	} else {
-		stream_begin(worker, request->req, class, &reader, subscription->on_gap);
+		stream_begin(worker, request->req, audience, &reader, subscription->on_gap);
 	}
 }
 
@@ -255,7 +254,7 @@ static void take_up_ready(struct worker *worker)
 
 	take_line(&turn, &worker->ready_requests);
 	while (!h2o_linklist_is_empty(&turn) && may_count(worker)) {
-		struct deferred *request = H2O_STRUCT_FROM_MEMBER(struct deferred, link, turn.next);
+		struct deferred *request = LIST_FIRST(struct deferred, link, &turn);
 		h2o_linklist_unlink(&request->link);
 		take_up(worker, request);
 	}
@@ -267,9 +266,7 @@ bool requests_settle(struct worker *worker)
 	worker->refresh_seen = live_load(&worker->live->refresh_done);
 	worker->gaps_walked = worker->scratch.gaps.walked;
 	take_up_ready(worker);
-	for (h2o_linklist_t *node = worker->deferred.next, *next; node != &worker->deferred; node = next) {
-		struct deferred *deferred = H2O_STRUCT_FROM_MEMBER(struct deferred, link, node);
-		next = node->next;
+	LIST_EACH (struct deferred, link, deferred, &worker->deferred) {
 		if (has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms) {
 			h2o_linklist_unlink(&deferred->link);
 			take_up(worker, deferred);

@@ -1,7 +1,7 @@
 /*
  * segment.h: rendered history that streams share, and what is kept of it.
  *
- * A segment is the frames of one class for a stretch of the ring, in one piece of memory. Each class has a
+ * A segment is the frames of one audience for a stretch of the ring, in one piece of memory. Each audience has a
  * list of them; a stream that stands where a segment begins is sent its bytes, whoever had it rendered. All
  * lists of a worker share one bound, and what was used longest ago is dropped. A send holds the segment that
  * it sends, so dropping never takes bytes away from under libh2o.
@@ -31,7 +31,7 @@ struct segment {
 	struct segments_kept *kept;
 	unsigned references; /* the list's, and one for each send under way */
 	bool open;           /* the drain may append to it, and `end` is not known yet */
-	uint64_t from;       /* all that its class wants of the history from this position ... */
+	uint64_t from;       /* all that its audience wants of the history from this position ... */
 	struct place end;    /* ... to this one is in it */
 	uint64_t events;
 	size_t size;
@@ -41,7 +41,7 @@ struct segment {
 	char data[];
 };
 
-/* The segments of one class, sorted by `from`. */
+/* The segments of one audience, sorted by `from`. */
 struct segment_list {
 	struct segment **segments;
 	size_t count;

@@ -279,7 +279,7 @@ static bool has_answers(struct worker *worker)
 
 /*
  * What the feed is to wake us for. Who waits for a place in the history that is still to come wants to see
- * all of it, and who waits for the feed's answer has no class yet.
+ * all of it, and who waits for the feed's answer has no audience yet.
  */
 static uint64_t wanted(struct worker *worker)
 {

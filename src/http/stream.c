@@ -31,32 +31,31 @@ struct stream {
 	h2o_generator_t super;
 	struct worker *worker;
 	h2o_req_t *req;
-	struct class *class;
+	struct audience *audience;
 	enum stream_state state;
 	enum on_gap on_gap;
-	bool sending;              /* a h2o_send is under way */
-	bool stalled;              /* and has been for STALLED_MS */
-	bool reset;                /* a new history has begun since its last change */
-	bool ending;               /* behind what is on its way */
-	int direct_fd;             /* see direct.h; -1: not possible, or not yet */
-	h2o_linklist_t class_link; /* in class->streams */
-	/* in class->waiting, news_streams, ready_streams or seeking_streams, or in none */
+	bool sending;                 /* a h2o_send is under way */
+	bool stalled;                 /* and has been for STALLED_MS */
+	bool reset;                   /* a new history has begun since its last change */
+	bool ending;                  /* behind what is on its way */
+	int direct_fd;                /* see direct.h; -1: not possible, or not yet */
+	h2o_linklist_t audience_link; /* in audience->streams */
+	/* in audience->waiting, news_streams, ready_streams or seeking_streams, or in none */
 	h2o_linklist_t worker_link;
 	struct hangup_watch hangup;
-	struct reader reader;    /* its place is behind what was sent, also while live */
-	struct footing at;       /* the same in what the class has rendered, unless `from` is not kept any more */
+	struct reader reader; /* its place is behind what was sent, also while live */
+	struct footing at;    /* the same in what the audience has rendered, unless `from` is not kept any more */
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	int64_t sent_ms;         /* when the last send began */
 	int64_t end_ms;          /* when its lifetime is over */
-	uint64_t losses;         /* of the class's, how many it was told of */
+	uint64_t losses;         /* of the audience's, how many it was told of */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
 
 static void enqueue(h2o_linklist_t *list, struct stream *stream)
 {
-	if (h2o_linklist_is_linked(&stream->worker_link))
-		h2o_linklist_unlink(&stream->worker_link);
+	list_leave(&stream->worker_link);
 	h2o_linklist_insert(list, &stream->worker_link);
 }
 
@@ -92,14 +91,14 @@ static void set_stalled(struct stream *stream)
 
 static bool has_news(const struct stream *stream)
 {
-	return !class_at_front(stream->class, &stream->at);
+	return !audience_at_front(stream->audience, &stream->at);
 }
 
 /* Whether it is to be told that a collection is no longer published; that comes behind the changes there
  * were. */
 static bool owes_losses(const struct stream *stream)
 {
-	return stream->state == STREAM_LIVE && stream->losses != stream->class->losses && !has_news(stream);
+	return stream->state == STREAM_LIVE && stream->losses != stream->audience->losses && !has_news(stream);
 }
 
 /* Nothing is being sent to it: it goes to the list where it will be found when there is something for it, or
@@ -115,7 +114,7 @@ static void line_up(struct stream *stream)
 	if (stream->ending || stream->state == STREAM_CATCHING_UP || owes_losses(stream))
 		enqueue(&worker->ready_streams, stream);
 	else if (stream->state == STREAM_LIVE)
-		enqueue(has_news(stream) ? &worker->news_streams : &stream->class->waiting, stream);
+		enqueue(has_news(stream) ? &worker->news_streams : &stream->audience->waiting, stream);
 }
 
 static void set_state(struct stream *stream, enum stream_state state)
@@ -125,12 +124,12 @@ static void set_state(struct stream *stream, enum stream_state state)
 	assert(stream->state != STREAM_ENDED);
 	assert(state != STREAM_LIVE || stream->state == STREAM_CATCHING_UP);
 	if (stream->state == STREAM_LIVE) {
-		class_unfollow(stream->class);
+		audience_unfollow(stream->audience);
 		stream->worker->live_streams--;
 	}
 	stream->state = state;
 	if (state == STREAM_LIVE) {
-		class_follow(stream->class);
+		audience_follow(stream->audience);
 		stream->worker->live_streams++;
 	}
 	recount(stream, was_awaited);
@@ -140,8 +139,7 @@ static void set_state(struct stream *stream, enum stream_state state)
 		enqueue(&stream->worker->seeking_streams, stream);
 	if (state == STREAM_ENDED) {
 		stream->req->bytes_sent += stream->direct_bytes;
-		if (h2o_linklist_is_linked(&stream->worker_link))
-			h2o_linklist_unlink(&stream->worker_link);
+		list_leave(&stream->worker_link);
 	}
 }
 
@@ -159,8 +157,8 @@ static void finish_send(struct stream *stream)
 static void send_bytes(struct stream *stream, struct bytes bytes)
 {
 	stream->sent_ms = stream->worker->now_ms;
-	h2o_linklist_unlink(&stream->class_link);
-	h2o_linklist_insert(&stream->class->streams, &stream->class_link);
+	h2o_linklist_unlink(&stream->audience_link);
+	h2o_linklist_insert(&stream->audience->streams, &stream->audience_link);
 	figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
 
 	size_t sent = stream->direct_fd < 0 ? 0 : direct_send(stream->direct_fd, bytes);
@@ -196,12 +194,12 @@ static void stand_at(struct stream *stream, struct place place)
 	stream->at = (struct footing){.from = place.position};
 }
 
-/* Sends what the class has rendered behind it. Returns what it cost, 0 if that is not kept. */
+/* Sends what the audience has rendered behind it. Returns what it cost, 0 if that is not kept. */
 static size_t send_slice(struct stream *stream)
 {
 	struct slice slice;
 
-	if (!class_slice(stream->class, &stream->at, &stream->reader, &slice))
+	if (!audience_slice(stream->audience, &stream->at, &stream->reader, &slice))
 		return 0;
 	figure_add(&stream->worker->figures->events_total, slice.events);
 	stream->segment = slice.segment;
@@ -268,8 +266,8 @@ static void render_reset(struct stream *stream)
 static void send_losses(struct stream *stream)
 {
 	buffer_clear(&stream->own);
-	class_append_losses(stream->class, stream->losses, &stream->own);
-	stream->losses = stream->class->losses;
+	audience_append_losses(stream->audience, stream->losses, &stream->own);
+	stream->losses = stream->audience->losses;
 	if (stream->own.failed)
 		abandon_stream(stream);
 	else if (stream->own.size > 0)
@@ -290,7 +288,7 @@ static bool find_start(struct stream *stream)
 static bool render_behind(struct stream *stream, uint64_t *walked)
 {
 	uint64_t lagged = 0;
-	enum reader_event event = class_render(stream->class, &stream->reader, walked, &lagged);
+	enum reader_event event = audience_render(stream->audience, &stream->reader, walked, &lagged);
 
 	stand_at(stream, stream->reader.place);
 	return tell(stream, event, lagged) && *walked < CATCH_UP_BUDGET;
@@ -309,12 +307,12 @@ static bool meet_drain(struct stream *stream)
 		set_state(stream, STREAM_SEEKING);
 	} else {
 		set_state(stream, STREAM_LIVE);
-		stream->at = class_front(stream->class);
+		stream->at = audience_front(stream->audience);
 	}
 	return true;
 }
 
-/* Brings a stream a piece further: to its start, over a gap, or by a segment of its class. Returns what it
+/* Brings a stream a piece further: to its start, over a gap, or by a segment of its audience. Returns what it
  * cost. */
 static size_t catch_up(struct stream *stream)
 {
@@ -380,8 +378,8 @@ static void on_dispose(void *pointer)
 	if (stream->segment != NULL)
 		segment_release(stream->segment);
 	buffer_free(&stream->own);
-	h2o_linklist_unlink(&stream->class_link);
-	class_leave(stream->class);
+	h2o_linklist_unlink(&stream->audience_link);
+	fanout_leave(stream->audience);
 	stream->worker->fanout.kept.readers--;
 	figure_subtract(&stream->worker->figures->streams, 1);
 }
@@ -439,33 +437,33 @@ static int64_t end_of_life(const struct worker *worker, const struct changefeed_
 	return lifetime_ms == 0 ? INT64_MAX : worker->now_ms + lifetime_ms - (spread_ms * part >> 32);
 }
 
-void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
-				  enum on_gap on_gap)
+void stream_begin(struct worker *worker, h2o_req_t *req, struct audience *audience,
+				  const struct reader *reader, enum on_gap on_gap)
 {
 	struct stream *stream = h2o_mem_alloc_shared(&req->pool, sizeof(*stream), on_dispose);
 
 	*stream = (struct stream){.super = {on_proceed, on_stop},
 							  .worker = worker,
 							  .req = req,
-							  .class = class,
+							  .audience = audience,
 							  .state = STREAM_CATCHING_UP,
 							  .on_gap = on_gap,
 							  .direct_fd = -1,
 							  .hangup = {on_gone, -1},
 							  .reader = *reader,
-							  .end_ms = end_of_life(worker, class->options),
-							  .losses = class->losses};
-	h2o_linklist_insert(&class->streams, &stream->class_link);
+							  .end_ms = end_of_life(worker, audience->options),
+							  .losses = audience->losses};
+	h2o_linklist_insert(&audience->streams, &stream->audience_link);
 	worker->fanout.kept.readers++;
 	figure_add(&worker->figures->streams, 1);
 	figure_add(&worker->figures->streams_total, 1);
-	hangup_watch(&worker->hangup, &stream->hangup, req, class->options->stall_seconds);
+	hangup_watch(&worker->hangup, &stream->hangup, req, audience->options->stall_seconds);
 
 	req->http1_is_persistent = 0;
 	start_response(req, &stream->super);
 
 	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */
-	frame_append_start(&stream->own, class->options->retry_milliseconds, reader_cursor(&stream->reader));
+	frame_append_start(&stream->own, audience->options->retry_milliseconds, reader_cursor(&stream->reader));
 	if (stream->own.failed) {
 		abandon_stream(stream);
 		return;
@@ -474,18 +472,17 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, co
 	stream->direct_fd = direct_fd_of(req);
 }
 
-/* Sends to the live streams of the classes that have something new, first those that were sent to longest
+/* Sends to the live streams of the audiences that have something new, first those that were sent to longest
  * ago. Returns whether there was time for all of them. */
 static bool pump_news(struct worker *worker)
 {
-	h2o_linklist_t *changed = &worker->fanout.changed, turn;
+	h2o_linklist_t turn;
 
-	for (h2o_linklist_t *node = changed->next; node != changed; node = node->next)
-		h2o_linklist_insert_list(&worker->news_streams,
-								 &H2O_STRUCT_FROM_MEMBER(struct class, changed_link, node)->waiting);
+	LIST_EACH (struct audience, changed_link, audience, &worker->fanout.changed)
+		h2o_linklist_insert_list(&worker->news_streams, &audience->waiting);
 	take_line(&turn, &worker->news_streams);
 	for (int sends = 0; sends < LIVE_SENDS && !h2o_linklist_is_empty(&turn); sends++) {
-		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, turn.next);
+		struct stream *stream = LIST_FIRST(struct stream, worker_link, &turn);
 		h2o_linklist_unlink(&stream->worker_link);
 		if (!stream->sending)
 			send_live(stream);
@@ -502,7 +499,7 @@ static void pump_ready(struct worker *worker)
 
 	take_line(&turn, &worker->ready_streams);
 	while (!h2o_linklist_is_empty(&turn) && cost < READY_BUDGET) {
-		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, turn.next);
+		struct stream *stream = LIST_FIRST(struct stream, worker_link, &turn);
 		h2o_linklist_unlink(&stream->worker_link);
 		if (stream->sending)
 			continue; /* its `proceed` brings it back */
@@ -521,11 +518,8 @@ static void pump_ready(struct worker *worker)
 /* Every stream has to read for itself; those that began in an older history than there is now say so. */
 static void restart_all(struct worker *worker, bool new_history)
 {
-	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
-		 node = node->next) {
-		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
-		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
-			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+	LIST_EACH (struct audience, link, audience, &worker->fanout.audiences) {
+		LIST_EACH (struct stream, audience_link, stream, &audience->streams) {
 			stream->reset = stream->reset || (new_history && reader_is_outdated(&stream->reader));
 			if (stream->state == STREAM_LIVE || stream->state == STREAM_SEEKING)
 				set_state(stream, STREAM_CATCHING_UP);
@@ -537,11 +531,8 @@ static void restart_all(struct worker *worker, bool new_history)
  */
 static void announce_losses(struct worker *worker)
 {
-	for (h2o_linklist_t *node = worker->fanout.classes.next; node != &worker->fanout.classes;
-		 node = node->next) {
-		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
-		for (h2o_linklist_t *link = class->streams.next; link != &class->streams; link = link->next) {
-			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+	LIST_EACH (struct audience, link, audience, &worker->fanout.audiences) {
+		LIST_EACH (struct stream, audience_link, stream, &audience->streams) {
 			if (owes_losses(stream) && !stream->sending)
 				enqueue(&worker->ready_streams, stream);
 		}
@@ -553,10 +544,8 @@ bool streams_pump(struct worker *worker, enum fanout_drain drain)
 	if (drain == FANOUT_BROKEN)
 		restart_all(worker, worker->fanout.new_history);
 	if (drain != FANOUT_IDLE) {
-		while (!h2o_linklist_is_empty(&worker->seeking_streams)) {
-			h2o_linklist_t *node = worker->seeking_streams.next;
-			set_state(H2O_STRUCT_FROM_MEMBER(struct stream, worker_link, node), STREAM_CATCHING_UP);
-		}
+		LIST_EACH (struct stream, worker_link, stream, &worker->seeking_streams)
+			set_state(stream, STREAM_CATCHING_UP);
 	}
 	if (fanout_find_losses(&worker->fanout))
 		announce_losses(worker);
@@ -579,7 +568,7 @@ static void send_keepalive(struct stream *stream)
 /* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
 static bool tick_stream(struct stream *stream, int64_t silent_ms)
 {
-	const struct changefeed_options *options = stream->class->options;
+	const struct changefeed_options *options = stream->audience->options;
 
 	if (stream->state == STREAM_ENDED)
 		return false;
@@ -598,58 +587,46 @@ static bool tick_stream(struct stream *stream, int64_t silent_ms)
 	return true;
 }
 
-/* Returns false when the budget is used up. The streams are in the order of their last send. */
-static bool tick_class(struct class *class, int64_t now_ms, unsigned *budget)
+/* Returns false when the budget is used up. The streams are in the order of their last send, which also ends the
+ * loop where it comes to those that it has sent to itself. */
+static bool tick_audience(struct audience *audience, int64_t now_ms, unsigned *budget)
 {
-	h2o_linklist_t *last = class->streams.prev;
-
-	for (h2o_linklist_t *link = class->streams.next, *next; link != &class->streams && *budget > 0;
-		 link = next) {
-		struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
+	LIST_EACH (struct stream, audience_link, stream, &audience->streams) {
 		int64_t silent_ms = now_ms - stream->sent_ms;
-		bool at_last = link == last;
-		next = link->next;
 		if (silent_ms < STALLED_MS)
-			return true;
+			break;
+		if (*budget == 0)
+			return false;
 		if (tick_stream(stream, silent_ms))
 			--*budget;
-		if (at_last)
-			return true;
 	}
-	return *budget > 0;
+	return true;
 }
 
 bool streams_tick(struct worker *worker)
 {
 	unsigned budget = TICK_BUDGET;
-	bool done = true;
 
-	for (h2o_linklist_t *node = worker->fanout.classes.next, *next; done && node != &worker->fanout.classes;
-		 node = next) {
-		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
-		next = node->next;
-		class->members++; /* its last stream may end in here */
-		done = tick_class(class, worker->now_ms, &budget);
-		class_rest(class);
-		class_leave(class);
+	LIST_EACH (struct audience, link, audience, &worker->fanout.audiences) {
+		audience->members++; /* its last stream may end in here */
+		bool done = tick_audience(audience, worker->now_ms, &budget);
+		audience_rest(audience);
+		fanout_leave(audience);
+		if (!done)
+			return false;
 	}
-	return done;
+	return true;
 }
 
-/* A stream that ends may be freed at once, and its class with it. */
+/* A stream that ends may be freed at once, and its audience with it. */
 void streams_end(struct worker *worker)
 {
-	for (h2o_linklist_t *node = worker->fanout.classes.next, *next; node != &worker->fanout.classes;
-		 node = next) {
-		struct class *class = H2O_STRUCT_FROM_MEMBER(struct class, link, node);
-		next = node->next;
-		class->members++;
-		for (h2o_linklist_t *link = class->streams.next, *after; link != &class->streams; link = after) {
-			struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, class_link, link);
-			after = link->next;
+	LIST_EACH (struct audience, link, audience, &worker->fanout.audiences) {
+		audience->members++;
+		LIST_EACH (struct stream, audience_link, stream, &audience->streams) {
 			if (stream->state != STREAM_ENDED && !stream->sending)
 				end_stream(stream);
 		}
-		class_leave(class);
+		fanout_leave(audience);
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * stream.h: one SSE response, from its first bytes to its end.
  *
- * A stream is a cursor. While it keeps up it follows its class's open segment (STREAM_LIVE); when it starts
+ * A stream is a cursor. While it keeps up it follows its audience's open segment (STREAM_LIVE); when it starts
  * in the past or falls behind it is sent one segment after the other, and has those rendered that nobody
  * needed before (STREAM_CATCHING_UP), until it stands where the drain stands. Never more than one send is
  * under way; what arrives meanwhile goes into the next. Sends happen in streams_pump(), once per turn of the
@@ -13,11 +13,11 @@
 #include "http/worker.h"
 
 /*
- * Answers the request with a stream. `class` has been joined for it and is left when the stream ends,
+ * Answers the request with a stream. `audience` has been joined for it and is left when the stream ends,
  * `reader` has its filter and start. libh2o frees the stream with the request.
  */
-void stream_begin(struct worker *worker, h2o_req_t *req, struct class *class, const struct reader *reader,
-				  enum on_gap on_gap);
+void stream_begin(struct worker *worker, h2o_req_t *req, struct audience *audience,
+				  const struct reader *reader, enum on_gap on_gap);
 
 /* Answers HEAD: the head that a stream would have, and no length, for a stream has none. */
 void stream_answer_head(h2o_req_t *req);

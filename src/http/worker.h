@@ -31,7 +31,7 @@ struct worker {
 	struct fanout fanout;
 	struct hangup hangup;
 	struct limits limits;
-	int live_streams;               /* streams that follow their class */
+	int live_streams;               /* streams that follow their audience */
 	int live_awaited;               /* those of them with a send under way that may still end soon */
 	h2o_linklist_t news_streams;    /* live ones that can be sent something new */
 	h2o_linklist_t ready_streams;   /* that have to look for what is next */
@@ -52,20 +52,6 @@ struct worker {
 static inline struct worker *worker_of(h2o_req_t *req)
 {
 	return H2O_STRUCT_FROM_MEMBER(struct worker, context, req->conn->ctx);
-}
-
-/* Who is in line is looked at once in a turn: those who join meanwhile come in the next one. */
-static inline void take_line(h2o_linklist_t *turn, h2o_linklist_t *line)
-{
-	h2o_linklist_init_anchor(turn);
-	h2o_linklist_insert_list(turn, line);
-}
-
-/* For whom there was no time was first in line, and stays so. */
-static inline void put_back(h2o_linklist_t *turn, h2o_linklist_t *line)
-{
-	h2o_linklist_insert_list(turn, line);
-	h2o_linklist_insert_list(line, turn);
 }
 
 static inline void figure_add(_Atomic uint64_t *figure, uint64_t count)

@@ -1,6 +1,6 @@
 /*
- * fanout.c: streams of several classes follow a ring that is written and drained at random, fall behind, are
- * passed, leave and begin again. Each has to get every change of its class once and in order, or be told
+ * fanout.c: streams of several audiences follow a ring that is written and drained at random, fall behind, are
+ * passed, leave and begin again. Each has to get every change of its audience once and in order, or be told
  * exactly how many it lost, and all get the same bytes for a change.
  */
 #include "http/fanout.h"
@@ -8,63 +8,63 @@
 #include "ring_fixture.h"
 #include "tap.h"
 
-enum { STREAMS = 12, CLASSES = 3, STEPS = 60000, FIRST_LSN = 1060, STEP = 100, CHANGES = 3 };
+enum { STREAMS = 12, AUDIENCES = 3, STEPS = 60000, FIRST_LSN = 1060, STEP = 100, CHANGES = 3 };
 
 struct stream {
-	struct class *class;
+	struct audience *audience;
 	struct reader reader;
 	struct footing at;
 	bool live;
 	bool idle;          /* takes nothing for some time */
-	uint64_t seen;      /* of the class's changes: all up to this one were got or said to be lost */
+	uint64_t seen;      /* of the audience's changes: all up to this one were got or said to be lost */
 	uint64_t got, lost; /* since it began */
 };
 
-static const char *const paths[CLASSES] = {"a", "b", "*"};
+static const char *const paths[AUDIENCES] = {"a", "b", "*"};
 static struct fixture fixture;
 static struct reader_scratch scratch;
 static struct fanout fanout;
 static struct changefeed_options options;
 static struct stream streams[STREAMS];
 static uint64_t transactions;
-static uint64_t frame_hashes[CLASSES][1 << 18]; /* of the frame of each change as it was first seen */
+static uint64_t frame_hashes[AUDIENCES][1 << 18]; /* of the frame of each change as it was first seen */
 static uint64_t disorder, different, rendered, sent;
 
-static unsigned class_number(const struct class *class)
+static unsigned audience_number(const struct audience *audience)
 {
-	return class->selection.all ? 2 : class->selection.collections[0];
+	return audience->selection.all ? 2 : audience->selection.collections[0];
 }
 
 /* Collections take turns: of the three changes of a transaction `a` has the first and the third. */
-static uint64_t class_ordinal(const struct class *class, struct cursor id)
+static uint64_t audience_ordinal(const struct audience *audience, struct cursor id)
 {
 	uint64_t transaction = (id.lsn - FIRST_LSN) / STEP;
-	if (class->selection.all)
+	if (audience->selection.all)
 		return transaction * CHANGES + id.n;
-	return class->selection.collections[0] == 0 ? transaction * 2 + (id.n + 1) / 2 : transaction + 1;
+	return audience->selection.collections[0] == 0 ? transaction * 2 + (id.n + 1) / 2 : transaction + 1;
 }
 
-/* How many of the class's changes lie before a place. */
-static uint64_t class_before(const struct class *class, struct cursor cursor)
+/* How many of the audience's changes lie before a place. */
+static uint64_t audience_before(const struct audience *audience, struct cursor cursor)
 {
 	uint64_t end = cursor.n == 0 ? STEP - 1 : 0; /* the cursor behind a transaction is its end */
 	uint64_t whole = cursor.lsn < FIRST_LSN ? 0 : (cursor.lsn - FIRST_LSN + end) / STEP;
-	if (class->selection.all)
+	if (audience->selection.all)
 		return whole * CHANGES + cursor.n;
-	return class->selection.collections[0] == 0 ? whole * 2 + (cursor.n + 1) / 2 : whole + cursor.n / 2;
+	return audience->selection.collections[0] == 0 ? whole * 2 + (cursor.n + 1) / 2 : whole + cursor.n / 2;
 }
 
-static uint64_t class_total(const struct class *class)
+static uint64_t audience_total(const struct audience *audience)
 {
-	return class->selection.all ? transactions * CHANGES
-								: transactions * (class->selection.collections[0] == 0 ? 2 : 1);
+	return audience->selection.all ? transactions * CHANGES
+								   : transactions * (audience->selection.collections[0] == 0 ? 2 : 1);
 }
 
 /* From here on nothing may be lost without a word. */
 static void read_up_to_place(struct stream *stream)
 {
 	if (stream->seen == UINT64_MAX)
-		stream->seen = class_before(stream->class, stream->reader.place.cursor);
+		stream->seen = audience_before(stream->audience, stream->reader.place.cursor);
 }
 
 static void begin(struct stream *stream, const char *path, enum cursor_kind kind)
@@ -77,9 +77,9 @@ static void begin(struct stream *stream, const char *path, enum cursor_kind kind
 	if (!subscription_parse(&request, &subscription, &problem) ||
 		!selection_resolve(&subscription, fixture.ring, BYTES("changefeed"), &selection, &problem))
 		abort();
-	*stream = (struct stream){.class = fanout_join(&fanout, &subscription, &selection, &options)};
+	*stream = (struct stream){.audience = fanout_join(&fanout, &subscription, &selection, &options)};
 	subscription_free(&subscription);
-	reader_init(&stream->reader, fixture.ring, &stream->class->scope, (struct start){.kind = kind});
+	reader_init(&stream->reader, fixture.ring, &stream->audience->scope, (struct start){.kind = kind});
 	stream->at = (struct footing){.from = stream->reader.place.position};
 	stream->seen = UINT64_MAX; /* the oldest may be evicted without a word, until something is read */
 	if (kind == CURSOR_NOW)
@@ -89,16 +89,16 @@ static void begin(struct stream *stream, const char *path, enum cursor_kind kind
 static void set_live(struct stream *stream, bool live)
 {
 	if (live && !stream->live)
-		class_follow(stream->class);
+		audience_follow(stream->audience);
 	if (!live && stream->live)
-		class_unfollow(stream->class);
+		audience_unfollow(stream->audience);
 	stream->live = live;
 }
 
 static void end(struct stream *stream)
 {
 	set_live(stream, false);
-	class_leave(stream->class);
+	fanout_leave(stream->audience);
 }
 
 static uint64_t hash(struct bytes frame)
@@ -114,8 +114,8 @@ static void take_frame(struct stream *stream, struct bytes frame)
 	struct cursor id;
 	if (sscanf(frame.data, "id: %" SCNu64 "-%" SCNu64, &id.lsn, &id.n) != 2)
 		abort();
-	uint64_t ordinal = class_ordinal(stream->class, id);
-	uint64_t *first = &frame_hashes[class_number(stream->class)][ordinal];
+	uint64_t ordinal = audience_ordinal(stream->audience, id);
+	uint64_t *first = &frame_hashes[audience_number(stream->audience)][ordinal];
 
 	if (stream->seen != UINT64_MAX && ordinal != stream->seen + 1)
 		disorder++;
@@ -147,7 +147,7 @@ static void take(struct stream *stream, const struct slice *slice)
 static void render_behind(struct stream *stream)
 {
 	uint64_t walked = 0, lagged = 0;
-	enum reader_event event = class_render(stream->class, &stream->reader, &walked, &lagged);
+	enum reader_event event = audience_render(stream->audience, &stream->reader, &walked, &lagged);
 
 	if (event == READER_CHANGE)
 		read_up_to_place(stream);
@@ -163,10 +163,10 @@ static void step(struct stream *stream)
 {
 	struct slice slice;
 
-	if (stream->live && class_at_front(stream->class, &stream->at))
+	if (stream->live && audience_at_front(stream->audience, &stream->at))
 		return;
 	uint64_t position = stream->reader.place.position;
-	if (class_slice(stream->class, &stream->at, &stream->reader, &slice))
+	if (audience_slice(stream->audience, &stream->at, &stream->reader, &slice))
 		take(stream, &slice);
 	else if (stream->reader.place.position < fanout.place.position) {
 		set_live(stream, false);
@@ -177,7 +177,7 @@ static void step(struct stream *stream)
 	}
 	if (stream->reader.place.position == fanout.place.position && !stream->live) {
 		set_live(stream, true);
-		stream->at = class_front(stream->class);
+		stream->at = audience_front(stream->audience);
 		stream->reader.fresh = false;
 		read_up_to_place(stream);
 	}
@@ -212,11 +212,11 @@ static void act(void)
 		drain();
 	} else if (what < 402) {
 		end(stream);
-		begin(stream, paths[random() % CLASSES], random() % 2 == 0 ? CURSOR_EARLIEST : CURSOR_NOW);
+		begin(stream, paths[random() % AUDIENCES], random() % 2 == 0 ? CURSOR_EARLIEST : CURSOR_NOW);
 	} else if (what < 410) {
 		stream->idle = !stream->idle;
 	} else if (what < 412) {
-		class_rest(stream->class);
+		audience_rest(stream->audience);
 	} else if (!stream->idle) {
 		step(stream);
 	}
@@ -227,7 +227,7 @@ static void finish(struct stream *stream)
 	for (int i = 0; i < 1000000; i++) {
 		drain();
 		step(stream);
-		if (stream->live && class_at_front(stream->class, &stream->at) &&
+		if (stream->live && audience_at_front(stream->audience, &stream->at) &&
 			fanout.place.position == ring_head(fixture.ring))
 			return;
 	}
@@ -260,10 +260,10 @@ static void test_first_gap(void)
 	begin(&rendered, "b", CURSOR_EARLIEST);
 	begin(&sliced, "b", CURSOR_EARLIEST);
 	begin(&now, "b", CURSOR_NOW);
-	ok(class_render(rendered.class, &rendered.reader, &walked, lagged) == READER_CHANGE,
+	ok(audience_render(rendered.audience, &rendered.reader, &walked, lagged) == READER_CHANGE,
 	   "there is a segment without frames");
 	uint64_t position = sliced.reader.place.position;
-	ok(!class_slice(sliced.class, &sliced.at, &sliced.reader, &slice) &&
+	ok(!audience_slice(sliced.audience, &sliced.at, &sliced.reader, &slice) &&
 		   sliced.reader.place.position > position,
 	   "who comes there passes over it");
 	for (int i = 0; i < COUNT; i++)
@@ -272,9 +272,9 @@ static void test_first_gap(void)
 	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
 		fanout_settle(&fanout);
 	uint64_t lost = COUNT - retained_of(1);
-	class_render(rendered.class, &rendered.reader, &walked, &lagged[0]);
-	class_render(sliced.class, &sliced.reader, &walked, &lagged[1]);
-	class_render(now.class, &now.reader, &walked, &lagged[2]);
+	audience_render(rendered.audience, &rendered.reader, &walked, &lagged[0]);
+	audience_render(sliced.audience, &sliced.reader, &walked, &lagged[1]);
+	audience_render(now.audience, &now.reader, &walked, &lagged[2]);
 	is_u64(lagged[0], lost, "the first gap of one who rendered only that is told");
 	is_u64(lagged[1], lost, "and of one who passed over only that");
 	is_u64(lagged[2], lost, "and of one who began with what comes");
@@ -299,13 +299,13 @@ static void test_held(void)
 	begin(&stream, "*", CURSOR_EARLIEST);
 	while (count < 4096 && stream.reader.place.position < fanout.place.position) {
 		uint64_t walked = 0, lagged = 0;
-		if (class_slice(stream.class, &stream.at, &stream.reader, &slices[count])) {
+		if (audience_slice(stream.audience, &stream.at, &stream.reader, &slices[count])) {
 			if (beyond && slices[count].bytes.size > largest)
 				largest = slices[count].bytes.size;
 			count++;
 		} else {
 			beyond = fanout.kept.held > fanout.kept.held_limit;
-			class_render(stream.class, &stream.reader, &walked, &lagged);
+			audience_render(stream.audience, &stream.reader, &walked, &lagged);
 		}
 		stream.at = (struct footing){.from = stream.reader.place.position};
 	}
@@ -333,17 +333,17 @@ int main(void)
 	fanout.kept.limit = 256 * 1024; /* so that much is dropped */
 	fanout.kept.readers = STREAMS;
 	for (int i = 0; i < STREAMS; i++)
-		begin(&streams[i], paths[i % CLASSES], CURSOR_EARLIEST);
+		begin(&streams[i], paths[i % AUDIENCES], CURSOR_EARLIEST);
 	for (int i = 0; i < STEPS; i++)
 		act();
 	for (int i = 0; i < STREAMS; i++) {
 		finish(&streams[i]);
 		lost += streams[i].lost;
-		incomplete += streams[i].got > 0 && streams[i].seen != class_total(streams[i].class);
+		incomplete += streams[i].got > 0 && streams[i].seen != audience_total(streams[i].audience);
 	}
 	rendered = fanout.renders;
 	is_u64(disorder, 0,
-		   "every stream gets every change of its class once and in order, or is told how many it lost");
+		   "every stream gets every change of its audience once and in order, or is told how many it lost");
 	is_u64(incomplete, 0, "and comes to the end");
 	is_u64(different, 0, "all get the same bytes");
 	ok(lost > 0, "some were passed by the ring: %" PRIu64 " changes lost", lost);
@@ -352,7 +352,7 @@ int main(void)
 	for (int i = 0; i < STREAMS; i++)
 		end(&streams[i]);
 	ok(h2o_linklist_is_empty(&fanout.kept.used) && fanout.kept.bytes == 0,
-	   "nothing is left of classes without streams");
+	   "nothing is left of audiences without streams");
 	test_first_gap();
 	test_held();
 	reader_scratch_free(&scratch);

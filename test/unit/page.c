@@ -9,15 +9,15 @@
 static struct pages pages;
 static const int options;
 
-static struct page_key key_of(const char *class, uint64_t position)
+static struct page_key key_of(const char *audience, uint64_t position)
 {
 	return (struct page_key){
-		.class = bytes_of(class), .options = &options, .position = position, .limit = 100};
+		.audience = bytes_of(audience), .options = &options, .position = position, .limit = 100};
 }
 
-static void keep(const char *class, uint64_t position, const char *answer, bool has_more, uint64_t end)
+static void keep(const char *audience, uint64_t position, const char *answer, bool has_more, uint64_t end)
 {
-	struct page_key key = key_of(class, position);
+	struct page_key key = key_of(audience, position);
 	struct page *page = page_make(&pages, bytes_of(answer));
 	page->has_more = has_more;
 	page->end = end;
@@ -40,7 +40,7 @@ static void test_questions(void)
 	keep("users", 8, "eight", true, 0);
 	ok(finds(&key, 1000, "eight"), "the same question has the same answer");
 	other = key_of("orders", 8);
-	ok(finds(&other, 1000, NULL), "another class has none");
+	ok(finds(&other, 1000, NULL), "another audience has none");
 	other = key_of("users", 16);
 	ok(finds(&other, 1000, NULL), "nor has another place");
 	other = key;

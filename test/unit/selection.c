@@ -24,7 +24,7 @@ static bool resolve(const char *path, const char *query, const char *tenant_colu
 	bool resolved =
 		selection_resolve(&subscription, fixture.ring, BYTES("changefeed"), ret_selection, &problem);
 	if (resolved && key != NULL)
-		selection_class_key(ret_selection, &subscription, key);
+		selection_key(ret_selection, &subscription, key);
 	subscription_free(&subscription);
 	return resolved;
 }
@@ -98,8 +98,8 @@ static void test_keywords(void)
 	}
 }
 
-static bool same_class(const char *path, const char *query, const char *other_path, const char *other_query,
-					   const char *tenant_column)
+static bool same_key(const char *path, const char *query, const char *other_path, const char *other_query,
+					 const char *tenant_column)
 {
 	struct selection selection;
 	struct buffer key = {0}, other = {0};
@@ -111,25 +111,25 @@ static bool same_class(const char *path, const char *query, const char *other_pa
 	return same;
 }
 
-static void test_classes(void)
+static void test_keys(void)
 {
-	ok(same_class("users,app.orders", "", "app.orders,public.users", "since_lsn=5&on_gap=fail", ""),
+	ok(same_key("users,app.orders", "", "app.orders,public.users", "since_lsn=5&on_gap=fail", ""),
 	   "the order of names, the start and on_gap do not matter");
-	ok(same_class("users", "columns=a,bc,a", "users", "columns=bc,a", ""), "nor does the order of columns");
-	ok(!same_class("users", "columns=a,bc", "users", "columns=ab,c", ""), "the columns do");
-	ok(!same_class("users", "columns=a", "users", "", ""), "their absence, too");
-	ok(!same_class("users", "", "Users", "", ""), "the table");
-	ok(!same_class("users", "", "*", "", ""), "one and all");
-	ok(!same_class("users", "operations=insert", "users", "", ""), "operations");
-	ok(!same_class("users", "numbers=string", "users", "", ""), "numbers");
-	ok(same_class("users", "payload=key&numbers=string", "users", "payload=key&columns=a", ""),
+	ok(same_key("users", "columns=a,bc,a", "users", "columns=bc,a", ""), "nor does the order of columns");
+	ok(!same_key("users", "columns=a,bc", "users", "columns=ab,c", ""), "the columns do");
+	ok(!same_key("users", "columns=a", "users", "", ""), "their absence, too");
+	ok(!same_key("users", "", "Users", "", ""), "the table");
+	ok(!same_key("users", "", "*", "", ""), "one and all");
+	ok(!same_key("users", "operations=insert", "users", "", ""), "operations");
+	ok(!same_key("users", "numbers=string", "users", "", ""), "numbers");
+	ok(same_key("users", "payload=key&numbers=string", "users", "payload=key&columns=a", ""),
 	   "without a payload its form does not matter");
-	ok(!same_class("users", "format=debezium&payload=key&numbers=string", "users",
-				   "format=debezium&payload=key", ""),
+	ok(!same_key("users", "format=debezium&payload=key&numbers=string", "users",
+				 "format=debezium&payload=key", ""),
 	   "Debezium's envelope has rows of the key: there it does");
-	ok(same_class("users", "", "users", "tenant_id=1", ""), "no tenant column: tenants do not matter");
-	ok(!same_class("users", "tenant_id=2", "users", "tenant_id=3", "org"), "with one they do");
-	ok(same_class("users", "", "users", "tenant_id=1", "org"), "the default tenant is 1");
+	ok(same_key("users", "", "users", "tenant_id=1", ""), "no tenant column: tenants do not matter");
+	ok(!same_key("users", "tenant_id=2", "users", "tenant_id=3", "org"), "with one they do");
+	ok(same_key("users", "", "users", "tenant_id=1", "org"), "the default tenant is 1");
 }
 
 static void test_filter(void)
@@ -169,7 +169,7 @@ int main(void)
 	test_names();
 	test_not_published();
 	test_keywords();
-	test_classes();
+	test_keys();
 	test_filter();
 	fixture_remove(&fixture);
 	return tap_end();

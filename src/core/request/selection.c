@@ -97,7 +97,7 @@ struct filter selection_filter(const struct selection *selection, const struct s
 	};
 }
 
-/* ---- the class key */
+/* ---- the key */
 
 static void append_number(struct buffer *out, uint32_t number)
 {
@@ -132,8 +132,8 @@ static void append_columns(struct buffer *out, const struct view *view)
 	}
 }
 
-void selection_class_key(const struct selection *selection, const struct subscription *subscription,
-						 struct buffer *out)
+void selection_key(const struct selection *selection, const struct subscription *subscription,
+				   struct buffer *out)
 {
 	append_number(out, subscription->delivery);
 	append_number(out, selection->all);

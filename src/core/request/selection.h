@@ -37,7 +37,7 @@ struct filter selection_filter(const struct selection *selection, const struct s
  * Appends a key of binary bytes. Two subscriptions with equal keys get the same changes, and the same bytes
  * for each: delivery, collections, operations, view (order and repetition of columns do not matter), tenant.
  */
-void selection_class_key(const struct selection *selection, const struct subscription *subscription,
-						 struct buffer *out);
+void selection_key(const struct selection *selection, const struct subscription *subscription,
+				   struct buffer *out);
 
 #endif

@@ -71,7 +71,7 @@ struct subscription_name {
 };
 
 /*
- * About 3 kB. Two with the same selection_class_key() may share one. Do not copy it and free both.
+ * About 3 kB. Two with the same selection_key() may share one. Do not copy it and free both.
  */
 struct subscription {
 	enum delivery delivery;
