@@ -1,10 +1,10 @@
 /*
  * log.h: one line to standard error, which whoever started the process keeps (the server's log, a journal).
  *
- *   pg_changefeed[feed]: LOG: streaming from slot "changefeed"
+ *   2026-11-29 19:27:16.123 UTC [4711] pg_changefeed[feed]: LOG: streaming from slot "changefeed"
  *
- * A line is one write(2), so that lines of several processes do not mix. Nothing here buffers, allocates or
- * waits for anything but standard error.
+ * Time and process stand where PostgreSQL's lines have them by default. A line is one write(2), so that lines
+ * of several processes do not mix. Nothing here buffers, allocates or waits for anything but standard error.
  */
 #ifndef CHANGEFEED_LOG_H
 #define CHANGEFEED_LOG_H

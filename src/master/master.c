@@ -79,9 +79,13 @@ static int run_worker(struct master *master, const struct process *process)
 									 .publication = master->options->publication,
 									 .wake_fd = master->wake_fds[process->slot],
 									 .refresh_fd = master->refresh_fd};
-	log_open("worker");
-	if (sockets == NULL)
+	static char name[16]; /* borrowed by the log */
+	snprintf(name, sizeof(name), "worker %u", process->slot);
+	log_open(name);
+	if (sockets == NULL) {
+		log_line(LOG_LEVEL_ERROR, "out of memory");
 		return 1;
+	}
 	listeners_keep_worker(&master->listeners, process->listener);
 	return server_run(&options);
 }
@@ -94,7 +98,6 @@ static int run_feed(struct master *master)
 								   .publication = master->options->publication,
 								   .ring_file = master->options->ring_file,
 								   .refresh_fd = master->refresh_fd};
-	log_open("feed");
 	listeners_close(&master->listeners, false);
 	for (int i = 0; i < LIVE_WORKERS_MAX; i++)
 		options.worker_fds[i] = master->wake_fds[i];
@@ -114,7 +117,6 @@ static void refuse_candidate(struct master *master, struct buffer *error)
 static int run_checker(struct master *master)
 {
 	struct buffer error = {0};
-	log_open("master");
 	listeners_close(&master->listeners, false);
 	if (conf_load(&master->candidate, &routes_hooks, &master->ticket_keys, &error) != NULL)
 		return 0;
@@ -329,7 +331,8 @@ static void on_worker_end(struct master *master, struct process *process, int st
 	}
 	count(&master->live->worker_deaths_total);
 	process_schedule(process, clock_monotonic_ms());
-	log_line(LOG_LEVEL_WARNING, "a worker %s; starting another one", process_end_text(status));
+	log_line(LOG_LEVEL_WARNING, "worker %u %s; starting another one", process->slot,
+			 process_end_text(status));
 }
 
 /* What is said of a feed that cannot speak for itself: before it has opened the ring, and after its end. */
