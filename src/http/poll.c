@@ -84,7 +84,7 @@ static void hold(struct poll *poll, size_t bytes)
 /* What polls hold: batches, and answers that are kept or have not been taken. */
 static size_t poll_bytes(const struct worker *worker)
 {
-	return worker->batch_bytes + worker->pages.bytes;
+	return worker->batch_bytes + worker->answers.bytes;
 }
 
 static void on_dispose(void *pointer)
@@ -112,15 +112,15 @@ static void add_header(struct poll *poll, const char *name, const struct buffer 
 }
 
 /* What is said beside the changes, where the format has no room for it. */
-static void add_headers(struct poll *poll, const struct page *page)
+static void add_headers(struct poll *poll, const struct answer *answer)
 {
 	char memory[CURSOR_TEXT_MAX];
 	struct buffer text = {.data = memory, .capacity = sizeof(memory)};
 
-	cursor_append(&text, page->next.since);
+	cursor_append(&text, answer->next.since);
 	add_header(poll, "changefeed-next-cursor", &text);
 	buffer_clear(&text);
-	buffer_append_string(&text, page->has_more ? "true" : "false");
+	buffer_append_string(&text, answer->has_more ? "true" : "false");
 	add_header(poll, "changefeed-has-more", &text);
 	if (poll->batch.lagged > 0) {
 		buffer_clear(&text);
@@ -134,33 +134,33 @@ static void add_headers(struct poll *poll, const struct page *page)
 	}
 }
 
-/* The answer goes out of the page's own memory, which the request holds. */
-static void answer_page(struct poll *poll, struct page *page)
+/* It goes out of the answer's own memory, which the request holds. */
+static void send_answer(struct poll *poll, struct answer *answer)
 {
 	struct worker *worker = poll->worker;
 
-	figure_add(&worker->figures->events_total, page->count);
-	figure_add(&worker->figures->sent_bytes_total, page->size);
+	figure_add(&worker->figures->events_total, answer->count);
+	figure_add(&worker->figures->sent_bytes_total, answer->size);
 	poll->deadline_ms = worker->now_ms + poll->audience->options->stall_seconds * INT64_C(1000) +
-						page->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
+						answer->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
-		add_headers(poll, page);
-	h2o_mem_link_shared(&poll->req->pool, page);
+		add_headers(poll, answer);
+	h2o_mem_link_shared(&poll->req->pool, answer);
 	response_send_held(poll->req, 200, batch_content_type(poll->batch.format),
-					   (struct bytes){page->data, page->size});
+					   (struct bytes){answer->data, answer->size});
 }
 
-static struct page_key page_key_of(const struct poll *poll)
+static struct answer_key answer_key_of(const struct poll *poll)
 {
-	return (struct page_key){.audience = buffer_bytes(&poll->audience->key),
-							 .options = poll->audience->options,
-							 .position = poll->from,
-							 .limit = poll->limit,
-							 .format = poll->batch.format};
+	return (struct answer_key){.audience = buffer_bytes(&poll->audience->key),
+							   .options = poll->audience->options,
+							   .position = poll->from,
+							   .limit = poll->limit,
+							   .format = poll->batch.format};
 }
 
-static void answer(struct poll *poll, bool has_more)
+static void answer_batch(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
 	struct batch *batch = &poll->batch;
@@ -178,18 +178,18 @@ static void answer(struct poll *poll, bool has_more)
 		answer_out_of_memory(poll);
 		return;
 	}
-	struct page *page = page_make(&worker->pages, buffer_bytes(&worker->output));
-	page->count = batch->count;
-	page->has_more = has_more;
-	page->next = next;
-	page->end = poll->reader.place.position;
+	struct answer *answer = answer_make(&worker->answers, buffer_bytes(&worker->output));
+	answer->count = batch->count;
+	answer->has_more = has_more;
+	answer->next = next;
+	answer->end = poll->reader.place.position;
 	/* not with what only this one asked for */
 	if (by_batch && batch->lagged == 0 && !batch->reset) {
-		struct page_key key = page_key_of(poll);
-		pages_keep(&worker->pages, &key, page);
+		struct answer_key key = answer_key_of(poll);
+		answers_keep(&worker->answers, &key, answer);
 	}
-	answer_page(poll, page);
-	h2o_mem_release_shared(page);
+	send_answer(poll, answer);
+	h2o_mem_release_shared(answer);
 	if (worker->output.capacity > POLL_SIZE_MAX / 4)
 		buffer_free(&worker->output);
 }
@@ -197,15 +197,15 @@ static void answer(struct poll *poll, bool has_more)
 /* Returns whether somebody else's answer was the right one. */
 static bool answer_kept(struct poll *poll)
 {
-	struct page_key key = page_key_of(poll);
-	struct page *page = NULL;
+	struct answer_key key = answer_key_of(poll);
+	struct answer *answer = NULL;
 
 	if (poll->batch.lagged == 0 && !poll->batch.reset)
-		page = pages_find(&poll->worker->pages, &key, ring_head(poll->worker->ring));
-	if (page == NULL || page->next.since_ms < poll->since_ms)
+		answer = answers_find(&poll->worker->answers, &key, ring_head(poll->worker->ring));
+	if (answer == NULL || answer->next.since_ms < poll->since_ms)
 		return false;
 	set_state(poll, POLL_ANSWERED);
-	answer_page(poll, page);
+	send_answer(poll, answer);
 	return true;
 }
 
@@ -234,7 +234,7 @@ static void wait_or_answer(struct poll *poll)
 	bool has_news = poll->batch.count > 0 || poll->batch.lagged > 0 || poll->batch.reset;
 
 	if (has_news || poll->worker->now_ms >= poll->deadline_ms)
-		answer(poll, false);
+		answer_batch(poll, false);
 	else
 		set_state(poll, POLL_WAITING);
 }
@@ -270,7 +270,7 @@ static bool answer_before(struct poll *poll)
 {
 	if (poll->batch.count == 0)
 		return false;
-	answer(poll, true);
+	answer_batch(poll, true);
 	return true;
 }
 
@@ -282,7 +282,7 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 	switch (event) {
 	case READER_CHANGE:
 		if (poll->full) {
-			answer(poll, true);
+			answer_batch(poll, true);
 			return false;
 		}
 		add_change(poll, document);
@@ -378,7 +378,7 @@ static void on_gone(struct hangup_watch *watch)
 {
 	struct poll *poll = H2O_STRUCT_FROM_MEMBER(struct poll, hangup, watch);
 	hangup_shutdown(poll->req);
-	answer(poll, false);
+	answer_batch(poll, false);
 }
 
 void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
@@ -438,7 +438,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 	uint64_t walked = 0;
 
 	if (drain == FANOUT_BROKEN)
-		pages_clear(&worker->pages);
+		answers_clear(&worker->answers);
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
 	take_line(&turn, &worker->ready_polls);
@@ -454,7 +454,7 @@ bool polls_expire(struct worker *worker, bool all)
 {
 	LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls) {
 		if (all || worker->now_ms >= poll->deadline_ms)
-			answer(poll, false);
+			answer_batch(poll, false);
 	}
 	return !h2o_linklist_is_empty(&worker->waiting_polls);
 }

@@ -8,11 +8,11 @@
 #include <h2o.h>
 
 #include "core/reader.h"
+#include "http/answer.h"
 #include "http/conf/conf.h"
 #include "http/fanout.h"
 #include "http/hangup.h"
 #include "http/limits.h"
-#include "http/page.h"
 
 struct worker {
 	/* set once at the start */
@@ -40,7 +40,7 @@ struct worker {
 	h2o_linklist_t waiting_polls;
 	h2o_linklist_t answered_polls; /* that are being sent */
 	size_t batch_bytes;            /* in the batches of polls */
-	struct pages pages;            /* answers of polls */
+	struct answers answers;        /* of polls */
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
 	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
 	h2o_linklist_t ready_requests; /* for which there was no time left in their turn */
