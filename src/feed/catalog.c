@@ -104,7 +104,7 @@ static void go_on_connecting(struct catalog *catalog, int64_t now)
 	struct failure failure;
 	catalog->polling = PQconnectPoll(catalog->connection);
 	if (catalog->polling == PGRES_POLLING_OK) {
-		if (!connection_take_bytes(catalog->connection, catalog->stop_fd, &failure)) {
+		if (!connection_pin_rest(catalog->connection, catalog->stop_fd, &failure)) {
 			give_up(catalog, &failure);
 			return;
 		}

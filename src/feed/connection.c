@@ -146,7 +146,7 @@ PGconn *connection_open(const char *conninfo, enum connection_kind kind, int sto
 			break;
 		}
 	}
-	if (status == PGRES_POLLING_OK && connection_take_bytes(connection, stop_fd, failure))
+	if (status == PGRES_POLLING_OK && connection_pin_rest(connection, stop_fd, failure))
 		return connection;
 	PQfinish(connection);
 	return NULL;
@@ -259,15 +259,23 @@ PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, co
 	return connection_answer(connection, stop_fd, what, failure);
 }
 
-bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure)
+static bool set(PGconn *connection, int stop_fd, const char *command, const char *value,
+				struct failure *failure)
 {
-	const char *encoding = encoding_to_ask_for(PQparameterStatus(connection, "server_encoding"));
-	if (encoding == NULL)
-		return true;
-	PGresult *result = connection_query(connection, stop_fd, "cannot set the encoding",
-										"SET client_encoding = $1", 1, &encoding, failure);
+	PGresult *result =
+		connection_query(connection, stop_fd, "cannot prepare the session", command, 1, &value, failure);
 	PQclear(result);
 	return result != NULL;
+}
+
+bool connection_pin_rest(PGconn *connection, int stop_fd, struct failure *failure)
+{
+	const char *encoding = encoding_to_ask_for(PQparameterStatus(connection, "server_encoding"));
+
+	if (encoding != NULL && !set(connection, stop_fd, "SET client_encoding = $1", encoding, failure))
+		return false;
+	return PQserverVersion(connection) < 170000 ||
+		   set(connection, stop_fd, "SET transaction_timeout = $1", "0", failure);
 }
 
 int64_t connection_patience(PGconn *connection)

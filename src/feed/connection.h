@@ -73,11 +73,12 @@ PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, co
 						   int parameter_count, const char *const *parameters, struct failure *failure);
 
 /*
- * For a connection that was just made: where the database's encoding can hold bytes that its server would
- * refuse to send as UTF-8, it is asked for the bytes as they are (encoding.h). Waits for the server's answer,
- * and only there. Returns false if there is none; then the connection is of no more use.
+ * Pins what connection_start() could not, because it depends on the server: where the database's encoding can
+ * hold bytes that cannot be sent as UTF-8, it is asked for the bytes as they are (encoding.h); from version 17
+ * on there is a limit to how long a transaction may take, and the decoding of a large one is a transaction.
+ * Waits for the answers. Returns false if one does not come; then the connection is of no more use.
  */
-bool connection_take_bytes(PGconn *connection, int stop_fd, struct failure *failure);
+bool connection_pin_rest(PGconn *connection, int stop_fd, struct failure *failure);
 
 /*
  * True if bytes of the server wait in OpenSSL, where no poll() shows them: read on before waiting. Records of

@@ -23,6 +23,7 @@ static const char inspect_query[] =
 	"       EXISTS (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = $2),"
 	"       s.slot_name, s.plugin, s.database, s.active_pid, s.wal_status,"
 	"       COALESCE(s.confirmed_flush_lsn, '0/0') - '0/0'::pg_catalog.pg_lsn, " PUBLISHED_WAL_END
+	",      pg_catalog.pg_is_in_recovery()"
 	"  FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1"
 	" WHERE r.rolname = CURRENT_USER";
 
@@ -39,6 +40,7 @@ enum {
 	INSPECT_WAL_STATUS,
 	INSPECT_CONFIRMED,
 	INSPECT_WAL_END,
+	INSPECT_STANDBY,
 };
 
 static bool is_true(const PGresult *row, int column)
@@ -90,6 +92,7 @@ static bool check_server(struct upstream *upstream, const PGresult *row, struct 
 {
 	snprintf(upstream->role, sizeof(upstream->role), "%s", PQgetvalue(row, 0, INSPECT_ROLE));
 	upstream->may_replicate = is_true(row, INSPECT_MAY_REPLICATE);
+	upstream->is_standby = is_true(row, INSPECT_STANDBY);
 	if (!is_text(row, INSPECT_WAL_LEVEL, "logical"))
 		return failure_set(
 			failure, "wal_level is \"%s\": set wal_level = logical in postgresql.conf and restart PostgreSQL",
@@ -319,7 +322,7 @@ bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *
 					"it ends at " LSN_FORMAT ", and the slot goes on at " LSN_FORMAT
 					": somebody else read or advanced it",
 					LSN_PARTS(streamed), LSN_PARTS(upstream->confirmed_lsn));
-	else if (upstream->flushed_lsn < streamed)
+	else if (upstream->flushed_lsn < streamed && !upstream->is_standby)
 		failure_set(ret_reason,
 					"it ends at " LSN_FORMAT ", beyond the server's WAL, which ends at " LSN_FORMAT,
 					LSN_PARTS(streamed), LSN_PARTS(upstream->flushed_lsn));

@@ -24,6 +24,7 @@ struct upstream {
 	/* upstream_inspect() */
 	bool may_replicate; /* the role has REPLICATION, or is superuser */
 	char role[RING_NAME_SIZE];
+	bool is_standby; /* which after a restart has again to replay what it had sent before */
 	bool slot_exists;
 	const char *slot_unusable; /* NULL, or why it can never go on: then it is dropped and made anew */
 	uint64_t confirmed_lsn;    /* of the slot */
