@@ -14,6 +14,9 @@
 #include <stdint.h>
 #include <string.h>
 
+/* The number of elements of an array. */
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 struct bytes {
 	const char *data;
 	size_t size;

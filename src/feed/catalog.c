@@ -28,7 +28,7 @@ static void transition(struct catalog *catalog, enum catalog_state next, int64_t
 /* Until when the server's LSN counts as known; 0: it is not. The feed is the one writer. */
 static void trust_wal_end(struct catalog *catalog, int64_t until)
 {
-	atomic_store_explicit(&catalog->published.live->server_lsn_until_us, until, memory_order_release);
+	live_store(&catalog->published.live->server_lsn_until_us, until);
 }
 
 void catalog_init(struct catalog *catalog, const char *conninfo, const char *publication, int stop_fd,
@@ -182,7 +182,7 @@ static void take_answer(struct catalog *catalog)
 		return;
 	}
 	published_apply(&catalog->published, catalog->answer);
-	atomic_store_explicit(&catalog->published.live->refresh_done, catalog->answering, memory_order_release);
+	live_store(&catalog->published.live->refresh_done, catalog->answering);
 	catalog->put_off = false;
 }
 

@@ -111,7 +111,7 @@ uint64_t durability_lsn(const struct durability *durability)
 {
 	if (!durability->current)
 		return 0;
-	return atomic_load_explicit(&durability->live->durable_lsn, memory_order_relaxed);
+	return live_figure(&durability->live->durable_lsn);
 }
 
 bool durability_stop(struct durability *durability, int timeout_ms)

@@ -77,8 +77,8 @@ static void transition(struct feed *feed, enum feed_state next, const char *mess
 {
 	assert(may_follow(feed->state, next));
 	feed->state = next;
-	atomic_store_explicit(&feed->live->feed_state, next, memory_order_relaxed);
-	atomic_store_explicit(&feed->live->feed_state_since_us, clock_realtime_us(), memory_order_relaxed);
+	live_figure_set(&feed->live->feed_state, next);
+	live_figure_set(&feed->live->feed_state_since_us, clock_realtime_us());
 	live_message_set(&feed->live->message, message);
 }
 
@@ -106,23 +106,14 @@ static void describe_streaming(const struct feed *feed, char message[LIVE_MESSAG
  * ---- waking workers
  */
 
-/*
- * Wakes those who want one of the collections, or everything. Pairs with a worker that sets `wanted`, then
- * `sleeping`, seq_cst, and then looks again at everything it waits for.
- */
 static void wake_workers(struct feed *feed, uint64_t collections)
 {
 	const uint64_t one = 1;
 
-	atomic_thread_fence(memory_order_seq_cst);
-	for (int i = 0; i < LIVE_WORKERS_MAX; i++) {
-		_Atomic uint32_t *sleeping = &feed->live->workers[i].sleeping;
-		uint64_t wanted = atomic_load_explicit(&feed->live->workers[i].wanted, memory_order_relaxed);
-		if (feed->options->worker_fds[i] < 0 || atomic_load_explicit(sleeping, memory_order_relaxed) == 0 ||
-			(wanted != LIVE_WANTS_ALL && (wanted & collections) == 0))
-			continue;
-		if (atomic_exchange(sleeping, 0) == 1 && write(feed->options->worker_fds[i], &one, sizeof(one)) < 0)
-			log_line(LOG_LEVEL_WARNING, "cannot wake worker %d: %s", i, strerror(errno));
+	for (uint64_t woken = live_wake(feed->live, collections); woken != 0; woken &= woken - 1) {
+		int worker = __builtin_ctzll(woken);
+		if (write(feed->options->worker_fds[worker], &one, sizeof(one)) < 0)
+			log_line(LOG_LEVEL_WARNING, "cannot wake worker %d: %s", worker, strerror(errno));
 	}
 }
 
@@ -132,7 +123,7 @@ static void wake_workers(struct feed *feed, uint64_t collections)
  */
 static void announce(struct feed *feed, bool all)
 {
-	uint64_t generation = atomic_load_explicit(&feed->live->catalog_generation, memory_order_relaxed);
+	uint64_t generation = live_figure(&feed->live->catalog_generation);
 	uint64_t news;
 
 	ring_writer_publish(feed->writer);
@@ -168,17 +159,6 @@ static bool begin_history(struct feed *feed, const struct failure *reason, struc
 	return true;
 }
 
-/* For formats that name it; the ring's identity is in its checkpoints, which workers do not follow. */
-static void tell_origin(struct feed *feed)
-{
-	const struct ring_identity *identity = &feed->upstream.identity;
-	char text[LIVE_MESSAGE_SIZE];
-
-	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu32 " %s %s", identity->system_identifier,
-			 identity->timeline, identity->slot, identity->database);
-	live_message_set(&feed->live->origin, text);
-}
-
 /* With the replication connection open: everything up to the first byte of the stream. */
 static bool start_stream(struct feed *feed, PGconn *connection, struct failure *failure)
 {
@@ -193,7 +173,6 @@ static bool start_stream(struct feed *feed, PGconn *connection, struct failure *
 	if (!upstream_ensure_slot(upstream, connection, &feed->catalog, feed->stop_fd, failure))
 		return false;
 	feed->publication_was_missing = false;
-	tell_origin(feed);
 	if (upstream_misfit(upstream, feed->writer, &reason) && !begin_history(feed, &reason, failure))
 		return false;
 	uint64_t from = ring_writer_streamed_lsn(feed->writer);
@@ -240,7 +219,7 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 	if (!prepare(feed, failure))
 		return false;
 	if (feed->streaming_since != 0)
-		atomic_fetch_add_explicit(&feed->live->reconnects_total, 1, memory_order_relaxed);
+		live_figure_add(&feed->live->reconnects_total, 1);
 	feed->streaming_since = clock_monotonic_us();
 	feed->feedback_at = 0;
 	feed->silence = feed->asked = 0;
@@ -473,7 +452,7 @@ static bool open_feed(struct feed *feed, const struct feed_options *options)
 	}
 	catalog_init(&feed->catalog, options->conninfo, options->publication, feed->stop_fd, feed->ring,
 				 feed->writer);
-	atomic_store_explicit(&feed->live->feed_pid, getpid(), memory_order_relaxed);
+	live_figure_set(&feed->live->feed_pid, getpid());
 	transition(feed, FEED_STOPPED, "starting");
 	return true;
 }
@@ -491,7 +470,7 @@ static void close_feed(struct feed *feed)
 	}
 	catalog_close(&feed->catalog);
 	transition(feed, FEED_STOPPED, "stopped");
-	atomic_store_explicit(&feed->live->feed_pid, 0, memory_order_relaxed);
+	live_figure_set(&feed->live->feed_pid, 0);
 	if (!synced)
 		return;
 	ring_writer_close(feed->writer);

@@ -14,10 +14,10 @@ struct feed_options {
 	const char *conninfo; /* complete, in libpq's notation, the database included */
 	const char *slot;
 	const char *publication;
-	const char *ring_file;            /* exists already */
-	int refresh_fd;                   /* eventfd: a worker has moved live->refresh_asked; -1: none */
-	int worker_fds[LIVE_WORKERS_MAX]; /* eventfds: 1 is written to wake the worker with that number; -1: none
-									   */
+	const char *ring_file; /* exists already */
+	int refresh_fd;        /* eventfd: a worker has moved live->refresh_asked */
+	/* eventfds: 1 is written to wake the worker with that number */
+	int worker_fds[LIVE_WORKERS_MAX];
 };
 
 /*

@@ -34,7 +34,7 @@ static uint64_t fingerprint_of(const PGresult *result)
 
 static void move_generation(struct published *published)
 {
-	atomic_fetch_add_explicit(&published->live->catalog_generation, 1, memory_order_release);
+	live_store(&published->live->catalog_generation, live_figure(&published->live->catalog_generation) + 1);
 }
 
 static uint32_t collection_of(struct published *published, struct bytes schema, struct bytes name)
@@ -91,7 +91,7 @@ static bool apply_tables(struct published *published, const PGresult *result)
 void published_apply(struct published *published, const PGresult *result)
 {
 	struct ring_live *live = published->live;
-	uint64_t history = atomic_load_explicit(&live->history, memory_order_relaxed);
+	uint64_t history = live_figure(&live->history);
 	uint64_t fingerprint = fingerprint_of(result);
 
 	if (fingerprint != published->fingerprint || history != published->history) {
@@ -106,7 +106,7 @@ void published_apply(struct published *published, const PGresult *result)
 
 void published_wal_end(struct published *published, const char *lsn)
 {
-	atomic_store_explicit(&published->live->server_lsn, strtoull(lsn, NULL, 10), memory_order_relaxed);
+	live_figure_set(&published->live->server_lsn, strtoull(lsn, NULL, 10));
 }
 
 uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name)

@@ -74,7 +74,7 @@ struct replication *replication_open(PGconn *connection, struct ring_writer *wri
 	replication->encoding = encoding_of(connection);
 	replication->received_lsn = from_lsn;
 	replication->confirmed_lsn = confirmed_lsn;
-	atomic_store_explicit(&live->confirmed_lsn, confirmed_lsn, memory_order_relaxed);
+	live_figure_set(&live->confirmed_lsn, confirmed_lsn);
 	return replication;
 }
 
@@ -483,7 +483,7 @@ enum replication_step replication_step(struct replication *replication, struct f
 		step = take_messages(replication, &messages, &bytes, failure);
 	} while (step == REPLICATION_DRAINED && connection_holds_back(replication->connection));
 	replication->received.bytes += bytes;
-	atomic_fetch_add_explicit(&replication->live->received_bytes_total, bytes, memory_order_relaxed);
+	live_figure_add(&replication->live->received_bytes_total, bytes);
 	return step;
 }
 
@@ -525,7 +525,7 @@ bool replication_feedback(struct replication *replication, uint64_t durable_lsn,
 		if (!send_status(replication, durable_lsn, false, failure))
 			return false;
 		replication->confirmed_lsn = durable_lsn;
-		atomic_store_explicit(&replication->live->confirmed_lsn, durable_lsn, memory_order_relaxed);
+		live_figure_set(&replication->live->confirmed_lsn, durable_lsn);
 	}
 	if (!send_status(replication, 0, ask, failure))
 		return false;

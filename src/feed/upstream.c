@@ -61,7 +61,7 @@ static void read_slot(struct upstream *upstream, const PGresult *row, struct rin
 	if (is_text(row, INSPECT_WAL_STATUS, "lost"))
 		upstream->slot_unusable = "the server has removed WAL that it still needed";
 	upstream->confirmed_lsn = strtoull(PQgetvalue(row, 0, INSPECT_CONFIRMED), NULL, 10);
-	atomic_store_explicit(&live->confirmed_lsn, upstream->confirmed_lsn, memory_order_relaxed);
+	live_figure_set(&live->confirmed_lsn, upstream->confirmed_lsn);
 }
 
 static bool check_slot(const struct upstream *upstream, const PGresult *row, struct failure *failure)

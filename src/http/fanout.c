@@ -51,25 +51,6 @@ static struct audience_list *list_of(struct fanout *fanout, uint32_t collection)
 	return &fanout->by_collection[collection];
 }
 
-/* Whose history it is: what the feed said last, or what the ring said when it was opened. */
-static void learn_origin(struct fanout *fanout)
-{
-	char text[LIVE_MESSAGE_SIZE], *timeline, *slot, *database;
-	struct ring_identity *origin = &fanout->origin;
-
-	*origin = ring_identity(fanout->ring);
-	live_message_get(&ring_live(fanout->ring)->origin, text);
-	uint64_t system_identifier = strtoull(text, &timeline, 10);
-	unsigned long timeline_id = strtoul(timeline, &slot, 10);
-	if (*slot != ' ' || (database = strchr(++slot, ' ')) == NULL)
-		return;
-	*database++ = '\0';
-	origin->system_identifier = system_identifier;
-	origin->timeline = (uint32_t)timeline_id;
-	snprintf(origin->slot, sizeof(origin->slot), "%s", slot);
-	snprintf(origin->database, sizeof(origin->database), "%s", database);
-}
-
 bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_scratch *scratch)
 {
 	struct start now = {.kind = CURSOR_NOW};
@@ -80,8 +61,8 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 	h2o_linklist_init_anchor(&fanout->changed);
 	uint64_t share = ring_capacity(ring) / KEPT_DIVISOR;
 	segments_kept_init(&fanout->kept, share < SEGMENTS_KEPT_MAX ? share : SEGMENTS_KEPT_MAX);
-	fanout->history = atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire);
-	learn_origin(fanout);
+	fanout->history = live_load(&ring_live(ring)->history);
+	fanout->origin = ring_identity(fanout->ring);
 	ring_seek(ring, &now, &fanout->place);
 	return fanout->all != NULL;
 }
@@ -243,14 +224,14 @@ static enum fanout_drain start_over(struct fanout *fanout)
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 {
 	const struct ring_live *live = ring_live(fanout->ring);
-	uint64_t history = atomic_load_explicit(&live->history, memory_order_acquire);
-	uint64_t streamed = atomic_load_explicit(&live->streamed_lsn, memory_order_acquire);
+	uint64_t history = live_load(&live->history);
+	uint64_t streamed = live_load(&live->streamed_lsn);
 	struct place before = fanout->place;
 
 	fanout->new_history = history != fanout->history;
 	if (fanout->new_history) {
 		fanout->history = history;
-		learn_origin(fanout);
+		fanout->origin = ring_identity(fanout->ring);
 		return start_over(fanout);
 	}
 	fanout->full = false;
@@ -276,7 +257,7 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 bool fanout_find_losses(struct fanout *fanout)
 {
 	const struct ring_live *live = ring_live(fanout->ring);
-	uint64_t generation = atomic_load_explicit(&live->catalog_generation, memory_order_acquire);
+	uint64_t generation = live_load(&live->catalog_generation);
 	bool found = false;
 
 	if (generation == fanout->catalog_generation)

@@ -49,7 +49,7 @@ static void cut_off_flood(struct connection *connection)
 {
 	if (connection->cut)
 		return;
-	figure_add(connection->limits->floods, 1);
+	live_figure_add(connection->limits->floods, 1);
 	cut_off(connection);
 }
 
@@ -90,7 +90,7 @@ bool limits_connect(struct limits *limits, h2o_socket_t *socket)
 		connection->key = 0;
 	connection->refused = limits->connections_per_address != 0 && count > limits->connections_per_address;
 	if (connection->refused)
-		figure_add(limits->refused, 1);
+		live_figure_add(limits->refused, 1);
 	return !connection->refused || count <= limits->connections_per_address + ANSWERED_OVER_LIMIT;
 }
 
@@ -269,7 +269,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 	}
 	if (limits->requests_per_second != 0 && connection->key != 0 &&
 		!quota_request(limits->quota, connection->key, limits->requests_per_second, clock_monotonic_us())) {
-		figure_add(limits->refused, 1);
+		live_figure_add(limits->refused, 1);
 		return refuse(req, "sent more requests in a second", limits->requests_per_second);
 	}
 	return is_odd(req, &problem) ? answer(req, &problem) : -1;

@@ -75,11 +75,10 @@ static void append_ring(struct buffer *out, const struct ring *ring)
 	struct place newest;
 
 	ring_seek(ring, &now, &newest);
-	uint64_t tail = ring_tail(ring), head = ring_head(ring);
 	buffer_append_string(out, "{\"capacity_bytes\":");
 	buffer_append_u64(out, ring_capacity(ring));
 	buffer_append_string(out, ",\"retained_bytes\":");
-	buffer_append_u64(out, head > tail ? head - tail : 0);
+	buffer_append_u64(out, ring_retained(ring));
 	append_cursor_member(out, "oldest", ring_oldest(ring).cursor);
 	append_cursor_member(out, "newest", newest.cursor);
 	append_cursor_member(out, "streamed_lsn", (struct cursor){.lsn = live_load(&live->streamed_lsn)});
@@ -102,8 +101,7 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 	buffer_append_string(out, "],\"ring\":");
 	append_ring(out, worker->ring);
 	buffer_append_string(out, ",\"feed\":{\"state\":");
-	json_append_string(
-		out, bytes_of(feed_state_name(atomic_load_explicit(&live->feed_state, memory_order_relaxed))));
+	json_append_string(out, bytes_of(feed_state_name(live_feed_state(live))));
 	buffer_append_string(out, ",\"message\":");
 	json_append_string(out, bytes_of(message));
 	buffer_append_string(out, ",\"changes_total\":");

@@ -45,7 +45,7 @@ static void begin_wait(struct poll *poll)
 {
 	struct worker *worker = poll->worker;
 
-	figure_add(&worker->figures->polls_waiting, 1);
+	live_figure_add(&worker->figures->polls_waiting, 1);
 	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->audience->options->stall_seconds);
 	h2o_linklist_insert(&worker->waiting_polls, &poll->worker_link);
 }
@@ -53,7 +53,7 @@ static void begin_wait(struct poll *poll)
 static void end_wait(struct poll *poll)
 {
 	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
-	figure_subtract(&poll->worker->figures->polls_waiting, 1);
+	live_figure_subtract(&poll->worker->figures->polls_waiting, 1);
 }
 
 /* What is done when a state is left. */
@@ -139,8 +139,8 @@ static void send_answer(struct poll *poll, struct answer *answer)
 {
 	struct worker *worker = poll->worker;
 
-	figure_add(&worker->figures->events_total, answer->count);
-	figure_add(&worker->figures->sent_bytes_total, answer->size);
+	live_figure_add(&worker->figures->events_total, answer->count);
+	live_figure_add(&worker->figures->sent_bytes_total, answer->size);
 	poll->deadline_ms = worker->now_ms + poll->audience->options->stall_seconds * INT64_C(1000) +
 						answer->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
@@ -256,8 +256,8 @@ static void meet_gap(struct poll *poll, uint64_t lagged)
 {
 	struct worker *worker = poll->worker;
 
-	figure_add(&worker->figures->gaps_total, 1);
-	figure_add(&worker->figures->lagged_events_total, lagged);
+	live_figure_add(&worker->figures->gaps_total, 1);
+	live_figure_add(&worker->figures->lagged_events_total, lagged);
 	if (poll->on_gap == ON_GAP_FAIL)
 		answer_lagged(poll, lagged);
 	else
@@ -404,7 +404,7 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 	if (reader->start.kind == CURSOR_TIME)
 		poll->since_ms = reader->start.since_us / 1000;
 	batch_begin(&poll->batch, format);
-	figure_add(&worker->figures->polls_total, 1);
+	live_figure_add(&worker->figures->polls_total, 1);
 	set_state(poll, POLL_READING);
 }
 
@@ -465,7 +465,7 @@ void polls_tick(struct worker *worker)
 		if (worker->now_ms < poll->deadline_ms)
 			continue;
 		h2o_linklist_unlink(&poll->worker_link);
-		figure_add(&worker->figures->reaped_total, 1);
+		live_figure_add(&worker->figures->reaped_total, 1);
 		hangup_shutdown(poll->req);
 	}
 }

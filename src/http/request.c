@@ -37,7 +37,7 @@ static bool has_answered(const struct worker *worker, const struct deferred *req
 /* Whether an answer may come soon. */
 static bool feed_streams(const struct worker *worker)
 {
-	return atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed) == FEED_STREAMING;
+	return live_feed_state(worker->live) == FEED_STREAMING;
 }
 
 /* The value of the first header of that name behind `*at`, which is -1 at first; `*at` is then its place, and
@@ -158,12 +158,11 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 /* What is not published as far as is known, where the feed has not been able to look. */
 static void set_unknown(const struct worker *worker, struct problem *problem)
 {
-	uint32_t state = atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed);
-	char message[LIVE_MESSAGE_SIZE];
+	char feed[LIVE_FEED_TEXT_SIZE];
 
-	live_message_get(&worker->live->message, message);
-	problem_set(problem, 503, "the feed cannot look now whether this is published, try again: it is %s%s%s",
-				feed_state_name(state), message[0] != '\0' ? ": " : "", message);
+	live_feed_text(worker->live, feed);
+	problem_set(problem, 503, "the feed cannot look now whether this is published, try again: it is %s",
+				feed);
 }
 
 /* `selection` is NULL if it was not found. */
@@ -238,10 +237,9 @@ void request_changes(struct worker *worker, h2o_req_t *req, const struct changef
 	struct problem problem;
 
 	if (live_load(&worker->live->history) == 0) {
-		char message[LIVE_MESSAGE_SIZE];
-		live_message_get(&worker->live->message, message);
-		problem_set(&problem, 503, "the feed has not been connected yet: %s",
-					message[0] != '\0' ? message : "it is starting");
+		char feed[LIVE_FEED_TEXT_SIZE];
+		live_feed_text(worker->live, feed);
+		problem_set(&problem, 503, "the feed has not been connected yet, it is %s", feed);
 		response_problem(req, &problem);
 	} else {
 		take_up(worker, &request);

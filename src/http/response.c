@@ -40,7 +40,7 @@ void response_problem(h2o_req_t *req, const struct problem *problem)
 {
 	struct worker *worker = worker_of(req);
 
-	figure_add(&worker->figures->errors_total, 1);
+	live_figure_add(&worker->figures->errors_total, 1);
 	if (problem->status == 405)
 		add_header(req, "allow", H2O_STRLIT(ALLOWED_METHODS));
 	if (problem->status == 429 || problem->status == 503)

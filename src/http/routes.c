@@ -65,7 +65,7 @@ static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 	struct worker *worker = worker_of(req);
 	struct bytes path = raw_path(req), mount = mount_of(req->pathconf);
 
-	figure_add(&worker->figures->requests_total, 1);
+	live_figure_add(&worker->figures->requests_total, 1);
 	if (!response_admit(req, options))
 		return 0;
 	if (!cut_mount(&path, mount)) {
@@ -90,17 +90,15 @@ static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 
 static void answer_ready(struct worker *worker, h2o_req_t *req)
 {
-	uint32_t state = atomic_load_explicit(&worker->live->feed_state, memory_order_relaxed);
-	char message[LIVE_MESSAGE_SIZE];
+	char feed[LIVE_FEED_TEXT_SIZE];
 	struct problem problem;
 
-	if (state == FEED_STREAMING) {
+	if (live_feed_state(worker->live) == FEED_STREAMING) {
 		response_send(req, 200, "text/plain; charset=utf-8", BYTES("ready\n"));
 		return;
 	}
-	live_message_get(&worker->live->message, message);
-	problem_set(&problem, 503, "the feed is %s%s%s", feed_state_name(state), message[0] != '\0' ? ": " : "",
-				message);
+	live_feed_text(worker->live, feed);
+	problem_set(&problem, 503, "the feed is %s", feed);
 	response_problem(req, &problem);
 }
 
@@ -154,7 +152,7 @@ static int on_page(h2o_handler_t *handler, h2o_req_t *req)
 	struct worker *worker = worker_of(req);
 	struct bytes mount = {req->pathconf->path.base, req->pathconf->path.len};
 
-	figure_add(&worker->figures->requests_total, 1);
+	live_figure_add(&worker->figures->requests_total, 1);
 	if (!response_admit(req, NULL))
 		return 0;
 	if (!bytes_equal(raw_path(req), mount))

@@ -78,7 +78,7 @@ static void on_connection_closed(void *data)
 {
 	struct server *server = data;
 	server->connections--;
-	figure_subtract(&server->worker.figures->connections, 1);
+	live_figure_subtract(&server->worker.figures->connections, 1);
 	if (!server->accepting && !server->worker.draining && !server->worker.stopping)
 		start_accepting(server);
 }
@@ -99,8 +99,8 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 			return;
 		if (++server->connections > server->peak)
 			server->peak = server->connections;
-		figure_add(&worker->figures->connections, 1);
-		figure_add(&worker->figures->connections_total, 1);
+		live_figure_add(&worker->figures->connections, 1);
+		live_figure_add(&worker->figures->connections_total, 1);
 		if (limits_connect(&worker->limits, socket))
 			h2o_accept(context, socket);
 		else
@@ -228,7 +228,7 @@ static void turn(h2o_timeout_entry_t *entry)
 
 	int64_t began_us = clock_monotonic_us();
 	bool open = pace_us(server, began_us) == 0;
-	bool asked = atomic_load(&worker->figures->sleeping) == 1;
+	bool asked = live_sleeps(worker->figures);
 	worker->now_ms = began_us / MILLISECOND;
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	server->more = drain == FANOUT_MORE || (!open && server->more);
@@ -249,7 +249,7 @@ static void turn(h2o_timeout_entry_t *entry)
 		server->next_tick_ms = worker->now_ms + TICK_MS;
 		polls_tick(worker);
 		give_back_memory(server);
-		figure_add(&worker->figures->renders_total, worker->fanout.renders);
+		live_figure_add(&worker->figures->renders_total, worker->fanout.renders);
 		worker->fanout.renders = 0;
 	}
 }
@@ -265,16 +265,16 @@ static void run_turn(struct server *server)
 static bool has_news(const struct worker *worker)
 {
 	const struct ring_live *live = worker->live;
-	return atomic_load(&live->head) != worker->fanout.place.position ||
+	return live_load(&live->head) != worker->fanout.place.position ||
 		   (worker->fanout.place.cursor.n == 0 && worker->fanout.place.cursor.m == 0 &&
-			atomic_load(&live->streamed_lsn) > worker->fanout.place.cursor.lsn) ||
-		   atomic_load(&live->history) != worker->fanout.history;
+			live_load(&live->streamed_lsn) > worker->fanout.place.cursor.lsn) ||
+		   live_load(&live->history) != worker->fanout.history;
 }
 
 static bool has_answers(struct worker *worker)
 {
 	return !h2o_linklist_is_empty(&worker->deferred) &&
-		   atomic_load(&worker->live->refresh_done) != worker->refresh_seen;
+		   live_load(&worker->live->refresh_done) != worker->refresh_seen;
 }
 
 /*
@@ -298,11 +298,10 @@ static bool will_be_woken(struct server *server)
 	struct live_worker *figures = server->worker.figures;
 	uint64_t wants = wanted(&server->worker);
 
-	if (server->looked && atomic_load(&figures->sleeping) == 1 && atomic_load(&figures->wanted) == wants)
+	if (server->looked && live_sleeps(figures) && live_figure(&figures->wanted) == wants)
 		return true;
 	server->looked = false;
-	atomic_store(&figures->wanted, wants);
-	atomic_store(&figures->sleeping, 1);
+	live_sleep(figures, wants);
 	return false;
 }
 
@@ -341,7 +340,7 @@ static void run_loop(struct server *server)
 		int32_t wait_ms = bedtime(server);
 		h2o_evloop_run(worker->context.loop, wait_ms);
 		if (wait_ms > 0)
-			atomic_store(&worker->figures->sleeping, 0);
+			live_awake(worker->figures);
 		if (worker->draining && !worker->context.shutdown_requested)
 			begin_draining(server);
 		run_turn(server);

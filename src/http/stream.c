@@ -159,7 +159,7 @@ static void send_bytes(struct stream *stream, struct bytes bytes)
 	stream->sent_ms = stream->worker->now_ms;
 	h2o_linklist_unlink(&stream->audience_link);
 	h2o_linklist_insert(&stream->audience->streams, &stream->audience_link);
-	figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
+	live_figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
 
 	size_t sent = stream->direct_fd < 0 ? 0 : direct_send(stream->direct_fd, bytes);
 	stream->direct_bytes += sent;
@@ -201,7 +201,7 @@ static size_t send_slice(struct stream *stream)
 
 	if (!audience_slice(stream->audience, &stream->at, &stream->reader, &slice))
 		return 0;
-	figure_add(&stream->worker->figures->events_total, slice.events);
+	live_figure_add(&stream->worker->figures->events_total, slice.events);
 	stream->segment = slice.segment;
 	send_bytes(stream, slice.bytes);
 	return slice.bytes.size + SEND_COST;
@@ -223,8 +223,8 @@ static bool tell(struct stream *stream, enum reader_event event, uint64_t lagged
 
 	switch (event) {
 	case READER_GAP:
-		figure_add(&worker->figures->gaps_total, 1);
-		figure_add(&worker->figures->lagged_events_total, lagged);
+		live_figure_add(&worker->figures->gaps_total, 1);
+		live_figure_add(&worker->figures->lagged_events_total, lagged);
 		stream->ending = stream->on_gap == ON_GAP_FAIL;
 		if (!stream->ending)
 			frame_append_warning(&stream->own, lagged, reader_cursor(&stream->reader));
@@ -381,7 +381,7 @@ static void on_dispose(void *pointer)
 	h2o_linklist_unlink(&stream->audience_link);
 	fanout_leave(stream->audience);
 	stream->worker->fanout.kept.readers--;
-	figure_subtract(&stream->worker->figures->streams, 1);
+	live_figure_subtract(&stream->worker->figures->streams, 1);
 }
 
 /* The socket is shut down, so the next write fails, and libh2o frees the request. */
@@ -431,8 +431,7 @@ void stream_answer_head(h2o_req_t *req)
 static int64_t end_of_life(const struct worker *worker, const struct changefeed_options *options)
 {
 	int64_t lifetime_ms = options->lifetime_seconds * INT64_C(1000), spread_ms = lifetime_ms / 10;
-	uint32_t part =
-		(uint32_t)atomic_load_explicit(&worker->figures->streams_total, memory_order_relaxed) * 2654435769u;
+	uint32_t part = (uint32_t)live_figure(&worker->figures->streams_total) * 2654435769u;
 
 	return lifetime_ms == 0 ? INT64_MAX : worker->now_ms + lifetime_ms - (spread_ms * part >> 32);
 }
@@ -455,8 +454,8 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct audience *audien
 							  .losses = audience->losses};
 	h2o_linklist_insert(&audience->streams, &stream->audience_link);
 	worker->fanout.kept.readers++;
-	figure_add(&worker->figures->streams, 1);
-	figure_add(&worker->figures->streams_total, 1);
+	live_figure_add(&worker->figures->streams, 1);
+	live_figure_add(&worker->figures->streams_total, 1);
 	hangup_watch(&worker->hangup, &stream->hangup, req, audience->options->stall_seconds);
 
 	req->http1_is_persistent = 0;
@@ -573,7 +572,7 @@ static bool tick_stream(struct stream *stream, int64_t silent_ms)
 	if (stream->state == STREAM_ENDED)
 		return false;
 	if (stream->sending && silent_ms >= options->stall_seconds * INT64_C(1000)) {
-		figure_add(&stream->worker->figures->reaped_total, 1);
+		live_figure_add(&stream->worker->figures->reaped_total, 1);
 		abandon_stream(stream);
 		return true;
 	}

@@ -54,16 +54,4 @@ static inline struct worker *worker_of(h2o_req_t *req)
 	return H2O_STRUCT_FROM_MEMBER(struct worker, context, req->conn->ctx);
 }
 
-static inline void figure_add(_Atomic uint64_t *figure, uint64_t count)
-{
-	atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + count,
-						  memory_order_relaxed);
-}
-
-static inline void figure_subtract(_Atomic uint64_t *figure, uint64_t count)
-{
-	atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) - count,
-						  memory_order_relaxed);
-}
-
 #endif

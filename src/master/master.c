@@ -49,11 +49,6 @@ struct master {
 	bool reload_wanted; /* a SIGHUP came while a checker was at work */
 };
 
-static void count(_Atomic uint64_t *figure)
-{
-	atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
-}
-
 /*
  * ---- children
  */
@@ -156,9 +151,9 @@ static void start_process(struct master *master, struct process *process)
 	}
 	process->pid = pid;
 	if (process->kind == PROCESS_WORKER)
-		atomic_store_explicit(&master->live->workers[process->slot].pid, pid, memory_order_relaxed);
+		live_figure_set(&master->live->workers[process->slot].pid, pid);
 	if (process->kind == PROCESS_FEED)
-		atomic_store_explicit(&master->live->feed_pid, pid, memory_order_relaxed);
+		live_figure_set(&master->live->feed_pid, pid);
 }
 
 static void start_due(struct master *master)
@@ -188,7 +183,7 @@ static unsigned free_slot(const struct master *master)
 
 static uint64_t connections_of(const struct master *master, const struct process *worker)
 {
-	return atomic_load_explicit(&master->live->workers[worker->slot].connections, memory_order_relaxed);
+	return live_figure(&master->live->workers[worker->slot].connections);
 }
 
 /* The draining worker that the fewest clients would miss. */
@@ -219,11 +214,11 @@ static void make_room(struct master *master)
 static void forget_worker(struct master *master, unsigned slot)
 {
 	struct live_worker *figures = &master->live->workers[slot];
-	atomic_store_explicit(&figures->pid, 0, memory_order_relaxed);
-	atomic_store_explicit(&figures->sleeping, 0, memory_order_relaxed);
-	atomic_store_explicit(&figures->connections, 0, memory_order_relaxed);
-	atomic_store_explicit(&figures->streams, 0, memory_order_relaxed);
-	atomic_store_explicit(&figures->polls_waiting, 0, memory_order_relaxed);
+	live_figure_set(&figures->pid, 0);
+	live_figure_set(&figures->sleeping, 0);
+	live_figure_set(&figures->connections, 0);
+	live_figure_set(&figures->streams, 0);
+	live_figure_set(&figures->polls_waiting, 0);
 	quota_forget_worker(master->quota, slot);
 }
 
@@ -315,7 +310,7 @@ static void apply_candidate(struct master *master)
 	}
 	start_workers(master);
 	live_message_set(&master->live->config_message, "");
-	count(&master->live->reloads_total);
+	live_figure_add(&master->live->reloads_total, 1);
 	log_line(LOG_LEVEL_INFO, "took over %s", master->config.path);
 }
 
@@ -329,7 +324,7 @@ static void on_worker_end(struct master *master, struct process *process, int st
 		process->kind = PROCESS_NONE;
 		return;
 	}
-	count(&master->live->worker_deaths_total);
+	live_figure_add(&master->live->worker_deaths_total, 1);
 	process_schedule(process, clock_monotonic_ms());
 	log_line(LOG_LEVEL_WARNING, "worker %u %s; starting another one", process->slot,
 			 process_end_text(status));
@@ -338,9 +333,9 @@ static void on_worker_end(struct master *master, struct process *process, int st
 /* What is said of a feed that cannot speak for itself: before it has opened the ring, and after its end. */
 static void set_feed_stopped(struct master *master, const char *message)
 {
-	atomic_store_explicit(&master->live->feed_pid, 0, memory_order_relaxed);
-	atomic_store_explicit(&master->live->feed_state, FEED_STOPPED, memory_order_relaxed);
-	atomic_store_explicit(&master->live->feed_state_since_us, clock_realtime_us(), memory_order_relaxed);
+	live_figure_set(&master->live->feed_pid, 0);
+	live_figure_set(&master->live->feed_state, FEED_STOPPED);
+	live_figure_set(&master->live->feed_state_since_us, clock_realtime_us());
 	live_message_set(&master->live->message, message);
 }
 
@@ -351,7 +346,7 @@ static void on_feed_end(struct master *master, struct process *process, int stat
 	snprintf(message, sizeof(message), "the feed %s; it is started again", process_end_text(status));
 	log_line(LOG_LEVEL_WARNING, "%s", message);
 	set_feed_stopped(master, message);
-	count(&master->live->feed_deaths_total);
+	live_figure_add(&master->live->feed_deaths_total, 1);
 	process_schedule(process, clock_monotonic_ms());
 }
 
@@ -509,8 +504,8 @@ static void set_live(struct master *master)
 		forget_worker(master, slot);
 	live_message_set(&master->live->config_message, "");
 	set_feed_stopped(master, "starting");
-	atomic_store_explicit(&master->live->master_pid, getpid(), memory_order_relaxed);
-	atomic_store_explicit(&master->live->started_us, clock_realtime_us(), memory_order_relaxed);
+	live_figure_set(&master->live->master_pid, getpid());
+	live_figure_set(&master->live->started_us, clock_realtime_us());
 }
 
 /*
@@ -577,7 +572,7 @@ static bool watch(struct master *master)
 static void clear_live(struct master *master)
 {
 	set_feed_stopped(master, "stopped");
-	atomic_store_explicit(&master->live->master_pid, 0, memory_order_relaxed);
+	live_figure_set(&master->live->master_pid, 0);
 	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
 		forget_worker(master, slot);
 }

@@ -139,7 +139,7 @@ struct ring *local_ring_open(void)
 
 bool local_ring_master_alive(const struct ring *ring)
 {
-	int32_t pid = atomic_load_explicit(&ring_live(ring)->master_pid, memory_order_relaxed);
+	int32_t pid = live_figure(&ring_live(ring)->master_pid);
 
 	/* the ring of a standby came with its base backup, and so did the number, of a process somewhere else */
 	return !RecoveryInProgress() && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <stdatomic.h>
-
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -25,40 +23,6 @@ PG_FUNCTION_INFO_V1(changefeed_status);
 PG_FUNCTION_INFO_V1(changefeed_ring_collections);
 
 #define NOT_RUNNING "not running"
-
-/* The sums over all workers. */
-struct worker_totals {
-	int32 workers;
-	uint64 connections, streams, polls_waiting;
-	uint64 requests, errors, events, sent_bytes, gaps, lagged_events, reaped;
-};
-
-static uint64 load(const _Atomic uint64_t *figure)
-{
-	return atomic_load_explicit(figure, memory_order_relaxed);
-}
-
-static struct worker_totals total_workers(const struct ring_live *live)
-{
-	struct worker_totals totals = {0};
-
-	for (int i = 0; i < LIVE_WORKERS_MAX; i++) {
-		const struct live_worker *worker = &live->workers[i];
-
-		totals.workers += atomic_load_explicit(&worker->pid, memory_order_relaxed) != 0;
-		totals.connections += load(&worker->connections);
-		totals.streams += load(&worker->streams);
-		totals.polls_waiting += load(&worker->polls_waiting);
-		totals.requests += load(&worker->requests_total);
-		totals.errors += load(&worker->errors_total);
-		totals.events += load(&worker->events_total);
-		totals.sent_bytes += load(&worker->sent_bytes_total);
-		totals.gaps += load(&worker->gaps_total);
-		totals.lagged_events += load(&worker->lagged_events_total);
-		totals.reaped += load(&worker->reaped_total);
-	}
-	return totals;
-}
 
 /* What keeps the program from running, as far as this server knows. */
 static const char *reason_not_running(void)
@@ -89,14 +53,13 @@ static void put_feed(struct sql_row *row, const struct ring *ring)
 	struct ring_identity identity = ring_identity(ring);
 
 	if (local_ring_master_alive(ring)) {
-		uint32_t state = atomic_load_explicit(&live->feed_state, memory_order_relaxed);
-		sql_row_put_text(row, bytes_of(feed_state_name(state)));
+		sql_row_put_text(row, bytes_of(feed_state_name(live_feed_state(live))));
 		put_message(row, &live->message);
 	} else {
 		sql_row_put_text(row, bytes_of(NOT_RUNNING));
 		sql_row_put_text(row, bytes_of(reason_not_running()));
 	}
-	sql_row_put_time(row, atomic_load_explicit(&live->feed_state_since_us, memory_order_relaxed));
+	sql_row_put_time(row, live_figure(&live->feed_state_since_us));
 	sql_row_put_text(row, bytes_of(identity.database));
 	sql_row_put_text(row, bytes_of(identity.slot));
 	sql_row_put_text(row, bytes_of(identity.publication));
@@ -118,12 +81,12 @@ static void put_lag(struct sql_row *row, const struct ring *ring, uint64 lsn)
 static void put_positions(struct sql_row *row, const struct ring *ring)
 {
 	const struct ring_live *live = ring_live(ring);
-	uint64 streamed_lsn = atomic_load_explicit(&live->streamed_lsn, memory_order_acquire);
-	uint64 confirmed_lsn = load(&live->confirmed_lsn);
-	int64 last_commit_us = atomic_load_explicit(&live->last_commit_us, memory_order_relaxed);
+	uint64 streamed_lsn = live_load(&live->streamed_lsn);
+	uint64 confirmed_lsn = live_figure(&live->confirmed_lsn);
+	int64 last_commit_us = live_figure(&live->last_commit_us);
 
 	sql_row_put_lsn(row, streamed_lsn);
-	sql_row_put_lsn(row, load(&live->durable_lsn));
+	sql_row_put_lsn(row, live_figure(&live->durable_lsn));
 	sql_row_put_lsn(row, confirmed_lsn);
 	put_lag(row, ring, streamed_lsn);
 	put_lag(row, ring, confirmed_lsn);
@@ -136,50 +99,54 @@ static void put_positions(struct sql_row *row, const struct ring *ring)
 static void put_ring(struct sql_row *row, const struct ring *ring)
 {
 	const struct ring_live *live = ring_live(ring);
-	uint64 tail = ring_tail(ring), head = ring_head(ring);
 	struct cursor cursor = ring_oldest(ring).cursor;
 	struct buffer oldest = {0};
 
-	sql_row_put_int8(row, load(&live->history));
+	sql_row_put_int8(row, live_figure(&live->history));
 	cursor_append(&oldest, cursor);
 	sql_row_put_text(row, buffer_bytes(&oldest));
 	buffer_free(&oldest);
-	sql_row_put_int8(row, tail);
-	sql_row_put_int8(row, head);
-	sql_row_put_int8(row, head - tail);
+	sql_row_put_int8(row, ring_tail(ring));
+	sql_row_put_int8(row, ring_head(ring));
+	sql_row_put_int8(row, ring_retained(ring));
 	sql_row_put_int8(row, ring_capacity(ring));
 }
 
-static void put_totals(struct sql_row *row, const struct ring_live *live)
+static void put_totals(struct sql_row *row, const struct ring *ring)
 {
-	struct worker_totals totals = total_workers(live);
+	const struct ring_live *live = ring_live(ring);
+	struct live_totals totals = live_totals(live);
 
-	sql_row_put_int8(row, load(&live->changes_total));
-	sql_row_put_int8(row, load(&live->transactions_total));
-	sql_row_put_int8(row, load(&live->received_bytes_total));
-	sql_row_put_int8(row, load(&live->reconnects_total));
-	sql_row_put_int8(row, load(&live->feed_deaths_total));
-	sql_row_put_int8(row, load(&live->worker_deaths_total));
-	sql_row_put_int4(row, totals.workers);
+	/* the workers of a master that was killed died with it, and nobody has said so yet */
+	if (!local_ring_master_alive(ring))
+		totals.workers = totals.connections = totals.streams = totals.polls_waiting = 0;
+
+	sql_row_put_int8(row, live_figure(&live->changes_total));
+	sql_row_put_int8(row, live_figure(&live->transactions_total));
+	sql_row_put_int8(row, live_figure(&live->received_bytes_total));
+	sql_row_put_int8(row, live_figure(&live->reconnects_total));
+	sql_row_put_int8(row, live_figure(&live->feed_deaths_total));
+	sql_row_put_int8(row, live_figure(&live->worker_deaths_total));
+	sql_row_put_int4(row, (int32)totals.workers);
 	sql_row_put_int8(row, totals.connections);
 	sql_row_put_int8(row, totals.streams);
 	sql_row_put_int8(row, totals.polls_waiting);
-	sql_row_put_int8(row, totals.requests);
-	sql_row_put_int8(row, totals.errors);
-	sql_row_put_int8(row, totals.events);
-	sql_row_put_int8(row, totals.sent_bytes);
-	sql_row_put_int8(row, totals.gaps);
-	sql_row_put_int8(row, totals.lagged_events);
-	sql_row_put_int8(row, totals.reaped);
+	sql_row_put_int8(row, totals.requests_total);
+	sql_row_put_int8(row, totals.errors_total);
+	sql_row_put_int8(row, totals.events_total);
+	sql_row_put_int8(row, totals.sent_bytes_total);
+	sql_row_put_int8(row, totals.gaps_total);
+	sql_row_put_int8(row, totals.lagged_events_total);
+	sql_row_put_int8(row, totals.reaped_total);
 }
 
 static void put_processes(struct sql_row *row, const struct ring_live *live)
 {
 	put_message(row, &live->config_message);
-	sql_row_put_int8(row, load(&live->reloads_total));
-	sql_row_put_time(row, atomic_load_explicit(&live->started_us, memory_order_relaxed));
-	sql_row_put_int4(row, atomic_load_explicit(&live->master_pid, memory_order_relaxed));
-	sql_row_put_int4(row, atomic_load_explicit(&live->feed_pid, memory_order_relaxed));
+	sql_row_put_int8(row, live_figure(&live->reloads_total));
+	sql_row_put_time(row, live_figure(&live->started_us));
+	sql_row_put_int4(row, live_figure(&live->master_pid));
+	sql_row_put_int4(row, live_figure(&live->feed_pid));
 }
 
 static void put_status(struct sql_row *row, const struct ring *ring)
@@ -187,7 +154,7 @@ static void put_status(struct sql_row *row, const struct ring *ring)
 	put_feed(row, ring);
 	put_positions(row, ring);
 	put_ring(row, ring);
-	put_totals(row, ring_live(ring));
+	put_totals(row, ring);
 	put_processes(row, ring_live(ring));
 }
 

@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include <stdatomic.h>
-
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "fmgr.h"
@@ -55,8 +53,7 @@ static void flush_wal(XLogRecPtr lsn)
 
 static bool has_streamed(const struct ring *ring, XLogRecPtr lsn)
 {
-	return atomic_load_explicit(&ring_live(ring)->history, memory_order_acquire) != 0 &&
-		   atomic_load_explicit(&ring_live(ring)->streamed_lsn, memory_order_acquire) >= lsn;
+	return live_load(&ring_live(ring)->history) != 0 && live_load(&ring_live(ring)->streamed_lsn) >= lsn;
 }
 
 static void wait_a_step(int milliseconds)

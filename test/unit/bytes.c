@@ -4,7 +4,6 @@
 #include <msgpack.h>
 
 #include "core/bytes.h"
-#include "core/ring/live.h"
 
 int main(void)
 {
@@ -32,18 +31,5 @@ int main(void)
 	ok(buffer_msgpack_write(&buffer, "x", 1) == -1, "and a packer is told");
 	buffer_free(&buffer);
 	ok(!buffer.failed && buffer.size == 0, "free leaves a buffer that can be used again");
-
-	static struct live_message message;
-	char text[LIVE_MESSAGE_SIZE], longer[LIVE_MESSAGE_SIZE * 2] = {0};
-	live_message_set(&message, "streaming");
-	live_message_get(&message, text);
-	is_text(text, "streaming", "a message is read back");
-	for (size_t i = 0; i + 2 < sizeof(longer); i += 2)
-		memcpy(longer + i, "\xc3\xa4", 2);
-	live_message_set(&message, longer);
-	live_message_get(&message, text);
-	ok(strlen(text) == LIVE_MESSAGE_SIZE - 2, "a long message is cut between characters");
-	is_text(feed_state_name(FEED_STREAMING), "streaming", "states have names");
-	is_text(feed_state_name(99), "unknown", "a state out of range too");
 	return tap_end();
 }

@@ -12,7 +12,7 @@ enum { RING_TRIES = 100 };
 static bool still_retained(const struct ring *ring, uint64_t position)
 {
 	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(&ring->live->tail, memory_order_relaxed) <= position;
+	return live_figure(&ring->live->tail) <= position;
 }
 
 const struct ring_live *ring_live(const struct ring *ring)
@@ -27,7 +27,8 @@ uint64_t ring_capacity(const struct ring *ring)
 
 struct ring_identity ring_identity(const struct ring *ring)
 {
-	return ring->checkpoint.identity;
+	struct ring_identity identity;
+	return live_identity_get(&ring->live->identity, &identity) ? identity : ring->checkpoint.identity;
 }
 
 /* The word is the number of the kernel's run: after a crash of the machine the live area can hold anything.
@@ -41,7 +42,7 @@ bool ring_is_damaged(const struct ring *ring)
 void ring_set_damaged(const struct ring *ring)
 {
 	if (ring->access != RING_ACCESS_READ)
-		atomic_store_explicit(&ring->live->damaged, live_load(&ring->live->boot), memory_order_release);
+		live_store(&ring->live->damaged, live_load(&ring->live->boot));
 }
 
 uint64_t ring_head(const struct ring *ring)
@@ -52,6 +53,14 @@ uint64_t ring_head(const struct ring *ring)
 uint64_t ring_tail(const struct ring *ring)
 {
 	return live_load(&ring->live->tail);
+}
+
+uint64_t ring_retained(const struct ring *ring)
+{
+	/* in this order tail is not ahead of head, except after a crash of the machine */
+	uint64_t tail = ring_tail(ring);
+	uint64_t head = ring_head(ring);
+	return head > tail ? head - tail : 0;
 }
 
 uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position)
@@ -422,7 +431,7 @@ static bool count_runs(const struct ring *ring, const struct filter *filter, str
 	if (last < head && run_matches(filter, &end))
 		count += run_count_between(&end, after, until);
 	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&ring->live->run_floor, memory_order_relaxed) != floor)
+	if (live_figure(&ring->live->run_floor) != floor)
 		return false;
 	*ret_count = count;
 	return true;
@@ -640,15 +649,15 @@ uint64_t ring_collection_checksum(const struct ring_collection *collection)
 
 uint32_t ring_collection_count(const struct ring *ring)
 {
-	return atomic_load_explicit(&ring->live->collection_count, memory_order_acquire);
+	return live_load(&ring->live->collection_count);
 }
 
 static void collection_copy(const struct ring *ring, uint32_t id, struct collection *ret_collection)
 {
 	const struct ring_collection *entry = &ring->collections[id];
 	ret_collection->id = id;
-	ret_collection->published = atomic_load_explicit(&entry->published, memory_order_relaxed) != 0;
-	ret_collection->changes = atomic_load_explicit(&entry->changes, memory_order_relaxed);
+	ret_collection->published = live_figure(&entry->published) != 0;
+	ret_collection->changes = live_figure(&entry->changes);
 	memcpy(ret_collection->schema, entry->schema, sizeof(entry->schema));
 	memcpy(ret_collection->name, entry->name, sizeof(entry->name));
 }
@@ -668,7 +677,7 @@ bool ring_find_published(const struct ring *ring, struct bytes schema, struct by
 	for (uint32_t id = 0; id < count; id++) {
 		const struct ring_collection *entry = &ring->collections[id];
 		if (bytes_equal(bytes_of(entry->name), name) && bytes_equal(bytes_of(entry->schema), schema) &&
-			atomic_load_explicit(&entry->published, memory_order_relaxed) != 0) {
+			live_figure(&entry->published) != 0) {
 			collection_copy(ring, id, ret_collection);
 			return true;
 		}

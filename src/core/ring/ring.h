@@ -13,16 +13,6 @@
 #include "core/cursor.h"
 #include "core/ring/live.h"
 
-/* What a history belongs to. Names are 0-terminated. */
-struct ring_identity {
-	uint64_t system_identifier;
-	uint32_t timeline;
-	uint32_t reserved;
-	char database[RING_NAME_SIZE];
-	char slot[RING_NAME_SIZE];
-	char publication[RING_NAME_SIZE];
-};
-
 enum record_kind {
 	RECORD_CHANGE = 1,
 	RECORD_COMMIT = 2, /* the end of a transaction that had changes, or of a message that belongs to none */
@@ -51,7 +41,7 @@ struct ring; /* a mapping; made by ring_file.h */
 const struct ring_live *ring_live(const struct ring *ring);
 uint64_t ring_capacity(const struct ring *ring);
 
-/* Whose history the last checkpoint before the ring was opened belongs to; all 0 if there was none yet. */
+/* Whose history it is; all 0 before the first. */
 struct ring_identity ring_identity(const struct ring *ring);
 
 /*
@@ -63,6 +53,9 @@ void ring_set_damaged(const struct ring *ring);
 
 uint64_t ring_head(const struct ring *ring); /* acquire */
 uint64_t ring_tail(const struct ring *ring);
+
+/* Bytes of history that are retained. */
+uint64_t ring_retained(const struct ring *ring);
 
 /*
  * Reads the record at a position that is a record's start (or head). *ret_record is of no use unless

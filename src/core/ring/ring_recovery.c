@@ -114,32 +114,29 @@ static uint64_t replay(struct ring *ring, struct ring_checkpoint *state, uint64_
 	return block;
 }
 
-static void store(_Atomic uint64_t *word, uint64_t value)
-{
-	atomic_store_explicit(word, value, memory_order_release);
-}
-
-/* Sets what readers see. In the order that they rely on: what a word promises is stored before it. */
-static void publish(struct ring *ring, const struct ring_checkpoint *state)
+void ring_publish_state(struct ring *ring, const struct ring_checkpoint *state)
 {
 	struct ring_live *live = ring->live;
 
-	store(&live->run_floor, state->run_floor);
-	store(&live->run_head, state->run_head);
-	atomic_store_explicit(&live->collection_count, state->collection_count, memory_order_release);
-	store(&live->history_lsn, state->history_lsn);
-	store(&live->tail, state->tail);
-	store(&live->head, state->head);
-	store(&live->streamed_lsn, state->streamed_lsn);
-	store(&live->durable_lsn, state->streamed_lsn);
-	store(&live->history, state->history);
+	if (live_load(&live->history) != state->history)
+		live_store(&live->history, 0);
+	live_store(&live->run_floor, state->run_floor);
+	live_store(&live->run_head, state->run_head);
+	live_store(&live->collection_count, state->collection_count);
+	live_store(&live->history_lsn, state->history_lsn);
+	live_store(&live->tail, state->tail);
+	live_store(&live->head, state->head);
+	live_store(&live->streamed_lsn, state->streamed_lsn);
+	live_store(&live->durable_lsn, state->streamed_lsn);
+	live_identity_set(&live->identity, &state->identity);
+	live_store(&live->history, state->history);
 }
 
 int ring_recover(struct ring *ring)
 {
 	struct ring_checkpoint state = ring->checkpoint;
 	uint64_t boot = boot_number();
-	bool same_boot = boot != 0 && atomic_load_explicit(&ring->live->boot, memory_order_relaxed) == boot;
+	bool same_boot = boot != 0 && live_figure(&ring->live->boot) == boot;
 	uint64_t block = 0;
 
 	/* more of them than the checkpoint counts may have been made since; those that it counts were there */
@@ -150,7 +147,7 @@ int ring_recover(struct ring *ring)
 	else
 		whole = whole && rebuild_index(ring, &state, &block);
 	if (!whole) {
-		atomic_store_explicit(&ring->live->boot, boot, memory_order_relaxed);
+		live_figure_set(&ring->live->boot, boot);
 		ring_set_damaged(ring);
 		return EUCLEAN;
 	}
@@ -165,7 +162,7 @@ int ring_recover(struct ring *ring)
 	if (error != 0)
 		return error;
 	ring->checkpoint = state;
-	publish(ring, &state);
-	atomic_store_explicit(&ring->live->boot, boot, memory_order_relaxed);
+	ring_publish_state(ring, &state);
+	live_figure_set(&ring->live->boot, boot);
 	return 0;
 }

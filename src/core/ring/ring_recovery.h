@@ -5,13 +5,21 @@
 #ifndef CHANGEFEED_RING_RECOVERY_H
 #define CHANGEFEED_RING_RECOVERY_H
 
-#include "core/ring/ring.h"
+#include "core/ring/ring_layout.h"
 
 /*
  * Brings ring->checkpoint, the index and the live area to the last whole record, and makes that durable
  * in a new epoch. Blocks on the disk. Returns 0 or an errno; EUCLEAN: ring_is_damaged().
  */
 int ring_recover(struct ring *ring);
+
+/*
+ * Sets what readers see to a state that does not follow from the one before: after recovery, or at the begin
+ * of a history. The number of the history is stored last, and is 0 while the words of another one are: so a
+ * reader that has met any of the new words finds its own history outdated, and one that has met the new number
+ * sees all of them.
+ */
+void ring_publish_state(struct ring *ring, const struct ring_checkpoint *state);
 
 /* Enters the record at `position` into the index. `first_block` is the first block not yet indexed; returns
  * the next. */

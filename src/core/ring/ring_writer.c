@@ -34,17 +34,6 @@ struct ring_writer {
 	char stage[STAGE_SIZE];
 };
 
-static void store(_Atomic uint64_t *word, uint64_t value)
-{
-	atomic_store_explicit(word, value, memory_order_release);
-}
-
-static void add(_Atomic uint64_t *word, uint64_t value)
-{
-	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + value,
-						  memory_order_relaxed);
-}
-
 struct ring_writer *ring_writer_open(struct ring *ring)
 {
 	struct ring_writer *writer = calloc(1, sizeof(*writer));
@@ -98,7 +87,6 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 							   uint64_t history_lsn)
 {
 	struct ring_checkpoint *state = &writer->state;
-	struct ring_live *live = writer->ring->live;
 
 	state->identity = *identity;
 	state->history = new_history_number(state->history);
@@ -112,15 +100,7 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	state->max_us = INT64_MIN;
 	for (uint32_t id = 0; id < state->collection_count; id++)
 		ring_writer_set_published(writer, id, false);
-
-	store(&live->run_floor, 0);
-	store(&live->run_head, 0);
-	store(&live->tail, state->tail);
-	store(&live->head, state->head);
-	store(&live->history_lsn, history_lsn);
-	store(&live->streamed_lsn, history_lsn);
-	store(&live->durable_lsn, history_lsn);
-	store(&live->history, state->history);
+	ring_publish_state(writer->ring, state);
 }
 
 /*
@@ -232,10 +212,10 @@ enum ring_write ring_writer_change(struct ring_writer *writer, const struct chan
 	struct ring_live *live = writer->ring->live;
 	writer->staged_news |= is_message ? LIVE_WANTS_ALL : live_collection_bit(change->collection);
 	if (!is_message) {
-		add(&live->changes_total, 1);
-		add(&writer->ring->collections[change->collection].changes, 1);
+		live_figure_add(&live->changes_total, 1);
+		live_figure_add(&writer->ring->collections[change->collection].changes, 1);
 	}
-	atomic_store_explicit(&live->last_commit_us, change->commit_us, memory_order_relaxed);
+	live_figure_set(&live->last_commit_us, change->commit_us);
 	return RING_WRITE_OK;
 }
 
@@ -255,7 +235,7 @@ enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_l
 		return RING_WRITE_BLOCKED;
 	put_record(writer, &header, (struct bytes){(const char *)&end_lsn, sizeof(end_lsn)});
 	writer->state.streamed_lsn = end_lsn;
-	add(&writer->ring->live->transactions_total, 1);
+	live_figure_add(&writer->ring->live->transactions_total, 1);
 	return RING_WRITE_OK;
 }
 
@@ -272,8 +252,8 @@ void ring_writer_take_runs(struct ring_writer *writer, const struct ring *from)
 			from->runs[i % from->sections.run_capacity];
 	writer->state.run_floor = begin;
 	writer->state.run_head = begin + head - first;
-	store(&writer->ring->live->run_floor, writer->state.run_floor);
-	store(&writer->ring->live->run_head, writer->state.run_head);
+	live_store(&writer->ring->live->run_floor, writer->state.run_floor);
+	live_store(&writer->ring->live->run_head, writer->state.run_head);
 }
 
 enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position,
@@ -305,14 +285,14 @@ bool ring_writer_publish(struct ring_writer *writer)
 {
 	struct ring_checkpoint *state = &writer->state;
 	struct ring_live *live = writer->ring->live;
-	uint64_t head = atomic_load_explicit(&live->head, memory_order_relaxed);
-	uint64_t streamed = atomic_load_explicit(&live->streamed_lsn, memory_order_relaxed);
+	uint64_t head = live_figure(&live->head);
+	uint64_t streamed = live_figure(&live->streamed_lsn);
 
 	if ((head == state->head && streamed == state->streamed_lsn) || !write_stage(writer))
 		return false;
-	add(&live->appended_bytes_total, state->head - head);
-	store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
-	store(&live->streamed_lsn, state->streamed_lsn);
+	live_figure_add(&live->appended_bytes_total, state->head - head);
+	live_store(&live->head, state->head); /* step (3) of the writer in ring_layout.h */
+	live_store(&live->streamed_lsn, state->streamed_lsn);
 	writer->published = true;
 	writer->news |= writer->staged_news;
 	writer->staged_news = 0;
@@ -357,17 +337,17 @@ uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema,
 	struct ring_collection *entry = &ring->collections[count];
 	memcpy(entry->schema, fresh.schema, sizeof(fresh.schema));
 	memcpy(entry->name, fresh.name, sizeof(fresh.name));
-	atomic_store_explicit(&entry->published, 0, memory_order_relaxed);
-	atomic_store_explicit(&entry->changes, 0, memory_order_relaxed);
+	live_figure_set(&entry->published, 0);
+	live_figure_set(&entry->changes, 0);
 	entry->checksum = ring_collection_checksum(entry);
 	writer->state.collection_count = count + 1;
-	atomic_store_explicit(&ring->live->collection_count, count + 1, memory_order_release);
+	live_store(&ring->live->collection_count, count + 1);
 	return count;
 }
 
 void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, bool published)
 {
-	atomic_store_explicit(&writer->ring->collections[collection].published, published, memory_order_relaxed);
+	live_figure_set(&writer->ring->collections[collection].published, published);
 }
 
 /*
@@ -449,9 +429,9 @@ static void evict(struct ring_writer *writer, uint64_t target)
 	/* the floor keeps a step ahead of what the next eviction overwrites */
 	if (state->run_head + run_step > writer->ring->sections.run_capacity + state->run_floor)
 		state->run_floor = state->run_head + run_step - writer->ring->sections.run_capacity;
-	store(&live->run_floor, state->run_floor);
-	store(&live->run_head, state->run_head);
-	store(&live->tail, state->tail);
+	live_store(&live->run_floor, state->run_floor);
+	live_store(&live->run_head, state->run_head);
+	live_store(&live->tail, state->tail);
 	atomic_thread_fence(memory_order_release); /* step (1) of the writer in ring_layout.h */
 }
 
@@ -525,6 +505,6 @@ void ring_checkpoint_end(struct ring_writer *writer, int error)
 		return;
 	}
 	writer->durable = writer->pending;
-	store(&live->durable_lsn, writer->pending.streamed_lsn);
-	add(&live->checkpoints_total, 1);
+	live_store(&live->durable_lsn, writer->pending.streamed_lsn);
+	live_figure_add(&live->checkpoints_total, 1);
 }
