@@ -2,11 +2,12 @@
  * arena.c: see arena.h. Every allocation is a block of its own in a list: descriptions of tables are made
  * rarely, what counts is that none of their parts can be forgotten.
  */
+#include "feed/arena.h"
+
 #include <stdalign.h>
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "feed/arena.h"
 #include "log.h"
 
 struct arena_block {

@@ -1,13 +1,12 @@
-/*
- * catalog.c: see catalog.h.
- */
+/* catalog.c: see catalog.h. */
+#include "feed/catalog.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 
 #include "core/clock.h"
-#include "feed/catalog.h"
 #include "feed/encoding.h"
 #include "log.h"
 

@@ -1,6 +1,6 @@
-/*
- * connection.c: see connection.h.
- */
+/* connection.c: see connection.h. */
+#include "feed/connection.h"
+
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -10,7 +10,6 @@
 
 #include "core/bytes.h"
 #include "core/clock.h"
-#include "feed/connection.h"
 #include "feed/encoding.h"
 #include "log.h"
 

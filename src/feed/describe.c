@@ -2,12 +2,13 @@
  * describe.c: see describe.h. One query brings the whole closure of the types that a relation needs, the
  * trees are linked afterwards. They are allocated in the relation's arena and live as long as it does.
  */
+#include "feed/describe.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "feed/describe.h"
 #include "log.h"
 
 /* How long to wait for a transaction that others do not see yet: without a synchronous standby it is
@@ -187,9 +188,10 @@ static const struct type *build_type(struct type_builder *builder, uint32_t oid)
 /* {1,2,3}: the OIDs that are not built in, as a parameter of the query. */
 static void list_missing(const struct relation *relation, struct buffer *out)
 {
-	for (unsigned i = 0; i < relation->column_count; i++)
+	for (unsigned i = 0; i < relation->column_count; i++) {
 		if (relation->columns[i].type == NULL)
 			buffer_printf(out, "%s%u", out->size == 0 ? "{" : ",", relation->columns[i].type_oid);
+	}
 	buffer_append(out, "}", 2);
 }
 
@@ -211,9 +213,10 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 		return false;
 	struct type_builder builder = {.rows = rows, .arena = &relation->looked_up};
 	builder.built = arena_alloc(&scratch, (size_t)PQntuples(rows) * sizeof(*builder.built));
-	for (unsigned i = 0; i < relation->column_count; i++)
+	for (unsigned i = 0; i < relation->column_count; i++) {
 		if (relation->columns[i].type == NULL)
 			relation->columns[i].type = build_type(&builder, relation->columns[i].type_oid);
+	}
 	if (builder.composite) {
 		/* an origin's clock may be ahead of this server's */
 		int64_t now = strtoll(PQgetvalue(rows, 0, COLUMN_NOW), NULL, 10);

@@ -1,9 +1,8 @@
-/*
- * durability.c: see durability.h.
- */
+/* durability.c: see durability.h. */
+#include "feed/durability.h"
+
 #include "core/clock.h"
 #include "core/ring/ring.h"
-#include "feed/durability.h"
 
 enum {
 	CAPACITY_SHARE = 64, /* of the ring that may be unsynced */

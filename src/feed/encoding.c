@@ -2,11 +2,11 @@
  * encoding.c: see encoding.h. All encodings of servers are supersets of ASCII, where no byte below 0x80 is a
  * part of anything longer.
  */
+#include "feed/encoding.h"
+
 #include <errno.h>
 #include <iconv.h>
 #include <string.h>
-
-#include "feed/encoding.h"
 
 /* PostgreSQL's names and iconv's; the EUC ones have characters of several bytes. */
 static const struct known_encoding {

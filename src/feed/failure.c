@@ -1,12 +1,11 @@
-/*
- * failure.c: see failure.h.
- */
+/* failure.c: see failure.h. */
+#include "feed/failure.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/utf8.h"
-#include "feed/failure.h"
 
 /* libpq's messages end in a line break and may hold several lines, in the server's encoding; a status is one
  * line of UTF-8. */

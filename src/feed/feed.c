@@ -1,6 +1,8 @@
 /*
  * feed.c: see feed.h. The state machine of enum feed_state, and the event loop of FEED_STREAMING.
  */
+#include "feed/feed.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -16,7 +18,6 @@
 #include "core/ring/ring_file.h"
 #include "feed/catalog.h"
 #include "feed/durability.h"
-#include "feed/feed.h"
 #include "feed/gather.h"
 #include "feed/replication.h"
 #include "feed/upstream.h"

@@ -1,8 +1,7 @@
-/*
- * gather.c: see gather.h.
- */
-#include "core/clock.h"
+/* gather.c: see gather.h. */
 #include "feed/gather.h"
+
+#include "core/clock.h"
 
 enum {
 	SPAN = 1 * MILLISECOND,

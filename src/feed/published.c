@@ -1,11 +1,11 @@
-/*
- * published.c: see published.h.
- */
+/* published.c: see published.h. */
+#include "feed/published.h"
+
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "core/change.h"
 #include "feed/arena.h"
-#include "feed/published.h"
 #include "log.h"
 
 /* One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. */
@@ -40,7 +40,7 @@ static void move_generation(struct published *published)
 static uint32_t collection_of(struct published *published, struct bytes schema, struct bytes name)
 {
 	uint32_t id = ring_writer_collection(published->writer, schema, name);
-	if (id == UINT32_MAX && !published->full) {
+	if (id == COLLECTION_NONE && !published->full) {
 		published->full = true;
 		log_line(LOG_LEVEL_WARNING,
 				 "the ring has no room for the names of more tables such as \"%.*s\": make it larger",
@@ -72,16 +72,17 @@ static bool apply_tables(struct published *published, const PGresult *result)
 	bool changed = false;
 
 	for (int row = 0; row < row_count; row++) {
-		ids[row] = UINT32_MAX;
+		ids[row] = COLLECTION_NONE;
 		if (!PQgetisnull(result, row, COLUMN_TABLE))
 			ids[row] = collection_of(published, bytes_of(PQgetvalue(result, row, COLUMN_SCHEMA)),
 									 bytes_of(PQgetvalue(result, row, COLUMN_TABLE)));
 	}
 	uint32_t count = ring_collection_count(published->ring);
 	bool *wanted = arena_alloc(&arena, count * sizeof(*wanted));
-	for (int row = 0; row < row_count; row++)
+	for (int row = 0; row < row_count; row++) {
 		if (ids[row] < count)
 			wanted[ids[row]] = true;
+	}
 	for (uint32_t id = 0; id < count; id++)
 		changed = set_published(published, id, wanted[id]) || changed;
 	arena_free(&arena);
@@ -112,7 +113,7 @@ void published_wal_end(struct published *published, const char *lsn)
 uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name)
 {
 	uint32_t id = collection_of(published, schema, name);
-	if (id != UINT32_MAX && set_published(published, id, true)) {
+	if (id != COLLECTION_NONE && set_published(published, id, true)) {
 		published->fingerprint = 0;
 		move_generation(published);
 	}

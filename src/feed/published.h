@@ -42,7 +42,7 @@ void published_wal_end(struct published *published, const char *lsn);
 
 /*
  * The number of the collection of a table that the stream names, made and marked as published if it was not:
- * a table can send its first changes before the catalog was asked. UINT32_MAX when the ring has no room for
+ * a table can send its first changes before the catalog was asked. COLLECTION_NONE when the ring has no room for
  * its name.
  */
 uint32_t published_mark(struct published *published, struct bytes schema, struct bytes name);

@@ -2,9 +2,9 @@
  * relation.c: see relation.h. The cache is a hash table with open addressing; tables leave it only when it is
  * built anew: by a sweep, and a new connection begins with a new cache.
  */
-#include <stdlib.h>
-
 #include "feed/relation.h"
+
+#include <stdlib.h>
 
 enum { CACHE_START = 64 };
 
@@ -89,9 +89,10 @@ static unsigned count_identity(const struct relation *relation)
 
 bool relation_lacks_types(const struct relation *relation)
 {
-	for (unsigned i = 0; i < relation->column_count; i++)
+	for (unsigned i = 0; i < relation->column_count; i++) {
 		if (relation->columns[i].type == NULL)
 			return true;
+	}
 	return false;
 }
 
@@ -120,9 +121,10 @@ static bool key_is_identity(const struct relation *relation)
 static void choose_identity(struct relation *relation)
 {
 	relation->key_count = 0;
-	for (unsigned i = 0; i < relation->column_count; i++)
+	for (unsigned i = 0; i < relation->column_count; i++) {
 		if (relation->columns[i].is_identity)
 			relation->key[relation->key_count++] = i;
+	}
 }
 
 void relation_complete(struct relation *relation, const struct bytes *primary_key, unsigned count)
@@ -179,9 +181,10 @@ void relation_cache_free(struct relation_cache *cache)
 {
 	if (cache == NULL)
 		return;
-	for (size_t i = 0; i < cache->capacity; i++)
+	for (size_t i = 0; i < cache->capacity; i++) {
 		if (cache->slots[i] != NULL)
 			relation_free(cache->slots[i]);
+	}
 	free(cache->slots);
 	free(cache);
 }
@@ -201,9 +204,10 @@ static bool cache_grow(struct relation_cache *cache)
 	struct relation **slots = calloc(capacity, sizeof(struct relation *));
 	if (slots == NULL)
 		return false;
-	for (size_t i = 0; i < cache->capacity; i++)
+	for (size_t i = 0; i < cache->capacity; i++) {
 		if (cache->slots[i] != NULL)
 			*find_slot(slots, capacity, cache->slots[i]->oid) = cache->slots[i];
+	}
 	free(cache->slots);
 	cache->slots = slots;
 	cache->capacity = capacity;
@@ -247,9 +251,10 @@ static int compare_relations(const void *left, const void *right)
 static void gather_slots(struct relation_cache *cache)
 {
 	size_t count = 0;
-	for (size_t i = 0; i < cache->capacity; i++)
+	for (size_t i = 0; i < cache->capacity; i++) {
 		if (cache->slots[i] != NULL)
 			cache->slots[count++] = cache->slots[i];
+	}
 }
 
 void relation_cache_sweep(struct relation_cache *cache)

@@ -1,6 +1,6 @@
-/*
- * replication.c: see replication.h.
- */
+/* replication.c: see replication.h. */
+#include "feed/replication.h"
+
 #include <endian.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -10,7 +10,6 @@
 #include "feed/encoding.h"
 #include "feed/relation.h"
 #include "feed/row.h"
-#include "feed/replication.h"
 #include "feed/describe.h"
 
 /* How much one replication_step() takes before others have their turn: some milliseconds of work. */
@@ -240,7 +239,7 @@ static enum outcome append_change(struct replication *replication, const struct 
 	replication->transaction.m = 0;
 	if (ring_has(replication, change.id))
 		return OUTCOME_DONE;
-	if (relation->collection == UINT32_MAX) {
+	if (relation->collection == COLLECTION_NONE) {
 		failure_set(failure, "the ring has no room for the names of more tables: make it larger");
 		return OUTCOME_FAILED;
 	}

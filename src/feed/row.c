@@ -2,10 +2,11 @@
  * row.c: see row.h. The packer writes straight into the body, so bytes that were packed before, as the names
  * of columns, are appended between its calls.
  */
+#include "feed/row.h"
+
 #include "core/change.h"
 #include "core/render/json.h"
 #include "core/utf8.h"
-#include "feed/row.h"
 
 struct row {
 	const struct relation *relation;
@@ -160,9 +161,10 @@ static void pack_old(struct row *row)
 static void pack_unchanged(struct row *row, unsigned missing)
 {
 	msgpack_pack_array(&row->packer, missing);
-	for (unsigned i = 0; i < row->relation->column_count; i++)
+	for (unsigned i = 0; i < row->relation->column_count; i++) {
 		if (current_value(row, i) == NULL)
 			buffer_append_bytes(row->body, row->relation->columns[i].packed_name);
+	}
 }
 
 static bool tuple_fits(const struct relation *relation, const struct pgoutput_tuple *tuple)

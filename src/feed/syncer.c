@@ -4,6 +4,8 @@
  * `asked` and `done` are eventfds; their reads and writes also order what the two threads share: `error` and
  * `stopping` are written by one side before it writes an eventfd and read by the other after it read it.
  */
+#include "feed/syncer.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,8 +13,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include "feed/syncer.h"
 
 struct syncer {
 	struct ring_writer *writer;

@@ -2,12 +2,13 @@
  * upstream.c: see upstream.h. Commands: PostgreSQL's documentation, "Streaming Replication Protocol"
  * (protocol-replication.html).
  */
+#include "feed/upstream.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "feed/encoding.h"
-#include "feed/upstream.h"
 #include "log.h"
 
 /* PostgreSQL's H/L notation of an LSN, for printf. */

@@ -26,7 +26,7 @@ enum {
 	RETRY_MS = 50,
 };
 
-struct listeners_slot {
+struct listener {
 	struct sockaddr_storage address;
 	socklen_t address_size;
 	int *sockets; /* one for each worker, or a single one for all if it is a Unix socket; -1: none */
@@ -101,7 +101,7 @@ static int probe(const struct outline_listener *wanted, int64_t deadline)
 }
 
 /* Returns a listening socket, or -1 and errno. */
-static int socket_open(const struct outline_listener *wanted)
+static int open_socket(const struct outline_listener *wanted)
 {
 	int fd = socket(wanted->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -118,60 +118,62 @@ static int socket_open(const struct outline_listener *wanted)
 	return -1;
 }
 
-static void slot_close(struct listeners_slot *slot, bool unlink_path)
+static void close_listener(struct listener *listener, bool unlink_path)
 {
 	bool open = false;
-	for (unsigned i = 0; i < slot->socket_count; i++)
-		if (slot->sockets[i] >= 0) {
-			close(slot->sockets[i]);
+	for (unsigned i = 0; i < listener->socket_count; i++) {
+		if (listener->sockets[i] >= 0) {
+			close(listener->sockets[i]);
 			open = true;
 		}
-	if (open && unlink_path && slot->address.ss_family == AF_UNIX)
-		unlink(((struct sockaddr_un *)&slot->address)->sun_path);
-	free(slot->sockets);
-	*slot = (struct listeners_slot){0};
+	}
+	if (open && unlink_path && listener->address.ss_family == AF_UNIX)
+		unlink(((struct sockaddr_un *)&listener->address)->sun_path);
+	free(listener->sockets);
+	*listener = (struct listener){0};
 }
 
-static struct listeners_slot *slot_find(const struct listeners *listeners,
-										const struct outline_listener *wanted)
+static struct listener *find_listener(const struct listeners *listeners,
+									  const struct outline_listener *wanted)
 {
-	for (size_t i = 0; i < listeners->slot_count; i++) {
-		struct listeners_slot *slot = &listeners->slots[i];
-		if (slot->address_size == wanted->address_size &&
-			memcmp(&slot->address, &wanted->address, wanted->address_size) == 0)
-			return slot;
+	for (size_t i = 0; i < listeners->count; i++) {
+		struct listener *listener = &listeners->list[i];
+		if (listener->address_size == wanted->address_size &&
+			memcmp(&listener->address, &wanted->address, wanted->address_size) == 0)
+			return listener;
 	}
 	return NULL;
 }
 
-/* How many sockets of `held`, which may be NULL, go on in `slot`. */
-static unsigned kept_sockets(const struct listeners_slot *held, const struct listeners_slot *slot)
+/* How many sockets of `held`, which may be NULL, go on in `listener`. */
+static unsigned count_kept(const struct listener *held, const struct listener *listener)
 {
 	if (held == NULL)
 		return 0;
-	return held->socket_count < slot->socket_count ? held->socket_count : slot->socket_count;
+	return held->socket_count < listener->socket_count ? held->socket_count : listener->socket_count;
 }
 
-/* Takes over the sockets of `held` and opens what is missing. False: errno says why; `slot` can be closed. */
-static bool slot_open(struct listeners_slot *slot, const struct listeners_slot *held,
-					  const struct outline_listener *wanted, unsigned worker_count, int64_t deadline)
+/* Takes over the sockets of `held` and opens what is missing. False: errno says why; `listener` can be closed. */
+static bool open_listener(struct listener *listener, const struct listener *held,
+						  const struct outline_listener *wanted, unsigned worker_count, int64_t deadline)
 {
 	unsigned count = is_unix(wanted) ? 1 : worker_count;
-	*slot = (struct listeners_slot){.address = wanted->address, .address_size = wanted->address_size};
-	slot->sockets = malloc(count * sizeof(*slot->sockets));
-	if (slot->sockets == NULL)
+	*listener = (struct listener){.address = wanted->address, .address_size = wanted->address_size};
+	listener->sockets = malloc(count * sizeof(*listener->sockets));
+	if (listener->sockets == NULL)
 		return false;
-	slot->socket_count = count;
+	listener->socket_count = count;
 	for (unsigned i = 0; i < count; i++)
-		slot->sockets[i] = -1;
-	unsigned kept = kept_sockets(held, slot);
+		listener->sockets[i] = -1;
+	unsigned kept = count_kept(held, listener);
 	for (unsigned i = 0; i < kept; i++)
-		slot->sockets[i] = held->sockets[i];
+		listener->sockets[i] = held->sockets[i];
 	if (held == NULL && (errno = probe(wanted, deadline)) != 0)
 		return false;
-	for (unsigned i = kept; i < count; i++)
-		if ((slot->sockets[i] = socket_open(wanted)) < 0)
+	for (unsigned i = kept; i < count; i++) {
+		if ((listener->sockets[i] = open_socket(wanted)) < 0)
 			return false;
+	}
 	return wanted->permission == 0 ||
 		   chmod(((const struct sockaddr_un *)&wanted->address)->sun_path, wanted->permission) == 0;
 }
@@ -179,30 +181,33 @@ static bool slot_open(struct listeners_slot *slot, const struct listeners_slot *
 /* Makes one side forget the sockets that both have, so that closing that side leaves them open. */
 static void forget_shared(struct listeners *forgetful, const struct listeners *other)
 {
-	for (size_t i = 0; i < forgetful->slot_count; i++)
-		for (size_t j = 0; j < other->slot_count; j++) {
-			struct listeners_slot *slot = &forgetful->slots[i];
-			const struct listeners_slot *same = &other->slots[j];
-			for (unsigned k = 0; k < slot->socket_count && k < same->socket_count; k++)
-				if (slot->sockets[k] == same->sockets[k])
-					slot->sockets[k] = -1;
+	for (size_t i = 0; i < forgetful->count; i++) {
+		for (size_t j = 0; j < other->count; j++) {
+			struct listener *listener = &forgetful->list[i];
+			const struct listener *same = &other->list[j];
+			for (unsigned k = 0; k < listener->socket_count && k < same->socket_count; k++) {
+				if (listener->sockets[k] == same->sockets[k])
+					listener->sockets[k] = -1;
+			}
 		}
+	}
 }
 
 bool listeners_update(struct listeners *listeners, const struct outline *outline, unsigned patience_ms,
 					  struct buffer *ret_error)
 {
 	int64_t deadline = clock_monotonic_ms() + patience_ms;
-	struct listeners next = {.worker_count = outline->worker_count};
-	next.slots = calloc(outline->listener_count, sizeof(*next.slots));
-	if (next.slots == NULL) {
+	struct listeners next = {0};
+	next.list = calloc(outline->listener_count, sizeof(*next.list));
+	if (next.list == NULL) {
 		buffer_append_string(ret_error, "out of memory for listeners");
 		return false;
 	}
 	for (size_t i = 0; i < outline->listener_count; i++) {
 		const struct outline_listener *wanted = &outline->listeners[i];
-		next.slot_count++;
-		if (slot_open(&next.slots[i], slot_find(listeners, wanted), wanted, next.worker_count, deadline))
+		next.count++;
+		if (open_listener(&next.list[i], find_listener(listeners, wanted), wanted, outline->worker_count,
+						  deadline))
 			continue;
 		buffer_printf(ret_error, "%s: cannot listen on %s: %s", wanted->where, wanted->name, strerror(errno));
 		forget_shared(&next, listeners);
@@ -217,26 +222,27 @@ bool listeners_update(struct listeners *listeners, const struct outline *outline
 
 int listeners_socket(const struct listeners *listeners, size_t index, unsigned worker)
 {
-	const struct listeners_slot *slot = &listeners->slots[index];
-	return slot->sockets[slot->socket_count == 1 ? 0 : worker];
+	const struct listener *listener = &listeners->list[index];
+	return listener->sockets[listener->socket_count == 1 ? 0 : worker];
 }
 
 void listeners_keep_worker(struct listeners *listeners, unsigned worker)
 {
-	for (size_t i = 0; i < listeners->slot_count; i++) {
-		struct listeners_slot *slot = &listeners->slots[i];
-		for (unsigned j = 0; j < slot->socket_count && slot->socket_count > 1; j++)
+	for (size_t i = 0; i < listeners->count; i++) {
+		struct listener *listener = &listeners->list[i];
+		for (unsigned j = 0; j < listener->socket_count && listener->socket_count > 1; j++) {
 			if (j != worker) {
-				close(slot->sockets[j]);
-				slot->sockets[j] = -1;
+				close(listener->sockets[j]);
+				listener->sockets[j] = -1;
 			}
+		}
 	}
 }
 
 void listeners_close(struct listeners *listeners, bool unlink_paths)
 {
-	for (size_t i = 0; i < listeners->slot_count; i++)
-		slot_close(&listeners->slots[i], unlink_paths);
-	free(listeners->slots);
+	for (size_t i = 0; i < listeners->count; i++)
+		close_listener(&listeners->list[i], unlink_paths);
+	free(listeners->list);
 	*listeners = (struct listeners){0};
 }

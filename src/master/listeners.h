@@ -15,12 +15,11 @@
 
 #include "http/conf/outline.h"
 
-struct listeners_slot;
+struct listener;
 
 struct listeners {
-	struct listeners_slot *slots; /* one for each listener of the outline, in its order */
-	size_t slot_count;
-	unsigned worker_count;
+	struct listener *list; /* one for each listener of the outline, in its order */
+	size_t count;
 };
 
 /*

@@ -28,7 +28,7 @@ enum {
 	TICK_MS = 1000,
 };
 
-_Static_assert((int)OUTLINE_MAX_WORKERS <= (int)LIVE_WORKERS_MAX, "each worker has a slot");
+_Static_assert((int)OUTLINE_MAX_WORKERS <= (int)LIVE_WORKERS_MAX, "each worker has a number");
 
 struct master {
 	const struct options *options;
@@ -64,7 +64,7 @@ static int *worker_sockets(struct master *master, unsigned listener)
 static int run_worker(struct master *master, const struct process *process)
 {
 	int *sockets = worker_sockets(master, process->listener);
-	struct server_options options = {.slot = process->slot,
+	struct server_options options = {.slot = process->number,
 									 .config = &master->config,
 									 .ticket_keys = &master->ticket_keys,
 									 .listeners = sockets,
@@ -72,10 +72,10 @@ static int run_worker(struct master *master, const struct process *process)
 									 .quota = master->quota,
 									 .ring_file = master->options->ring_file,
 									 .publication = master->options->publication,
-									 .wake_fd = master->wake_fds[process->slot],
+									 .wake_fd = master->wake_fds[process->number],
 									 .refresh_fd = master->refresh_fd};
 	static char name[16]; /* borrowed by the log */
-	snprintf(name, sizeof(name), "worker %u", process->slot);
+	snprintf(name, sizeof(name), "worker %u", process->number);
 	log_open(name);
 	if (sockets == NULL) {
 		log_line(LOG_LEVEL_ERROR, "out of memory");
@@ -151,7 +151,7 @@ static void start_process(struct master *master, struct process *process)
 	}
 	process->pid = pid;
 	if (process->kind == PROCESS_WORKER)
-		live_figure_set(&master->live->workers[process->slot].pid, pid);
+		live_figure_set(&master->live->workers[process->number].pid, pid);
 	if (process->kind == PROCESS_FEED)
 		live_figure_set(&master->live->feed_pid, pid);
 }
@@ -166,24 +166,24 @@ static void start_due(struct master *master)
 	}
 }
 
-/* A slot that no worker uses; there is one, see make_room(). */
-static unsigned free_slot(const struct master *master)
+/* A number that no worker has; there is one, see make_room(). */
+static unsigned free_number(const struct master *master)
 {
 	bool used[LIVE_WORKERS_MAX] = {false};
-	unsigned slot = 0;
+	unsigned number = 0;
 
 	for (int i = 0; i < PROCESSES_MAX; i++) {
 		if (master->processes.list[i].kind == PROCESS_WORKER)
-			used[master->processes.list[i].slot] = true;
+			used[master->processes.list[i].number] = true;
 	}
-	while (used[slot])
-		slot++;
-	return slot;
+	while (used[number])
+		number++;
+	return number;
 }
 
 static uint64_t connections_of(const struct master *master, const struct process *worker)
 {
-	return live_figure(&master->live->workers[worker->slot].connections);
+	return live_figure(&master->live->workers[worker->number].connections);
 }
 
 /* The draining worker that the fewest clients would miss. */
@@ -211,25 +211,25 @@ static void make_room(struct master *master)
 }
 
 /* A worker's gauges die with it; its counters stay, so that sums never go back. */
-static void forget_worker(struct master *master, unsigned slot)
+static void forget_worker(struct master *master, unsigned number)
 {
-	struct live_worker *figures = &master->live->workers[slot];
+	struct live_worker *figures = &master->live->workers[number];
 	live_figure_set(&figures->pid, 0);
 	live_figure_set(&figures->sleeping, 0);
 	live_figure_set(&figures->connections, 0);
 	live_figure_set(&figures->streams, 0);
 	live_figure_set(&figures->polls_waiting, 0);
-	quota_forget_worker(master->quota, slot);
+	quota_forget_worker(master->quota, number);
 }
 
 static void start_workers(struct master *master)
 {
 	make_room(master);
 	for (unsigned i = 0; i < master->outline.worker_count; i++) {
-		unsigned slot = free_slot(master);
+		unsigned number = free_number(master);
 		struct process *process = processes_add(&master->processes, PROCESS_WORKER);
-		forget_worker(master, slot);
-		process->slot = slot;
+		forget_worker(master, number);
+		process->number = number;
 		process->listener = i;
 		start_process(master, process);
 	}
@@ -319,14 +319,14 @@ static void apply_candidate(struct master *master)
  */
 static void on_worker_end(struct master *master, struct process *process, int status)
 {
-	forget_worker(master, process->slot);
+	forget_worker(master, process->number);
 	if (process->draining) {
 		process->kind = PROCESS_NONE;
 		return;
 	}
 	live_figure_add(&master->live->worker_deaths_total, 1);
 	process_schedule(process, clock_monotonic_ms());
-	log_line(LOG_LEVEL_WARNING, "worker %u %s; starting another one", process->slot,
+	log_line(LOG_LEVEL_WARNING, "worker %u %s; starting another one", process->number,
 			 process_end_text(status));
 }
 
@@ -500,8 +500,8 @@ static int first_check(struct master *master)
 static void set_live(struct master *master)
 {
 	master->live = ring_file_live(master->ring);
-	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
-		forget_worker(master, slot);
+	for (unsigned number = 0; number < LIVE_WORKERS_MAX; number++)
+		forget_worker(master, number);
 	live_message_set(&master->live->config_message, "");
 	set_feed_stopped(master, "starting");
 	live_figure_set(&master->live->master_pid, getpid());

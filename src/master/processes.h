@@ -23,7 +23,7 @@ enum { PROCESSES_MAX = LIVE_WORKERS_MAX + 2 };
 struct process {
 	enum process_kind kind;
 	pid_t pid;         /* 0: not running, to be started at start_ms */
-	unsigned slot;     /* PROCESS_WORKER: in live->workers */
+	unsigned number;   /* PROCESS_WORKER: in live->workers */
 	unsigned listener; /* PROCESS_WORKER: which of the sockets of each address is its own */
 	bool draining;     /* PROCESS_WORKER: of an earlier configuration; not replaced when it ends */
 	bool ending;       /* it was told to end, and is waited for */
