@@ -6,8 +6,8 @@
  * a whole document and asks once, at the end. The core never aborts, because it also runs inside a backend of
  * PostgreSQL.
  */
-#ifndef CHANGEFEED_BYTES_H
-#define CHANGEFEED_BYTES_H
+#ifndef CHANGEFEED_CORE_BYTES_H
+#define CHANGEFEED_CORE_BYTES_H
 
 #include <stdbool.h>
 #include <stddef.h>

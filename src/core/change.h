@@ -15,8 +15,8 @@
  *   0 prefix        str
  *   1 content       str where it is UTF-8, else bin
  */
-#ifndef CHANGEFEED_CHANGE_H
-#define CHANGEFEED_CHANGE_H
+#ifndef CHANGEFEED_CORE_CHANGE_H
+#define CHANGEFEED_CORE_CHANGE_H
 
 #include "core/bytes.h"
 #include "core/cursor.h"

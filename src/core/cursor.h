@@ -19,8 +19,8 @@
  * the same where no transaction's commit record straddles X, and it is written as the bare X: an id made of
  * it would name a change that does not exist.
  */
-#ifndef CHANGEFEED_CURSOR_H
-#define CHANGEFEED_CURSOR_H
+#ifndef CHANGEFEED_CORE_CURSOR_H
+#define CHANGEFEED_CORE_CURSOR_H
 
 #include "core/bytes.h"
 

@@ -9,8 +9,8 @@
  * A reader is a value: no memory, nothing to free. What it needs for a moment is in a struct reader_scratch
  * that readers of one thread share.
  */
-#ifndef CHANGEFEED_READER_H
-#define CHANGEFEED_READER_H
+#ifndef CHANGEFEED_CORE_READER_H
+#define CHANGEFEED_CORE_READER_H
 
 #include "core/render/document.h"
 #include "core/ring/ring.h"

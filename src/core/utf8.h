@@ -2,8 +2,8 @@
  * utf8.h: what is well-formed UTF-8 (RFC 3629, section 4: no overlong forms, no surrogates, nothing above
  * U+10FFFF).
  */
-#ifndef CHANGEFEED_UTF8_H
-#define CHANGEFEED_UTF8_H
+#ifndef CHANGEFEED_CORE_UTF8_H
+#define CHANGEFEED_CORE_UTF8_H
 
 #include "core/bytes.h"
 

@@ -62,7 +62,7 @@ struct encoding {
 
 static const struct known_encoding *find_known(const char *name)
 {
-	for (size_t i = 0; i < sizeof(known_encodings) / sizeof(known_encodings[0]); i++) {
+	for (size_t i = 0; i < COUNT(known_encodings); i++) {
 		if (strcmp(known_encodings[i].name, name) == 0)
 			return &known_encodings[i];
 	}

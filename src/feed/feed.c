@@ -483,7 +483,7 @@ static void close_feed(struct feed *feed)
 static void forget_session_defaults(void)
 {
 	static const char *const names[] = {"PGDATESTYLE", "PGTZ", "PGGEQO", "PGAPPNAME", "PGCLIENTENCODING"};
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (size_t i = 0; i < COUNT(names); i++)
 		unsetenv(names[i]);
 }
 

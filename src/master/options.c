@@ -75,7 +75,7 @@ static bool parse_size(const char *text, uint64_t *ret_size)
 
 	if (!cursor_parse_u64((struct bytes){text, digits}, &number) || number > UINT32_MAX)
 		return false;
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+	for (size_t i = 0; i < COUNT(units); i++) {
 		if (strcmp(text + digits, units[i].unit) == 0 && number * units[i].factor >= RING_MIN_CAPACITY) {
 			*ret_size = number * units[i].factor;
 			return true;

@@ -1,8 +1,8 @@
 /*
  * compat.h: what differs between the versions of PostgreSQL, 14 to 18. The only tests of PG_VERSION_NUM.
  */
-#ifndef CHANGEFEED_COMPAT_H
-#define CHANGEFEED_COMPAT_H
+#ifndef CHANGEFEED_PG_COMPAT_H
+#define CHANGEFEED_PG_COMPAT_H
 
 #include "postgres.h"
 

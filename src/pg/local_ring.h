@@ -1,8 +1,8 @@
 /*
  * local_ring.h: the ring file of this server, opened read-only for one call of a SQL function.
  */
-#ifndef CHANGEFEED_LOCAL_RING_H
-#define CHANGEFEED_LOCAL_RING_H
+#ifndef CHANGEFEED_PG_LOCAL_RING_H
+#define CHANGEFEED_PG_LOCAL_RING_H
 
 #include "postgres.h"
 

@@ -7,8 +7,8 @@
  * it begins with SIGHUP ignored, so that a reload cannot kill it before it has installed its handler. Its
  * standard error is the server's.
  */
-#ifndef CHANGEFEED_PROGRAM_H
-#define CHANGEFEED_PROGRAM_H
+#ifndef CHANGEFEED_PG_PROGRAM_H
+#define CHANGEFEED_PG_PROGRAM_H
 
 #include "postgres.h"
 

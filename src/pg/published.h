@@ -1,8 +1,8 @@
 /*
  * published.h: the tables of the publication, and who may read their changes.
  */
-#ifndef CHANGEFEED_PUBLISHED_H
-#define CHANGEFEED_PUBLISHED_H
+#ifndef CHANGEFEED_PG_PUBLISHED_H
+#define CHANGEFEED_PG_PUBLISHED_H
 
 #include "postgres.h"
 

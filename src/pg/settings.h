@@ -4,8 +4,8 @@
  * All of them are what the program is started with, so they change with a restart of the server only, except
  * changefeed.enabled, which a reload changes. Strings are never NULL, and belong to PostgreSQL.
  */
-#ifndef CHANGEFEED_SETTINGS_H
-#define CHANGEFEED_SETTINGS_H
+#ifndef CHANGEFEED_PG_SETTINGS_H
+#define CHANGEFEED_PG_SETTINGS_H
 
 #include "postgres.h"
 

@@ -1,8 +1,8 @@
 /*
  * sql_row.h: a row of a SQL function's result, filled from left to right in the order of its OUT parameters.
  */
-#ifndef CHANGEFEED_SQL_ROW_H
-#define CHANGEFEED_SQL_ROW_H
+#ifndef CHANGEFEED_PG_SQL_ROW_H
+#define CHANGEFEED_PG_SQL_ROW_H
 
 #include "postgres.h"
 

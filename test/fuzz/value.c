@@ -22,7 +22,7 @@ static const struct type *choose_type(uint8_t choice)
 {
 	static const uint32_t oids[] = {16,   17,   20,   22,   23,   25,   114,  701,  1000, 1001,
 									1006, 1009, 1020, 1082, 1114, 1184, 1185, 1700, 3802, 3807};
-	static const size_t oid_count = sizeof(oids) / sizeof(*oids);
+	static const size_t oid_count = COUNT(oids);
 	static const struct type hstore = {.kind = TYPE_HSTORE};
 	static const struct type hstores = {.kind = TYPE_ARRAY, .delimiter = ',', .element = &hstore};
 	static const struct type empty = {.kind = TYPE_COMPOSITE};
@@ -36,7 +36,7 @@ static const struct type *choose_type(uint8_t choice)
 	composite = (struct type){.kind = TYPE_COMPOSITE, .field_count = 4, .fields = fields};
 
 	const struct type *others[] = {&hstore, &hstores, &empty, &composite, &composites};
-	size_t other_count = sizeof(others) / sizeof(*others);
+	size_t other_count = COUNT(others);
 	choice = (uint8_t)(choice % (oid_count + other_count));
 	return choice < oid_count ? type_builtin(oids[choice]) : others[choice - oid_count];
 }

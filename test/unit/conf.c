@@ -290,7 +290,7 @@ static void test_listen_mistakes(void)
 									   {"{host: '::', port: 80}", "[::]:80"},
 									   {"{host: 192.0.2.1, port: 80}", "192.0.2.1:80"},
 									   {"{host: '::ffff:8.8.8.8', port: 80}", "[::ffff:8.8.8.8]:80"}};
-	for (size_t i = 0; i < sizeof(foreign) / sizeof(*foreign); i++) {
+	for (size_t i = 0; i < COUNT(foreign); i++) {
 		snprintf(
 			wanted, sizeof(wanted),
 			"h2o.conf:2:9: refusing to listen on %s, which other machines may reach: until authentication is "
@@ -640,7 +640,7 @@ static void test_installed(void)
 static void remove_directory(void)
 {
 	static const char *names[] = {"first.pem", "first.key", "second.pem", "second.key", "h2o.conf"};
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+	for (size_t i = 0; i < COUNT(names); i++)
 		unlink(path_in_directory(names[i]));
 	rmdir(directory);
 }

@@ -81,7 +81,7 @@ int main(void)
 							   "18446744073709551616",
 							   "99999999999999999999",
 							   "1-18446744073709551616"};
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (size_t i = 0; i < COUNT(bad); i++)
 		refuses(bad[i]);
 
 	writes((struct cursor){23987096, 1, 0}, "23987096-1");

@@ -1,8 +1,8 @@
 /*
  * example_body.h: bodies of changes for tests, packed as the feed packs them.
  */
-#ifndef TEST_EXAMPLE_BODY_H
-#define TEST_EXAMPLE_BODY_H
+#ifndef CHANGEFEED_TEST_UNIT_EXAMPLE_BODY_H
+#define CHANGEFEED_TEST_UNIT_EXAMPLE_BODY_H
 
 #include <msgpack.h>
 

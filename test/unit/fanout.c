@@ -247,12 +247,12 @@ static uint64_t retained_of(uint32_t collection)
  * nothing for it; one that begins now may not at all. */
 static void test_first_gap(void)
 {
-	enum { COUNT = 6000 };
+	enum { TRANSACTIONS = 6000 };
 	struct stream rendered, sliced, now;
 	uint64_t walked = 0, lagged[3] = {0};
 	struct slice slice;
 
-	for (int i = 0; i < COUNT; i++)
+	for (int i = 0; i < TRANSACTIONS; i++)
 		fixture_transaction(&fixture, 1);
 	fixture_checkpoint(&fixture);
 	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
@@ -266,12 +266,12 @@ static void test_first_gap(void)
 	ok(!audience_slice(sliced.audience, &sliced.at, &sliced.reader, &slice) &&
 		   sliced.reader.place.position > position,
 	   "who comes there passes over it");
-	for (int i = 0; i < COUNT; i++)
+	for (int i = 0; i < TRANSACTIONS; i++)
 		fixture_transaction(&fixture, 2);
 	fixture_checkpoint(&fixture);
 	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
 		fanout_settle(&fanout);
-	uint64_t lost = COUNT - retained_of(1);
+	uint64_t lost = TRANSACTIONS - retained_of(1);
 	audience_render(rendered.audience, &rendered.reader, &walked, &lagged[0]);
 	audience_render(sliced.audience, &sliced.reader, &walked, &lagged[1]);
 	audience_render(now.audience, &now.reader, &walked, &lagged[2]);

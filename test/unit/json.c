@@ -41,7 +41,7 @@ static void test_every_place(void)
 					{'#', "#"},     {'[', "["},        {']', "]"},    {'~', "~"}};
 	unsigned wrong = 0;
 
-	for (size_t s = 0; s < sizeof(specials) / sizeof(specials[0]); s++) {
+	for (size_t s = 0; s < COUNT(specials); s++) {
 		for (size_t place = 0; place < 20; place++) {
 			char text[20], wanted[32];
 			memset(text, 'x', sizeof(text));
@@ -114,7 +114,7 @@ static void test_base64(void)
 										   {"foobar", "Zm9vYmFy"},
 										   {"\xfb\xff\xbf", "+/+/"}};
 
-	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+	for (size_t i = 0; i < COUNT(pairs); i++) {
 		struct buffer out = {0};
 		char wanted[16];
 		json_append_base64(&out, bytes_of(pairs[i][0]));

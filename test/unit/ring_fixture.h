@@ -2,8 +2,8 @@
  * ring_fixture.h: a ring in a temporary file, filled with transactions whose bodies can be recomputed from
  * their ids.
  */
-#ifndef TEST_RING_FIXTURE_H
-#define TEST_RING_FIXTURE_H
+#ifndef CHANGEFEED_TEST_UNIT_RING_FIXTURE_H
+#define CHANGEFEED_TEST_UNIT_RING_FIXTURE_H
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -84,13 +84,13 @@ static void test_keywords(void)
 	struct selection selection;
 	char path[40], wanted[40];
 
-	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+	for (size_t i = 0; i < COUNT(reserved); i++) {
 		snprintf(path, sizeof(path), "%s.t", reserved[i]);
 		snprintf(wanted, sizeof(wanted), " ADD TABLE \"%s\".t;", reserved[i]);
 		ok(!resolve(path, "", "", &selection, NULL) && strstr(problem.detail, wanted) != NULL, "%s is quoted",
 		   reserved[i]);
 	}
-	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+	for (size_t i = 0; i < COUNT(plain); i++) {
 		snprintf(path, sizeof(path), "%s.t", plain[i]);
 		snprintf(wanted, sizeof(wanted), " ADD TABLE %s.t;", plain[i]);
 		ok(!resolve(path, "", "", &selection, NULL) && strstr(problem.detail, wanted) != NULL, "%s is not",

@@ -72,7 +72,7 @@ static void test_paths(void)
 
 	static const char *const malformed[] = {"",     "users,", ",users", ".users", "app.",  "us%ers",
 											"us%2", "us%",    "us%zz",  "a%00b",  "a%FFb", "%C0%AF"};
-	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
+	for (size_t i = 0; i < COUNT(malformed); i++) {
 		ok(!parse(DELIVERY_SSE, malformed[i], "", ""), "the path '%s' is refused", malformed[i]);
 		is_u64((uint64_t)problem.status, 400, "with 400");
 	}
@@ -196,7 +196,7 @@ static void test_malformed(void)
 											"x=%FF"};
 	char large[400] = "tenant_id=", columns[200] = "columns=a";
 
-	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
+	for (size_t i = 0; i < COUNT(malformed); i++) {
 		ok(!poll(malformed[i]), "'%s' is refused", malformed[i]);
 		is_u64((uint64_t)problem.status, 400, "with 400");
 	}

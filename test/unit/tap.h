@@ -3,8 +3,8 @@
  *
  *   int main(void) { ok(1 + 1 == 2, "sums"); is_text(got, "wanted", "renders"); return tap_end(); }
  */
-#ifndef TEST_TAP_H
-#define TEST_TAP_H
+#ifndef CHANGEFEED_TEST_UNIT_TAP_H
+#define CHANGEFEED_TEST_UNIT_TAP_H
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -217,7 +217,7 @@ static void test_json(void)
 		"tru",     "nullx", "\"a", "\"\\x\"", "\"\\u12g4\"", "\"\t\"",
 		"[1],",    "]",     "+1",  "{,}",     "[,1]",        "{\"a\":1 \"b\":2}",
 	};
-	for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++)
+	for (size_t i = 0; i < COUNT(malformed); i++)
 		packs_as_text(builtin(OID_JSON), malformed[i]);
 }
 
@@ -278,7 +278,7 @@ static void test_arrays(void)
 		"}",
 		"{1}}",
 	};
-	for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++)
+	for (size_t i = 0; i < COUNT(malformed); i++)
 		packs_as_text(builtin(OID_TEXT_ARRAY), malformed[i]);
 }
 
@@ -311,7 +311,7 @@ static void test_hstore(void)
 		"\"a\"=>\"1",
 		"\"a\\",
 	};
-	for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++)
+	for (size_t i = 0; i < COUNT(malformed); i++)
 		packs_as_text(&hstore, malformed[i]);
 }
 
@@ -332,7 +332,7 @@ static void test_composites(void)
 
 	static const char *malformed[] = {"",        "(",      "(1",      "1,x",        "(1)",       "()",
 									  "(1,x,y)", "(1,x)y", "(1,\"x)", "(1,x\"y\")", "(1,\"x\"y)"};
-	for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++)
+	for (size_t i = 0; i < COUNT(malformed); i++)
 		packs_as_text(&pair, malformed[i]);
 	packs_as_text(&empty, "(1)");
 	packs_as_text(&empty, "(\"\")");

@@ -13,8 +13,8 @@
  * array's length in front. Memory is in proportion to the changes added: limit their number and look at
  * batch_size().
  */
-#ifndef CHANGEFEED_BATCH_H
-#define CHANGEFEED_BATCH_H
+#ifndef CHANGEFEED_CORE_RENDER_BATCH_H
+#define CHANGEFEED_CORE_RENDER_BATCH_H
 
 #include "core/cursor.h"
 #include "core/render/document.h"

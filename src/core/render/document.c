@@ -189,7 +189,7 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 	if ((document->new_row == NULL && document->old_row == NULL) ||
 		tenant_is_unknown(document, tenant_column))
 		return true;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < COUNT(rows); i++) {
 		const msgpack_object *value = rows[i] == NULL ? NULL : row_value(rows[i], tenant_column);
 		char scratch[24];
 		struct bytes text;

@@ -35,8 +35,8 @@
  *
  * Invariant: a body of any bytes is either read or refused, with memory in proportion to its size.
  */
-#ifndef CHANGEFEED_DOCUMENT_H
-#define CHANGEFEED_DOCUMENT_H
+#ifndef CHANGEFEED_CORE_RENDER_DOCUMENT_H
+#define CHANGEFEED_CORE_RENDER_DOCUMENT_H
 
 #include <msgpack.h>
 

@@ -19,8 +19,8 @@
  * have the key's columns only. A message is `"op":"m","message":{"prefix":...,"content":...}`, the content in
  * base64 always; in a CloudEvent its prefix is the subject.
  */
-#ifndef CHANGEFEED_FORMAT_H
-#define CHANGEFEED_FORMAT_H
+#ifndef CHANGEFEED_CORE_RENDER_FORMAT_H
+#define CHANGEFEED_CORE_RENDER_FORMAT_H
 
 #include "core/render/document.h"
 

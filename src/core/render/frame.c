@@ -85,7 +85,7 @@ void frame_append_unpublished(struct buffer *out, struct bytes schema, struct by
 static unsigned field_of(struct bytes line)
 {
 	static const char *const fields[] = {"id: ", "event: ", "data: ", "retry: "};
-	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+	for (unsigned i = 0; i < COUNT(fields); i++) {
 		size_t size = strlen(fields[i]);
 		if (line.size > size && memcmp(line.data, fields[i], size) == 0)
 			return 1u << i;

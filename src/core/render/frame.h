@@ -16,8 +16,8 @@
  *
  * Invariant: no field's value holds a raw CR or LF, see frame_is_sound(). The stream is UTF-8 by definition.
  */
-#ifndef CHANGEFEED_FRAME_H
-#define CHANGEFEED_FRAME_H
+#ifndef CHANGEFEED_CORE_RENDER_FRAME_H
+#define CHANGEFEED_CORE_RENDER_FRAME_H
 
 #include "core/cursor.h"
 #include "core/render/document.h"

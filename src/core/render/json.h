@@ -10,8 +10,8 @@
  *
  * It deliberately knows nothing of changes and documents, and does not parse JSON.
  */
-#ifndef CHANGEFEED_JSON_H
-#define CHANGEFEED_JSON_H
+#ifndef CHANGEFEED_CORE_RENDER_JSON_H
+#define CHANGEFEED_CORE_RENDER_JSON_H
 
 #include <msgpack.h>
 

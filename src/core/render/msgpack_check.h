@@ -2,8 +2,8 @@
  * msgpack_check.h: a look at bytes before msgpack-c unpacks them. It allocates what an array or a map claims
  * to hold before it looks for it, so five corrupt bytes could ask for a hundred gigabytes.
  */
-#ifndef CHANGEFEED_MSGPACK_CHECK_H
-#define CHANGEFEED_MSGPACK_CHECK_H
+#ifndef CHANGEFEED_CORE_RENDER_MSGPACK_CHECK_H
+#define CHANGEFEED_CORE_RENDER_MSGPACK_CHECK_H
 
 #include "core/bytes.h"
 

@@ -5,8 +5,8 @@
  * named and to weigh no less than JSON: a client that takes anything gets JSON. What is malformed is never
  * an error, because there is always JSON to answer with: a weight counts as far as it is a number.
  */
-#ifndef CHANGEFEED_ACCEPT_H
-#define CHANGEFEED_ACCEPT_H
+#ifndef CHANGEFEED_CORE_REQUEST_ACCEPT_H
+#define CHANGEFEED_CORE_REQUEST_ACCEPT_H
 
 #include "core/bytes.h"
 

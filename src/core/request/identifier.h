@@ -1,8 +1,8 @@
 /*
  * identifier.h: a name as SQL wants it, for statements that people are told to run.
  */
-#ifndef CHANGEFEED_IDENTIFIER_H
-#define CHANGEFEED_IDENTIFIER_H
+#ifndef CHANGEFEED_CORE_REQUEST_IDENTIFIER_H
+#define CHANGEFEED_CORE_REQUEST_IDENTIFIER_H
 
 #include "core/bytes.h"
 

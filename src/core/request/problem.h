@@ -6,8 +6,8 @@
  * With the type about:blank the title is the status code's phrase, so only the detail is stored: one or two
  * sentences that say what to do. `oldest` is a member of our own: the oldest cursor there is.
  */
-#ifndef CHANGEFEED_PROBLEM_H
-#define CHANGEFEED_PROBLEM_H
+#ifndef CHANGEFEED_CORE_REQUEST_PROBLEM_H
+#define CHANGEFEED_CORE_REQUEST_PROBLEM_H
 
 #include "core/bytes.h"
 #include "core/cursor.h"

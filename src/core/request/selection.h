@@ -8,8 +8,8 @@
  * A name is looked up exactly as it was given, then in lower case (ASCII only, as PostgreSQL folds
  * identifiers in UTF-8), schema and table together.
  */
-#ifndef CHANGEFEED_SELECTION_H
-#define CHANGEFEED_SELECTION_H
+#ifndef CHANGEFEED_CORE_REQUEST_SELECTION_H
+#define CHANGEFEED_CORE_REQUEST_SELECTION_H
 
 #include "core/request/problem.h"
 #include "core/ring/ring.h"

@@ -251,7 +251,7 @@ static bool parse_format(struct parser *parser, struct bytes value)
 	static const char *const names[] = {
 		[FORMAT_JSON] = "json", [FORMAT_DEBEZIUM] = "debezium", [FORMAT_CLOUDEVENTS] = "cloudevents"};
 
-	for (unsigned format = 0; format < sizeof(names) / sizeof(names[0]); format++) {
+	for (unsigned format = 0; format < COUNT(names); format++) {
 		if (bytes_equal(value, bytes_of(names[format]))) {
 			parser->result->view.format = (enum format)format;
 			return true;
@@ -335,7 +335,7 @@ static const struct parameter {
 
 static const struct parameter *find_parameter(struct bytes name, enum delivery delivery)
 {
-	for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+	for (size_t i = 0; i < COUNT(parameters); i++) {
 		if (bytes_equal(name, bytes_of(parameters[i].name)))
 			return parameters[i].poll_only && delivery != DELIVERY_POLL ? NULL : &parameters[i];
 	}

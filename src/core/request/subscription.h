@@ -34,8 +34,8 @@
  * a value that is not listed is 400, also where another takes precedence. Of a repeated parameter the last
  * one counts: polyfills append. Broken percent-encoding, NUL and malformed UTF-8 are 400.
  */
-#ifndef CHANGEFEED_SUBSCRIPTION_H
-#define CHANGEFEED_SUBSCRIPTION_H
+#ifndef CHANGEFEED_CORE_REQUEST_SUBSCRIPTION_H
+#define CHANGEFEED_CORE_REQUEST_SUBSCRIPTION_H
 
 #include "core/bytes.h"
 #include "core/cursor.h"

@@ -5,8 +5,8 @@
  * ring_writer.h, mapping and recovery are ring_file.h. A reader owns nothing but a position. It never sees a
  * byte that was not validated: records are copied out, then checked against tail.
  */
-#ifndef CHANGEFEED_RING_H
-#define CHANGEFEED_RING_H
+#ifndef CHANGEFEED_CORE_RING_RING_H
+#define CHANGEFEED_CORE_RING_RING_H
 
 #include "core/bytes.h"
 #include "core/change.h"

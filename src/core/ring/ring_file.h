@@ -2,8 +2,8 @@
  * ring_file.h: the ring's file: making it, mapping it, recovering it. Of the core only this, ring_recovery,
  * ring_resize and ring_writer do I/O.
  */
-#ifndef CHANGEFEED_RING_FILE_H
-#define CHANGEFEED_RING_FILE_H
+#ifndef CHANGEFEED_CORE_RING_RING_FILE_H
+#define CHANGEFEED_CORE_RING_RING_FILE_H
 
 #include "core/ring/ring.h"
 

@@ -52,8 +52,8 @@
  * eviction happens only when a checkpoint begins, ahead of need, and the room it makes is used only after
  * that checkpoint is durable. The run log's floor keeps a step ahead in the same way.
  */
-#ifndef CHANGEFEED_RING_LAYOUT_H
-#define CHANGEFEED_RING_LAYOUT_H
+#ifndef CHANGEFEED_CORE_RING_RING_LAYOUT_H
+#define CHANGEFEED_CORE_RING_RING_LAYOUT_H
 
 #include <stdatomic.h>
 #include <sys/types.h>

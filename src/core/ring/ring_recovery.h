@@ -2,8 +2,8 @@
  * ring_recovery.h: what a writer does with a ring that it finds: after a clean end, after a crash of the
  * process, after a crash of the machine. One way for all three, see the end of the comment in ring_layout.h.
  */
-#ifndef CHANGEFEED_RING_RECOVERY_H
-#define CHANGEFEED_RING_RECOVERY_H
+#ifndef CHANGEFEED_CORE_RING_RING_RECOVERY_H
+#define CHANGEFEED_CORE_RING_RING_RECOVERY_H
 
 #include "core/ring/ring_layout.h"
 

@@ -5,8 +5,8 @@
  * is evicted in the course of it, and so is in the log of evicted changes: cursors and gaps mean the same
  * afterwards.
  */
-#ifndef CHANGEFEED_RING_RESIZE_H
-#define CHANGEFEED_RING_RESIZE_H
+#ifndef CHANGEFEED_CORE_RING_RING_RESIZE_H
+#define CHANGEFEED_CORE_RING_RING_RESIZE_H
 
 #include "core/ring/ring_file.h"
 

@@ -4,8 +4,8 @@
  * Call order:  ring_writer_open -> ring_writer_begin_history if the identity does not fit
  *              -> { change* commit? progress? publish } -> checkpoint_begin .. checkpoint_end, over and over
  */
-#ifndef CHANGEFEED_RING_WRITER_H
-#define CHANGEFEED_RING_WRITER_H
+#ifndef CHANGEFEED_CORE_RING_RING_WRITER_H
+#define CHANGEFEED_CORE_RING_RING_WRITER_H
 
 #include "core/ring/ring.h"
 

@@ -15,8 +15,8 @@
  * Invariant: a run begins and ends between whole characters of its innermost layer. A run that does not (text
  * that PostgreSQL never wrote) ends early.
  */
-#ifndef CHANGEFEED_NESTED_TEXT_H
-#define CHANGEFEED_NESTED_TEXT_H
+#ifndef CHANGEFEED_CORE_UPSTREAM_NESTED_TEXT_H
+#define CHANGEFEED_CORE_UPSTREAM_NESTED_TEXT_H
 
 #include <msgpack.h>
 

@@ -6,8 +6,8 @@
  * struct pgoutput_message whose pointers borrow from that payload and from the caller's column arrays.
  * It keeps no state: what a relation id means is the caller's to remember.
  */
-#ifndef CHANGEFEED_PGOUTPUT_H
-#define CHANGEFEED_PGOUTPUT_H
+#ifndef CHANGEFEED_CORE_UPSTREAM_PGOUTPUT_H
+#define CHANGEFEED_CORE_UPSTREAM_PGOUTPUT_H
 
 #include "core/bytes.h"
 

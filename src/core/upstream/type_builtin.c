@@ -128,7 +128,7 @@ static const struct builtin builtins[] = {
 
 const struct type *type_builtin(uint32_t oid)
 {
-	for (size_t i = 0; oid != 0 && i < sizeof(builtins) / sizeof(*builtins); i++) {
+	for (size_t i = 0; oid != 0 && i < COUNT(builtins); i++) {
 		if (builtins[i].oid == oid)
 			return builtins[i].type;
 		if (builtins[i].array_oid == oid)

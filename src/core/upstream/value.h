@@ -20,8 +20,8 @@
  * The text is what PostgreSQL writes with DateStyle=ISO, IntervalStyle=postgres, extra_float_digits=3,
  * bytea_output=hex, TimeZone=UTC and client_encoding=UTF8; the feed's connection pins these.
  */
-#ifndef CHANGEFEED_VALUE_H
-#define CHANGEFEED_VALUE_H
+#ifndef CHANGEFEED_CORE_UPSTREAM_VALUE_H
+#define CHANGEFEED_CORE_UPSTREAM_VALUE_H
 
 #include <msgpack.h>
 

@@ -6,8 +6,8 @@
  * inside of the column's own value. MessagePack writes a container's length in front, and what was packed
  * cannot be taken back: so a container's text is read twice, first to check and count, then to pack.
  */
-#ifndef CHANGEFEED_VALUE_KINDS_H
-#define CHANGEFEED_VALUE_KINDS_H
+#ifndef CHANGEFEED_CORE_UPSTREAM_VALUE_KINDS_H
+#define CHANGEFEED_CORE_UPSTREAM_VALUE_KINDS_H
 
 #include "core/upstream/nested_text.h"
 #include "core/upstream/value.h"

@@ -4,8 +4,8 @@
  * Nothing is looked up anywhere and nothing blocks. Invariant: bytes that an address does not use are 0, so
  * two are the same if their bytes are.
  */
-#ifndef CHANGEFEED_HTTP_ADDRESS_H
-#define CHANGEFEED_HTTP_ADDRESS_H
+#ifndef CHANGEFEED_HTTP_CONF_ADDRESS_H
+#define CHANGEFEED_HTTP_CONF_ADDRESS_H
 
 #include <netinet/in.h>
 #include <sys/un.h>

@@ -13,8 +13,8 @@
  *
  * Not here: which collections there are, and what a request asks for (core/request/subscription.h).
  */
-#ifndef CHANGEFEED_HTTP_CHANGEFEED_OPTIONS_H
-#define CHANGEFEED_HTTP_CHANGEFEED_OPTIONS_H
+#ifndef CHANGEFEED_HTTP_CONF_CHANGEFEED_OPTIONS_H
+#define CHANGEFEED_HTTP_CONF_CHANGEFEED_OPTIONS_H
 
 #include "http/conf/yaml.h"
 

@@ -72,7 +72,7 @@ static const struct page {
 	{"/metrics", CONF_PAGE_METRICS},
 };
 
-enum { PAGE_COUNT = sizeof(pages) / sizeof(*pages) };
+enum { PAGE_COUNT = COUNT(pages) };
 
 /* Of the standalone server, or of handlers that this program does not have. */
 static const struct {
@@ -313,7 +313,7 @@ static int on_unsupported(h2o_configurator_command_t *command, h2o_configurator_
 						  yoml_t *node)
 {
 	(void)context;
-	for (size_t i = 0; i < sizeof(unsupported) / sizeof(*unsupported); i++)
+	for (size_t i = 0; i < COUNT(unsupported); i++)
 		if (strcmp(command->name, unsupported[i].name) == 0)
 			yaml_error(node, loading->error, "%s is not supported by pg_changefeed: %s", command->name,
 					   unsupported[i].advice);
@@ -353,7 +353,7 @@ static void directives_define(struct load *load)
 									on_outline);
 	h2o_configurator_define_command(own, "max-requests-per-second", H2O_CONFIGURATOR_FLAG_GLOBAL, on_outline);
 	h2o_configurator_define_command(own, "changefeed", H2O_CONFIGURATOR_FLAG_PATH, on_changefeed);
-	for (size_t i = 0; i < sizeof(unsupported) / sizeof(*unsupported); i++) {
+	for (size_t i = 0; i < COUNT(unsupported); i++) {
 		if (h2o_configurator_get_command(global, unsupported[i].name) != NULL)
 			command_replace(global, unsupported[i].name, on_unsupported);
 		else

@@ -18,8 +18,8 @@
  * stderr is redirected meanwhile); a struct conf never moves. Not here: sockets, event loops, what a path
  * answers.
  */
-#ifndef CHANGEFEED_HTTP_CONF_H
-#define CHANGEFEED_HTTP_CONF_H
+#ifndef CHANGEFEED_HTTP_CONF_CONF_H
+#define CHANGEFEED_HTTP_CONF_CONF_H
 
 #include <h2o.h>
 #include "http/conf/changefeed_options.h"

@@ -13,8 +13,8 @@
  * Listeners are refused unless only this machine can reach them (127.0.0.0/8, ::1, a Unix socket), because
  * nothing can be authenticated yet.
  */
-#ifndef CHANGEFEED_HTTP_OUTLINE_H
-#define CHANGEFEED_HTTP_OUTLINE_H
+#ifndef CHANGEFEED_HTTP_CONF_OUTLINE_H
+#define CHANGEFEED_HTTP_CONF_OUTLINE_H
 
 #include <sys/socket.h>
 #include "http/conf/tls.h"

@@ -4,8 +4,8 @@
  * In between, file descriptor 2 is a file in memory. For short calls in a process with one thread. Not
  * nested.
  */
-#ifndef CHANGEFEED_HTTP_STDERR_CAPTURE_H
-#define CHANGEFEED_HTTP_STDERR_CAPTURE_H
+#ifndef CHANGEFEED_HTTP_CONF_STDERR_CAPTURE_H
+#define CHANGEFEED_HTTP_CONF_STDERR_CAPTURE_H
 
 #include "core/bytes.h"
 

@@ -10,7 +10,7 @@
 void tls_settings_free(struct tls_settings *settings)
 {
 	struct tls_value *values[] = {&settings->certificate_file, &settings->key_file, &settings->cipher_suite};
-	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
+	for (size_t i = 0; i < COUNT(values); i++) {
 		free(values[i]->text);
 		free(values[i]->where);
 	}

@@ -8,8 +8,8 @@
  * shares among its workers: a client may come back to another worker. Not here: OCSP stapling, client
  * certificates, DH files.
  */
-#ifndef CHANGEFEED_HTTP_TLS_H
-#define CHANGEFEED_HTTP_TLS_H
+#ifndef CHANGEFEED_HTTP_CONF_TLS_H
+#define CHANGEFEED_HTTP_CONF_TLS_H
 
 #include <openssl/ssl.h>
 #include "core/bytes.h"

@@ -10,8 +10,8 @@
  * the tree can neither overflow the stack nor run for hours. A node that contains itself is refused. Not
  * here: what a value means (yaml_value.h).
  */
-#ifndef CHANGEFEED_HTTP_YAML_H
-#define CHANGEFEED_HTTP_YAML_H
+#ifndef CHANGEFEED_HTTP_CONF_YAML_H
+#define CHANGEFEED_HTTP_CONF_YAML_H
 
 #include "core/bytes.h"
 

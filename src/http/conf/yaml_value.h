@@ -4,8 +4,8 @@
  * All return false, outputs untouched, after one line `file:line:column: message` in *ret_error; `name` is
  * how the message calls the value. Not here: which directives there are.
  */
-#ifndef CHANGEFEED_HTTP_YAML_VALUE_H
-#define CHANGEFEED_HTTP_YAML_VALUE_H
+#ifndef CHANGEFEED_HTTP_CONF_YAML_VALUE_H
+#define CHANGEFEED_HTTP_CONF_YAML_VALUE_H
 
 #include "http/conf/yaml.h"
 
