@@ -251,6 +251,17 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 	return FANOUT_MORE;
 }
 
+bool fanout_has_news(const struct fanout *fanout)
+{
+	const struct ring_live *live = ring_live(fanout->ring);
+	struct place place = fanout->place;
+
+	if (live_load(&live->head) != place.position || live_load(&live->history) != fanout->history)
+		return true;
+	place_follow(&place, live_load(&live->streamed_lsn));
+	return cursor_compare(place.cursor, fanout->place.cursor) != 0;
+}
+
 /*
  * ---- what leaves the publication
  */

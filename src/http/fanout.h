@@ -58,6 +58,9 @@ enum fanout_drain {
  */
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget);
 
+/* Whether there is something to drain. */
+bool fanout_has_news(const struct fanout *fanout);
+
 /* Brings the losses of all audiences up to date. Returns true if there are new ones. */
 bool fanout_find_losses(struct fanout *fanout);
 

@@ -13,17 +13,11 @@
 #include "core/clock.h"
 #include "core/ring/ring_file.h"
 #include "http/h2_guard.h"
-#include "http/poll.h"
-#include "http/request.h"
+#include "http/loop.h"
 #include "http/routes.h"
-#include "http/stream.h"
 #include "log.h"
 
 enum {
-	DRAIN_BUDGET = 1024 * 1024, /* bytes of history rendered in one turn of the loop */
-	CROWDED_US = 10000,
-	TICK_MS = 500,
-	WAITING_TICK_MS = 50, /* while polls or deferred requests have a deadline */
 	ACCEPTS_PER_TURN = 64,
 	DESCRIPTORS_SPARE = 64, /* for everything that is no connection */
 	CROWD = 500,            /* connections whose memory is worth giving back */
@@ -32,23 +26,16 @@ enum {
 
 struct server {
 	struct worker worker;
+	struct loop loop;
 	const struct server_options *options;
 	h2o_accept_ctx_t *accept_contexts;
 	h2o_socket_t **listeners; /* NULL: closed */
 	size_t listener_count;
-	h2o_socket_t *signals, *wakes;
+	h2o_socket_t *signals, *wakes; /* held for LeakSanitizer: of these libh2o tells the kernel alone */
 	size_t connection_limit;
 	size_t connections;
 	size_t peak; /* of connections, since memory was last given back */
 	bool accepting;
-	int64_t next_tick_ms;
-	int64_t drained_us; /* when new changes were looked at last */
-	h2o_timeout_t turn_timeout;
-	h2o_timeout_entry_t turn_entry;
-	bool more;         /* the last turn left something for the next one */
-	bool streams_left; /* and live streams that it has not sent to */
-	bool looked;       /* a turn has looked at all of the ring since the feed was asked to wake us */
-	bool deadlines;    /* polls or deferred requests wait for a moment */
 };
 
 /*
@@ -186,11 +173,7 @@ static bool watch_signals(struct server *server)
 }
 
 /*
- * ---- the loop
- *
- * Everything is sent from inside of libh2o's loop, from the callback of a timeout of 0 ms: after each
- * callback the loop runs the completions of what was written at once. A write from outside would be complete
- * while the loop still polls for it, which the library takes for a bug of its own and aborts.
+ * ---- the life of a worker
  */
 
 /* After a crowd has left, what it used goes back to the kernel. */
@@ -202,127 +185,10 @@ static void give_back_memory(struct server *server)
 	}
 }
 
-/*
- * The pace: microseconds until what is new may be looked at. Rendering more would only leave streams behind
- * what is kept for them while most of the live ones have not taken yet what they were sent, or while some
- * have not been sent yet what the last full drain rendered, and small pieces cost as much as large ones; so
- * it waits, for CROWDED_US at the most. Those that take nothing do not count after some time.
- *
- * Nothing else is needed for events to gather under load: what comes while a turn sends goes out with the
- * next one.
- */
-static int64_t pace_us(const struct server *server, int64_t now_us)
-{
-	const struct worker *worker = &server->worker;
-	bool crowded = 2 * worker->live_awaited > worker->live_streams || (server->more && server->streams_left);
-	int64_t open_us = server->drained_us + CROWDED_US;
-
-	return crowded && open_us > now_us ? open_us - now_us : 0;
-}
-
-/* One turn: what is new in the ring goes out. */
-static void turn(h2o_timeout_entry_t *entry)
-{
-	struct server *server = H2O_STRUCT_FROM_MEMBER(struct server, turn_entry, entry);
-	struct worker *worker = &server->worker;
-
-	int64_t began_us = clock_monotonic_us();
-	bool open = pace_us(server, began_us) == 0;
-	bool asked = live_sleeps(worker->figures);
-	worker->now_ms = began_us / MILLISECOND;
-	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
-	server->more = drain == FANOUT_MORE || (!open && server->more);
-	server->looked = server->looked || (asked && open && drain != FANOUT_MORE);
-	server->streams_left = !streams_pump(worker, drain);
-	polls_pump(worker, drain);
-	fanout_settle(&worker->fanout);
-	if (drain != FANOUT_IDLE)
-		server->drained_us = began_us;
-	limits_look(&worker->limits, worker->now_ms);
-	server->deadlines = requests_settle(worker);
-	server->deadlines = polls_expire(worker, worker->stopping) || server->deadlines;
-	if (worker->stopping)
-		streams_end(worker);
-	if (worker->now_ms >= server->next_tick_ms && !streams_tick(worker)) {
-		server->more = true;
-	} else if (worker->now_ms >= server->next_tick_ms) {
-		server->next_tick_ms = worker->now_ms + TICK_MS;
-		polls_tick(worker);
-		give_back_memory(server);
-		live_figure_add(&worker->figures->renders_total, worker->fanout.renders);
-		worker->fanout.renders = 0;
-	}
-}
-
 static void run_turn(struct server *server)
 {
-	h2o_loop_t *loop = server->worker.context.loop;
-	h2o_timeout_link(loop, &server->turn_timeout, &server->turn_entry);
-	h2o_timeout_run(loop, &server->turn_timeout, h2o_now(loop));
-}
-
-/* Whether the feed has done something since the last turn looked. */
-static bool has_news(const struct worker *worker)
-{
-	const struct ring_live *live = worker->live;
-	return live_load(&live->head) != worker->fanout.place.position ||
-		   (worker->fanout.place.cursor.n == 0 && worker->fanout.place.cursor.m == 0 &&
-			live_load(&live->streamed_lsn) > worker->fanout.place.cursor.lsn) ||
-		   live_load(&live->history) != worker->fanout.history;
-}
-
-static bool has_answers(struct worker *worker)
-{
-	return !h2o_linklist_is_empty(&worker->deferred) &&
-		   live_load(&worker->live->refresh_done) != worker->refresh_seen;
-}
-
-/*
- * What the feed is to wake us for. Who waits for a place in the history that is still to come wants to see
- * all of it, and who waits for the feed's answer has no audience yet.
- */
-static uint64_t wanted(struct worker *worker)
-{
-	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->waiting_polls) ||
-		!h2o_linklist_is_empty(&worker->deferred))
-		return LIVE_WANTS_ALL;
-	return fanout_wanted(&worker->fanout);
-}
-
-/*
- * Asks the feed to wake us. Returns whether that was asked already, and a turn has looked since then: nothing
- * has to be looked at again, even if the ring has moved on by what nobody here wants.
- */
-static bool will_be_woken(struct server *server)
-{
-	struct live_worker *figures = server->worker.figures;
-	uint64_t wants = wanted(&server->worker);
-
-	if (server->looked && live_sleeps(figures) && live_figure(&figures->wanted) == wants)
-		return true;
-	server->looked = false;
-	live_sleep(figures, wants);
-	return false;
-}
-
-/* How long to sleep; not at all if there is something to do. The feed wakes us through the eventfd if we are
- * seen asleep. */
-static int32_t bedtime(struct server *server)
-{
-	struct worker *worker = &server->worker;
-
-	/* streams may have become ready after the turn: what it wrote was complete at once */
-	if (!h2o_linklist_is_empty(&worker->news_streams) || !h2o_linklist_is_empty(&worker->ready_streams) ||
-		!h2o_linklist_is_empty(&worker->ready_polls) || !h2o_linklist_is_empty(&worker->ready_requests))
-		return 0;
-	int64_t wait_us = pace_us(server, clock_monotonic_us());
-	if (server->more || (wait_us > 0 && has_news(worker)))
-		return (int32_t)((wait_us + 999) / 1000);
-	if (!will_be_woken(server) && (has_news(worker) || has_answers(worker)))
-		return 0;
-	if (server->deadlines)
-		return WAITING_TICK_MS;
-	return server->next_tick_ms > worker->now_ms ? (int32_t)(server->next_tick_ms - worker->now_ms) : 0;
+	if (loop_turn(&server->loop))
+		give_back_memory(server);
 }
 
 /* No new connections; those there are end with the answers that are under way, streams among them. */
@@ -337,10 +203,7 @@ static void run_loop(struct server *server)
 	struct worker *worker = &server->worker;
 
 	while (!worker->stopping && !(worker->draining && server->connections == 0)) {
-		int32_t wait_ms = bedtime(server);
-		h2o_evloop_run(worker->context.loop, wait_ms);
-		if (wait_ms > 0)
-			live_awake(worker->figures);
+		loop_wait(&server->loop);
 		if (worker->draining && !worker->context.shutdown_requested)
 			begin_draining(server);
 		run_turn(server);
@@ -446,9 +309,7 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->ready_requests);
 	set_up_limits(server);
 	h2o_context_init(&worker->context, h2o_evloop_create(), &worker->conf->global);
-	h2o_timeout_init(worker->context.loop, &server->turn_timeout, 0);
-	server->turn_entry.cb = turn;
-	worker->now_ms = clock_monotonic_ms();
+	loop_init(&server->loop, worker);
 	server->connection_limit = connection_limit(server);
 	if (!hangup_init(&worker->hangup, worker->context.loop) || !watch_signals(server) ||
 		!open_listeners(server)) {

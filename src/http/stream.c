@@ -59,7 +59,7 @@ static void enqueue(h2o_linklist_t *list, struct stream *stream)
 	h2o_linklist_insert(list, &stream->worker_link);
 }
 
-/* Whether the pace (server.c) waits for it. */
+/* Whether the pace (loop.c) waits for it. */
 static bool is_awaited(const struct stream *stream)
 {
 	return stream->state == STREAM_LIVE && stream->sending && !stream->stalled;
