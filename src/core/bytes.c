@@ -36,15 +36,21 @@ void buffer_append_slow(struct buffer *buffer, const void *data, size_t size)
 	buffer->size += size;
 }
 
-void buffer_append_u64(struct buffer *buffer, uint64_t number)
+struct bytes bytes_of_u64(uint64_t number, char ret_digits[U64_DIGITS_MAX])
 {
-	char digits[20];
-	size_t first = sizeof(digits);
+	size_t first = U64_DIGITS_MAX;
+
 	do {
-		digits[--first] = (char)('0' + number % 10);
+		ret_digits[--first] = (char)('0' + number % 10);
 		number /= 10;
 	} while (number > 0);
-	buffer_append(buffer, digits + first, sizeof(digits) - first);
+	return (struct bytes){ret_digits + first, U64_DIGITS_MAX - first};
+}
+
+void buffer_append_u64(struct buffer *buffer, uint64_t number)
+{
+	char digits[U64_DIGITS_MAX];
+	buffer_append_bytes(buffer, bytes_of_u64(number, digits));
 }
 
 void buffer_append_i64(struct buffer *buffer, int64_t number)
@@ -70,6 +76,21 @@ void buffer_printf(struct buffer *buffer, const char *format, ...)
 	vsnprintf(to, (size_t)size + 1, format, arguments);
 	va_end(arguments);
 	buffer->size += (size_t)size;
+}
+
+char *buffer_string(struct buffer *buffer)
+{
+	char *end = buffer_reserve(buffer, 1);
+	if (end == NULL)
+		return NULL;
+	*end = '\0';
+	return buffer->data;
+}
+
+const char *buffer_message(struct buffer *buffer)
+{
+	const char *text = buffer_string(buffer);
+	return text == NULL ? "out of memory" : text;
 }
 
 void buffer_free(struct buffer *buffer)

@@ -33,6 +33,11 @@ static inline struct bytes bytes_of(const char *string)
 	return (struct bytes){string, strlen(string)};
 }
 
+enum { U64_DIGITS_MAX = 20 };
+
+/* A number in decimal. The bytes are in ret_digits, without a 0 at their end. */
+struct bytes bytes_of_u64(uint64_t number, char ret_digits[U64_DIGITS_MAX]);
+
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
 	return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
@@ -65,6 +70,13 @@ void buffer_append_i64(struct buffer *buffer, int64_t number);
 
 /* printf into a buffer; for text of our own only: nothing that needs escaping goes through it. */
 void buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What is in the buffer, with a 0 behind it that does not count. NULL out of memory. Valid until the buffer is
+ * changed. */
+char *buffer_string(struct buffer *buffer);
+
+/* The same for people: "out of memory" then. */
+const char *buffer_message(struct buffer *buffer);
 
 /* Releases the memory and leaves an empty buffer that can be used again. */
 void buffer_free(struct buffer *buffer);

@@ -93,21 +93,36 @@ bool cursor_parse(struct bytes text, struct start *ret_start)
 	return true;
 }
 
+static char *put(char *to, struct bytes text)
+{
+	memcpy(to, text.data, text.size);
+	return to + text.size;
+}
+
+static char *put_number(char *to, uint64_t number)
+{
+	char digits[U64_DIGITS_MAX];
+	return put(to, bytes_of_u64(number, digits));
+}
+
+struct bytes cursor_text(struct cursor cursor, char ret_memory[CURSOR_TEXT_MAX])
+{
+	char *to = put_number(ret_memory, cursor.lsn);
+
+	if (cursor.m == 0 && cursor.n > 0) {
+		to = put_number(put(to, BYTES("-")), cursor.n);
+	} else if (cursor.m > 0) {
+		to = put(to, BYTES("-0"));
+		if (cursor.n > 0 || cursor.m > 1) {
+			to = put_number(put(to, BYTES(".")), cursor.n);
+			to = put_number(put(to, BYTES(".")), cursor.m);
+		}
+	}
+	return (struct bytes){ret_memory, (size_t)(to - ret_memory)};
+}
+
 void cursor_append(struct buffer *out, struct cursor cursor)
 {
-	buffer_append_u64(out, cursor.lsn);
-	if (cursor.m == 0 && cursor.n == 0)
-		return;
-	buffer_append_char(out, '-');
-	if (cursor.m > 0) {
-		buffer_append_char(out, '0');
-		if (cursor.n == 0 && cursor.m == 1)
-			return;
-		buffer_append_char(out, '.');
-	}
-	buffer_append_u64(out, cursor.n);
-	if (cursor.m > 0) {
-		buffer_append_char(out, '.');
-		buffer_append_u64(out, cursor.m);
-	}
+	char memory[CURSOR_TEXT_MAX];
+	buffer_append_bytes(out, cursor_text(cursor, memory));
 }

@@ -41,8 +41,8 @@ struct start {
 	};
 };
 
-/* three numbers of 20 digits, "-0.", ".", and the terminating 0 */
-enum { CURSOR_TEXT_MAX = 65 };
+/* three numbers, "-0." and "." */
+enum { CURSOR_TEXT_MAX = 3 * U64_DIGITS_MAX + 4 };
 
 /* Parses any cursor that users may write. Returns false, *ret_start untouched, when the text is none. */
 bool cursor_parse(struct bytes text, struct start *ret_start);
@@ -51,7 +51,9 @@ bool cursor_parse(struct bytes text, struct start *ret_start);
  */
 bool cursor_parse_u64(struct bytes text, uint64_t *ret_number);
 
-/* Writes a cursor as users see it: an event id, or a bare LSN in decimal if n and m are 0. */
+/* A cursor as users see it: an event id, or a bare LSN in decimal if n and m are 0. The bytes are in
+ * ret_memory. */
+struct bytes cursor_text(struct cursor cursor, char ret_memory[CURSOR_TEXT_MAX]);
 void cursor_append(struct buffer *out, struct cursor cursor);
 
 static inline int cursor_compare(struct cursor a, struct cursor b)

@@ -57,9 +57,9 @@ static bool append_options(const char *conninfo, enum connection_kind kind, stru
 		if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
 			buffer_printf(out, "%s ", option->val);
 	}
-	buffer_append(out, options_of(kind), strlen(options_of(kind)) + 1);
+	buffer_append_string(out, options_of(kind));
 	PQconninfoFree(parsed);
-	return !out->failed || failure_set(failure, "out of memory");
+	return buffer_string(out) != NULL || failure_set(failure, "out of memory");
 }
 
 /* What the server says unasked: a warning, or why it closes an idle connection. */
@@ -208,10 +208,7 @@ static bool put_parameters(PGconn *connection, const char *sql, int parameter_co
 		sql++;
 	}
 	buffer_free(&converted);
-	if (*sql != '\0')
-		return false;
-	buffer_append_char(out, '\0');
-	return !out->failed;
+	return *sql == '\0' && buffer_string(out) != NULL;
 }
 
 bool connection_send(PGconn *connection, const char *what, const char *sql, int parameter_count,

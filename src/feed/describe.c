@@ -192,7 +192,7 @@ static void list_missing(const struct relation *relation, struct buffer *out)
 		if (relation->columns[i].type == NULL)
 			buffer_printf(out, "%s%u", out->size == 0 ? "{" : ",", relation->columns[i].type_oid);
 	}
-	buffer_append(out, "}", 2);
+	buffer_append_char(out, '}');
 }
 
 static bool look_up_types(struct relation *relation, struct catalog *catalog, int64_t commit_us,
@@ -202,9 +202,9 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 	struct arena scratch = {0};
 
 	list_missing(relation, &oids);
-	const char *parameters[] = {oids.data};
+	const char *parameters[] = {buffer_string(&oids)};
 	PGresult *rows = NULL;
-	if (oids.failed)
+	if (parameters[0] == NULL)
 		failure_set(failure, "out of memory");
 	else
 		rows = catalog_query(catalog, "cannot look up types", types_query, 1, parameters, failure);

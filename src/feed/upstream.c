@@ -164,10 +164,9 @@ static bool send_slot_command(const struct upstream *upstream, PGconn *replicati
 	char *name = PQescapeIdentifier(replication, upstream->slot, strlen(upstream->slot));
 
 	buffer_printf(&command, "%s %s %s", before, name == NULL ? "" : name, after);
-	buffer_append_char(&command, 0);
-	bool sent = name == NULL || command.failed
-					? failure_of_connection(failure, what, replication)
-					: connection_send(replication, what, command.data, 0, NULL, failure);
+	const char *text = name == NULL ? NULL : buffer_string(&command);
+	bool sent = text == NULL ? failure_of_connection(failure, what, replication)
+							 : connection_send(replication, what, text, 0, NULL, failure);
 	PQfreemem(name);
 	buffer_free(&command);
 	return sent;
@@ -366,12 +365,12 @@ bool upstream_start(const struct upstream *upstream, PGconn *replication, int st
 	buffer_printf(&options, "LOGICAL " LSN_FORMAT " (proto_version '1', messages 'true', publication_names '",
 				  LSN_PARTS(from_lsn));
 	bool quoted = append_publication(replication, upstream->publication, &options);
-	buffer_append(&options, "')", sizeof("')"));
-	if (!quoted || options.failed)
+	buffer_append_string(&options, "')");
+	const char *text = quoted ? buffer_string(&options) : NULL;
+	if (text == NULL)
 		failure_of_connection(failure, what, replication);
 	else
-		result = slot_command(upstream, replication, stop_fd, what, "START_REPLICATION SLOT", options.data,
-							  failure);
+		result = slot_command(upstream, replication, stop_fd, what, "START_REPLICATION SLOT", text, failure);
 	buffer_free(&options);
 	if (result == NULL)
 		return false;

@@ -104,9 +104,9 @@ static void answer_out_of_memory(struct poll *poll)
 	response_problem(poll->req, &problem);
 }
 
-static void add_header(struct poll *poll, const char *name, const struct buffer *value)
+static void add_header(struct poll *poll, const char *name, struct bytes value)
 {
-	h2o_iovec_t copy = h2o_strdup(&poll->req->pool, value->data, value->size);
+	h2o_iovec_t copy = h2o_strdup(&poll->req->pool, value.data, value.size);
 	h2o_set_header_by_str(&poll->req->pool, &poll->req->res.headers, name, strlen(name), 0, copy.base,
 						  copy.len, 1);
 }
@@ -114,24 +114,14 @@ static void add_header(struct poll *poll, const char *name, const struct buffer 
 /* What is said beside the changes, where the format has no room for it. */
 static void add_headers(struct poll *poll, const struct answer *answer)
 {
-	char memory[CURSOR_TEXT_MAX];
-	struct buffer text = {.data = memory, .capacity = sizeof(memory)};
+	char cursor[CURSOR_TEXT_MAX], lagged[U64_DIGITS_MAX];
 
-	cursor_append(&text, answer->next.since);
-	add_header(poll, "changefeed-next-cursor", &text);
-	buffer_clear(&text);
-	buffer_append_string(&text, answer->has_more ? "true" : "false");
-	add_header(poll, "changefeed-has-more", &text);
-	if (poll->batch.lagged > 0) {
-		buffer_clear(&text);
-		buffer_append_u64(&text, poll->batch.lagged);
-		add_header(poll, "changefeed-lagged", &text);
-	}
-	if (poll->batch.reset) {
-		buffer_clear(&text);
-		buffer_append_string(&text, "true");
-		add_header(poll, "changefeed-reset", &text);
-	}
+	add_header(poll, "changefeed-next-cursor", cursor_text(answer->next.since, cursor));
+	add_header(poll, "changefeed-has-more", answer->has_more ? BYTES("true") : BYTES("false"));
+	if (poll->batch.lagged > 0)
+		add_header(poll, "changefeed-lagged", bytes_of_u64(poll->batch.lagged, lagged));
+	if (poll->batch.reset)
+		add_header(poll, "changefeed-reset", BYTES("true"));
 }
 
 /* It goes out of the answer's own memory, which the request holds. */

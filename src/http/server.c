@@ -250,7 +250,7 @@ static bool load_conf(struct server *server)
 	server->worker.conf =
 		conf_load(server->options->config, &routes_hooks, server->options->ticket_keys, &error);
 	if (server->worker.conf == NULL)
-		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
+		log_line(LOG_LEVEL_ERROR, "%s", buffer_message(&error));
 	buffer_free(&error);
 	return server->worker.conf != NULL;
 }

@@ -24,7 +24,7 @@ static int check_configuration(const char *path)
 	if (right)
 		printf("%s: ok\n", path);
 	else
-		fprintf(stderr, "%.*s\n", (int)error.size, error.data);
+		fprintf(stderr, "%s\n", buffer_message(&error));
 	buffer_free(&error);
 	return right ? 0 : EX_CONFIG;
 }

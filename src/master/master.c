@@ -102,8 +102,7 @@ static int run_feed(struct master *master)
 /* Says why, in the log and where status() finds it. */
 static void refuse_candidate(struct master *master, struct buffer *error)
 {
-	buffer_append_char(error, '\0');
-	const char *text = error->failed ? "out of memory" : error->data;
+	const char *text = buffer_message(error);
 	log_line(LOG_LEVEL_ERROR, "%s; the configuration of before stays in force", text);
 	live_message_set(&master->live->config_message, text);
 }
@@ -465,7 +464,7 @@ static bool read_configuration(struct master *master)
 				 conf_read_outline(&master->config, &master->outline, &error) &&
 				 listeners_update(&master->listeners, &master->outline, PATIENCE_MS, &error);
 	if (!right)
-		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
+		log_line(LOG_LEVEL_ERROR, "%s", buffer_message(&error));
 	buffer_free(&error);
 	master->files = right ? outline_files(&master->outline) : 0;
 	return right;
@@ -482,7 +481,7 @@ static int first_check(struct master *master)
 		struct buffer error = {0};
 		if (conf_load(&master->config, &routes_hooks, NULL, &error) != NULL)
 			_exit(0);
-		log_line(LOG_LEVEL_ERROR, "%.*s", (int)error.size, error.data);
+		log_line(LOG_LEVEL_ERROR, "%s", buffer_message(&error));
 		_exit(EX_CONFIG);
 	}
 	if (pid < 0) {

@@ -142,9 +142,8 @@ static bool make_conninfo(const struct connection_options *connection, char **re
 		append_keyword(&out, "port", connection->port);
 		append_keyword(&out, "user", connection->username);
 	}
-	buffer_append_char(&out, '\0');
-	*ret_conninfo = out.data;
-	return !out.failed;
+	*ret_conninfo = buffer_string(&out);
+	return *ret_conninfo != NULL;
 }
 
 /* One option of getopt. Returns OPTIONS_RUN to go on. */

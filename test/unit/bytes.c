@@ -25,9 +25,16 @@ int main(void)
 	buffer_printf(&buffer, "%s-%d", "text", 7);
 	is_bytes(buffer_bytes(&buffer), "text-7", "printf");
 
+	is_text(buffer_string(&buffer), "text-7", "as a string");
+	is_u64(buffer.size, 6, "whose end does not count");
+	buffer_append_string(&buffer, "8");
+	is_text(buffer_message(&buffer), "text-78", "and is written over");
+
 	ok(buffer_reserve(&buffer, SIZE_MAX / 2 + 1) == NULL && buffer.failed, "what cannot be had is said");
 	buffer_append_string(&buffer, "more");
-	is_bytes(buffer_bytes(&buffer), "text-7", "after a failure nothing is appended");
+	is_bytes(buffer_bytes(&buffer), "text-78", "after a failure nothing is appended");
+	ok(buffer_string(&buffer) == NULL, "there is no string of it");
+	is_text(buffer_message(&buffer), "out of memory", "and people are told why");
 	ok(buffer_msgpack_write(&buffer, "x", 1) == -1, "and a packer is told");
 	buffer_free(&buffer);
 	ok(!buffer.failed && buffer.size == 0, "free leaves a buffer that can be used again");

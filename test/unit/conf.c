@@ -53,7 +53,7 @@ static struct conf *load(const char *text, struct buffer *ret_error)
 	struct conf_source source = source_of(text);
 	buffer_clear(&seen);
 	struct conf *conf = conf_load(&source, &hooks, ticket_keys, ret_error);
-	buffer_append_char(ret_error, '\0');
+	buffer_string(ret_error);
 	conf_source_free(&source);
 	return conf;
 }
@@ -140,13 +140,11 @@ static void test_yaml_mistakes(void)
 		buffer_append_char(&deep, '[');
 	for (int i = 0; i < 40; i++)
 		buffer_append_char(&deep, ']');
-	buffer_append_char(&deep, '\0');
-	refuses("deep nesting", deep.data, "h2o.conf:2:35: nested too deeply");
+	refuses("deep nesting", buffer_string(&deep), "h2o.conf:2:35: nested too deeply");
 	buffer_append_string(&laughs, LISTEN "a: &a0 [x]\n");
 	for (int i = 1; i < 20; i++)
 		buffer_printf(&laughs, "a%d: &a%d [*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1);
-	buffer_append_char(&laughs, '\0');
-	refuses("a billion laughs", laughs.data,
+	refuses("a billion laughs", buffer_string(&laughs),
 			"h2o.conf:9:5: the file, with its aliases written out, is too large");
 	buffer_free(&deep);
 	buffer_free(&laughs);

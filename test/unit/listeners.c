@@ -75,7 +75,7 @@ static const char *update(struct listeners *listeners, unsigned patience_ms, con
 		outline_free(&outline);
 	}
 	yaml_tree_free(&tree);
-	snprintf(message, sizeof(message), "%.*s", (int)error.size, error.size == 0 ? "" : error.data);
+	snprintf(message, sizeof(message), "%s", buffer_message(&error));
 	buffer_free(&error);
 	return done ? NULL : message;
 }

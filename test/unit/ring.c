@@ -262,10 +262,8 @@ static void test_messages(void)
 	}
 	for (unsigned i = 0; i < count; i++) {
 		char memory[CURSOR_TEXT_MAX];
-		struct buffer text = {.data = memory, .capacity = sizeof(memory)};
 		struct start parsed;
-		cursor_append(&text, ids[i]);
-		text_right = text_right && cursor_parse(buffer_bytes(&text), &parsed) &&
+		text_right = text_right && cursor_parse(cursor_text(ids[i], memory), &parsed) &&
 					 parsed.kind == CURSOR_EVENT && cursor_compare(parsed.at, ids[i]) == 0;
 		if (i < oldest || ids[i].m != 1 || ids[i].n != 0)
 			continue;

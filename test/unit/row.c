@@ -75,8 +75,7 @@ static const char *body_of(const struct relation *relation, const struct pgoutpu
 	msgpack_unpacked_destroy(&unpacked);
 	row_scratch_free(&scratch);
 	buffer_free(&body);
-	buffer_append_char(&json, '\0');
-	return json.data;
+	return buffer_string(&json);
 }
 
 static void test_single_key(struct relation_cache *cache)

@@ -76,8 +76,7 @@ static void end_cloudevents(const struct batch *batch, struct buffer *out)
 static void pack_cursor(msgpack_packer *packer, struct cursor cursor)
 {
 	char memory[CURSOR_TEXT_MAX];
-	struct buffer text = {.data = memory, .capacity = sizeof(memory)};
-	cursor_append(&text, cursor);
+	struct bytes text = cursor_text(cursor, memory);
 	msgpack_pack_str_with_body(packer, text.data, text.size);
 }
 

@@ -322,9 +322,7 @@ static void pack_unchanged(struct writer *writer, const struct document *documen
 static void pack_id(struct writer *writer, struct cursor id)
 {
 	char memory[CURSOR_TEXT_MAX];
-	struct buffer text = {.data = memory, .capacity = sizeof(memory)};
-	cursor_append(&text, id);
-	pack_text(writer, buffer_bytes(&text));
+	pack_text(writer, cursor_text(id, memory));
 }
 
 /* A name of the change's table. */

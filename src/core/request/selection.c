@@ -39,14 +39,13 @@ static void set_not_published(struct problem *problem, const struct subscription
 	buffer_append_string(&statement, "ALTER PUBLICATION ");
 	identifier_append(&statement, publication);
 	buffer_append_string(&statement, " ADD TABLE ");
-	if (!table.failed)
-		buffer_append_bytes(&statement, buffer_bytes(&table));
-	buffer_append(&statement, ";", 2);
-	if (table.failed || statement.failed)
+	buffer_append_bytes(&statement, buffer_bytes(&table));
+	buffer_append_char(&statement, ';');
+	if (buffer_string(&table) == NULL || buffer_string(&statement) == NULL)
 		problem_set(problem, 404, "The collection is not published.");
 	else
-		problem_set(problem, 404, "%.*s is not published. Where the table exists, publish it with: %s",
-					(int)table.size, table.data, statement.data);
+		problem_set(problem, 404, "%s is not published. Where the table exists, publish it with: %s",
+					table.data, statement.data);
 	buffer_free(&table);
 	buffer_free(&statement);
 }

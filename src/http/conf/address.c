@@ -43,7 +43,6 @@ void address_append_name(struct buffer *out, const struct address *address)
 	else
 		buffer_printf(out, "[%s]:%u", inet_ntop(AF_INET6, &address->ip6.sin6_addr, text, sizeof(text)),
 					  ntohs(address->ip6.sin6_port));
-	buffer_append_char(out, '\0');
 }
 
 /* A machine without IPv6 has no ::1; `localhost` is then 127.0.0.1 alone. */

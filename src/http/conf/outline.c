@@ -113,7 +113,7 @@ static struct outline_listener *listener_add(struct outline *outline, const stru
 	struct buffer name = {0};
 	address_append_name(&name, address);
 	char *where = yaml_place(node);
-	if (outline->listeners == NULL || where == NULL || name.failed) {
+	if (outline->listeners == NULL || where == NULL || buffer_string(&name) == NULL) {
 		buffer_free(&name);
 		free(where);
 		yaml_error(node, error, "out of memory");
@@ -165,7 +165,7 @@ static bool address_declare(struct outline *outline, const struct address *addre
 			node, error,
 			"refusing to listen on %s, which other machines may reach: until authentication is configured "
 			"only loopback addresses are allowed (host: 127.0.0.1, ::1 or localhost), or type: unix",
-			name.failed ? "this address" : name.data);
+			buffer_message(&name));
 		buffer_free(&name);
 		return false;
 	}

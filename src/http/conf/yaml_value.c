@@ -103,9 +103,8 @@ char *yaml_place(const struct yaml_node *node)
 {
 	struct buffer place = {0};
 	buffer_printf(&place, "%s:%zu:%zu", node->file, node->line + 1, node->column + 1);
-	buffer_append_char(&place, '\0');
-	if (!place.failed)
-		return place.data;
-	buffer_free(&place);
-	return NULL;
+	char *text = buffer_string(&place);
+	if (text == NULL)
+		buffer_free(&place);
+	return text;
 }
