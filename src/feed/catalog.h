@@ -23,23 +23,25 @@ enum catalog_state {
 struct catalog {
 	const char *conninfo; /* borrowed, as publication */
 	const char *publication;
-	int stop_fd;
 	struct published published;
 	enum catalog_state state;
-	PGconn *connection; /* NULL when CLOSED */
+	struct connection connection; /* none when CLOSED */
 	PostgresPollingStatusType polling;
 	PGresult *answer; /* ASKING: the result whose end has not come yet */
-	int64_t deadline; /* CLOSED: when to connect again; OPENING, ASKING: when to give up; IDLE: the next
-						 refresh */
-	int64_t asked_at; /* when the refresh under way began */
-	int64_t earliest_refresh; /* not before, though a worker asks: a huge catalog must not be asked all the
-								 time */
-	uint64_t answering;       /* live->refresh_asked before the refresh under way */
-	bool wanted;              /* a worker asked */
-	bool put_off;             /* the server refuses to say what is published, and the log says so */
-	bool asks_wal_end;        /* ASKING: only for that */
-	unsigned failures;        /* in a row */
-	struct failure failure;   /* why it was last closed */
+
+	/* CLOSED: when to connect again; OPENING, ASKING: when to give up; IDLE: when to refresh */
+	int64_t deadline_us;
+	int64_t asked_us; /* when the refresh under way began */
+	/* not before, though a worker asks: a huge catalog must not be asked all the time */
+	int64_t earliest_refresh_us;
+
+	uint64_t answering;     /* live->refresh_asked before the refresh under way */
+	bool wanted;            /* a worker asked */
+	bool put_off;           /* the server refuses to say what is published, and the log says so */
+	bool asks_wal_end;      /* ASKING: only for that */
+	bool quiet;             /* a failure is told by the caller, not in the log */
+	unsigned failures;      /* in a row */
+	struct failure failure; /* why it was last closed */
 };
 
 /* Makes a closed catalog that connects at the first opportunity. */
@@ -50,7 +52,7 @@ void catalog_close(struct catalog *catalog);
 /* For poll(2): the descriptor (-1: none) and the events to wait for; and until when (monotonic clock) at
  * most. */
 int catalog_poll(const struct catalog *catalog, short *ret_events);
-int64_t catalog_deadline(const struct catalog *catalog);
+int64_t catalog_deadline_us(const struct catalog *catalog);
 
 /* A worker asked for a refresh. */
 void catalog_want_refresh(struct catalog *catalog);
@@ -60,7 +62,7 @@ void catalog_want_refresh(struct catalog *catalog);
  * are to be woken, because a refresh is done. (One that ends while catalog_settle() waits is not told: it is
  * rare, and workers that have asked also look by themselves, a moment later.)
  */
-bool catalog_step(struct catalog *catalog, bool ready, int64_t now);
+bool catalog_step(struct catalog *catalog, bool ready, int64_t now_us);
 
 /*
  * Takes down where the server's WAL ends, which somebody has just asked (PUBLISHED_WAL_END) while nothing is
@@ -76,7 +78,7 @@ bool catalog_settle(struct catalog *catalog, struct failure *failure);
  * the caller's, or NULL; when the connection is to blame it is closed, and the next call opens another. A
  * query that the server refuses is a failure, too.
  */
-PGresult *catalog_query(struct catalog *catalog, const char *what, const char *sql, int parameter_count,
-						const char *const *parameters, struct failure *failure);
+PGresult *catalog_query(struct catalog *catalog, const struct query *query, const char *const *parameters,
+						struct failure *failure);
 
 #endif

@@ -23,9 +23,8 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
  * applications must not end the feed.
  */
 #define PINNED_OPTIONS                                                                                       \
-	"-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c "             \
-	"TimeZone=UTC "                                                                                          \
-	"-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+	"-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c TimeZone=UTC" \
+	" -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 
 /*
  * Queries find the operators of pg_catalog only: one of the same name, in a schema that others may create in,
@@ -35,7 +34,7 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
 #define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s -c lock_timeout=500ms"
 
 /* A walsender that decodes without having anything to send speaks up after half of wal_sender_timeout, which
- * is sooner than connection_patience(). */
+ * is sooner than connection_patience_us(). */
 static const char *options_of(enum connection_kind kind)
 {
 	return kind == CONNECTION_SQL ? SQL_OPTIONS
@@ -69,7 +68,7 @@ static void log_notice(void *unused, const char *message)
 	log_line(LOG_LEVEL_INFO, "the server says: %s", message);
 }
 
-bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **ret_connection,
+bool connection_start(struct connection *connection, const char *conninfo, enum connection_kind kind,
 					  struct failure *failure)
 {
 	struct buffer options = {0};
@@ -92,88 +91,93 @@ bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **
 							  NULL};
 	const char *values[] = {"10",     "10",         "3",    user_timeout, "pg_changefeed",
 							conninfo, options.data, "UTF8", "database",   NULL};
-	PGconn *connection = PQconnectStartParams(keywords, values, 1);
+	PGconn *pg = PQconnectStartParams(keywords, values, 1);
 
 	buffer_free(&options);
-	if (connection == NULL)
+	if (pg == NULL)
 		return failure_set(failure, "out of memory");
-	if (PQstatus(connection) == CONNECTION_BAD) {
-		failure_of_connection(failure, "cannot connect", connection);
-		PQfinish(connection);
+	if (PQstatus(pg) == CONNECTION_BAD) {
+		failure_of_connection(failure, "cannot connect", pg);
+		PQfinish(pg);
 		return false;
 	}
-	PQsetNoticeProcessor(connection, log_notice, NULL);
-	*ret_connection = connection;
+	PQsetNoticeProcessor(pg, log_notice, NULL);
+	connection->pg = pg;
 	return true;
 }
 
-/* Waits until the socket is ready for `events`. False: the deadline has passed, or it is to stop. */
-static bool wait_for_socket(PGconn *connection, short events, int stop_fd, int64_t deadline,
+/* Waits until the socket is ready for `events`. False: the deadline_us has passed, or it is to stop. */
+static bool wait_for_socket(struct connection *connection, short events, int64_t deadline_us,
 							struct failure *failure)
 {
 	for (;;) {
-		struct pollfd fds[] = {{.fd = stop_fd, .events = POLLIN},
-							   {.fd = PQsocket(connection), .events = events}};
-		int64_t now = clock_monotonic_us();
-		int ready = poll(fds, 2, clock_poll_timeout(now, deadline));
+		struct pollfd fds[] = {{.fd = connection->stop_fd, .events = POLLIN},
+							   {.fd = PQsocket(connection->pg), .events = events}};
+		int64_t now_us = clock_monotonic_us();
+		int ready = poll(fds, 2, clock_poll_timeout(now_us, deadline_us));
 		if (ready < 0 && errno != EINTR)
 			return failure_set(failure, "poll: %s", strerror(errno));
 		if (ready > 0 && fds[0].revents != 0)
 			return failure_set(failure, "stopping");
 		if (ready > 0)
 			return true;
-		if (ready == 0 && clock_monotonic_us() >= deadline)
+		if (ready == 0 && clock_monotonic_us() >= deadline_us)
 			return failure_set(failure, "the server did not answer in time");
 	}
 }
 
-PGconn *connection_open(const char *conninfo, enum connection_kind kind, int stop_fd, struct failure *failure)
+bool connection_open(struct connection *connection, const char *conninfo, enum connection_kind kind,
+					 struct failure *failure)
 {
-	int64_t deadline = clock_monotonic_us() + CONNECTION_TIMEOUT;
+	int64_t deadline_us = clock_monotonic_us() + CONNECTION_TIMEOUT_US;
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-	PGconn *connection;
 
-	if (!connection_start(conninfo, kind, &connection, failure))
-		return NULL;
+	if (!connection_start(connection, conninfo, kind, failure))
+		return false;
 	while (status != PGRES_POLLING_OK) {
 		short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-		if (!wait_for_socket(connection, events, stop_fd, deadline, failure))
+		if (!wait_for_socket(connection, events, deadline_us, failure))
 			break;
-		status = PQconnectPoll(connection);
+		status = PQconnectPoll(connection->pg);
 		if (status == PGRES_POLLING_FAILED) {
-			failure_of_connection(failure, "cannot connect", connection);
+			failure_of_connection(failure, "cannot connect", connection->pg);
 			break;
 		}
 	}
-	if (status == PGRES_POLLING_OK && connection_pin_rest(connection, stop_fd, failure))
-		return connection;
-	PQfinish(connection);
-	return NULL;
+	if (status == PGRES_POLLING_OK && connection_pin_rest(connection, failure))
+		return true;
+	connection_close(connection);
+	return false;
+}
+
+void connection_close(struct connection *connection)
+{
+	PQfinish(connection->pg);
+	connection->pg = NULL;
 }
 
 /* Returns true once PQgetResult() does not block. */
-static bool wait_for_answer(PGconn *connection, int stop_fd, int64_t deadline, struct failure *failure)
+static bool wait_for_answer(struct connection *connection, int64_t deadline_us, struct failure *failure)
 {
-	while (PQisBusy(connection)) {
-		if (!connection_holds_back(connection) &&
-			!wait_for_socket(connection, POLLIN, stop_fd, deadline, failure))
+	while (PQisBusy(connection->pg)) {
+		if (!connection_holds_back(connection) && !wait_for_socket(connection, POLLIN, deadline_us, failure))
 			return false;
-		if (!PQconsumeInput(connection))
+		if (!PQconsumeInput(connection->pg))
 			break; /* PQgetResult makes an error result of it */
 	}
 	return true;
 }
 
 /* Takes the first result and waits for the end of the command; a COPY has no end yet. */
-static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, struct failure *failure)
+static PGresult *take_result(struct connection *connection, int64_t deadline_us, struct failure *failure)
 {
 	PGresult *first = NULL;
 	for (;;) {
-		if (!wait_for_answer(connection, stop_fd, deadline, failure)) {
+		if (!wait_for_answer(connection, deadline_us, failure)) {
 			PQclear(first);
 			return NULL;
 		}
-		PGresult *result = PQgetResult(connection);
+		PGresult *result = PQgetResult(connection->pg);
 		if (result == NULL)
 			return first;
 		if (first != NULL) {
@@ -188,19 +192,23 @@ static PGresult *take_result(PGconn *connection, int stop_fd, int64_t deadline, 
 
 /* Writes the command with its parameters in place. Returns false out of memory, or if a parameter is not
  * valid text. */
-static bool put_parameters(PGconn *connection, const char *sql, int parameter_count,
-						   const char *const *parameters, struct buffer *out)
+static bool put_parameters(struct connection *connection, const char *sql, const char *const *parameters,
+						   struct buffer *out)
 {
 	struct buffer converted = {0};
+	int count = 0;
 
+	while (parameters != NULL && parameters[count] != NULL)
+		count++;
 	for (; *sql != '\0'; sql++) {
 		int parameter = sql[0] == '$' ? sql[1] - '1' : -1;
-		if (parameter < 0 || parameter >= parameter_count) {
+		if (parameter < 0 || parameter >= count) {
 			buffer_append_char(out, *sql);
 			continue;
 		}
-		const char *value = encoding_from_utf8(encoding_of(connection), parameters[parameter], &converted);
-		char *literal = PQescapeLiteral(connection, value, strlen(value));
+		const char *value =
+			encoding_from_utf8(encoding_of(connection->pg), parameters[parameter], &converted);
+		char *literal = PQescapeLiteral(connection->pg, value, strlen(value));
 		if (literal == NULL)
 			break;
 		buffer_append_string(out, literal);
@@ -211,33 +219,33 @@ static bool put_parameters(PGconn *connection, const char *sql, int parameter_co
 	return *sql == '\0' && buffer_string(out) != NULL;
 }
 
-bool connection_send(PGconn *connection, const char *what, const char *sql, int parameter_count,
-					 const char *const *parameters, struct failure *failure)
+bool connection_send(struct connection *connection, const struct query *query, const char *const *parameters,
+					 struct failure *failure)
 {
 	struct buffer command = {0};
-	bool sent = put_parameters(connection, sql, parameter_count, parameters, &command) &&
-				PQsendQuery(connection, command.data);
+	bool sent = put_parameters(connection, query->sql, parameters, &command) &&
+				PQsendQuery(connection->pg, command.data);
 
 	buffer_free(&command);
 	if (!sent)
-		failure_of_connection(failure, what, connection);
+		failure_of_connection(failure, query->what, connection->pg);
 	return sent;
 }
 
-bool connection_wait(PGconn *connection, int stop_fd, int64_t timeout_us, struct failure *failure)
+bool connection_wait(struct connection *connection, int64_t timeout_us, struct failure *failure)
 {
-	return wait_for_answer(connection, stop_fd, clock_monotonic_us() + timeout_us, failure);
+	return wait_for_answer(connection, clock_monotonic_us() + timeout_us, failure);
 }
 
-PGresult *connection_answer(PGconn *connection, int stop_fd, const char *what, struct failure *failure)
+PGresult *connection_answer(struct connection *connection, const char *what, struct failure *failure)
 {
-	int64_t deadline = clock_monotonic_us() + CONNECTION_TIMEOUT;
-	PGresult *result = take_result(connection, stop_fd, deadline, failure);
+	int64_t deadline_us = clock_monotonic_us() + CONNECTION_TIMEOUT_US;
+	PGresult *result = take_result(connection, deadline_us, failure);
 	if (result == NULL)
 		return NULL;
 	ExecStatusType status = PQresultStatus(result);
 	bool done = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_BOTH;
-	if (done && encoding_convert_result(encoding_of(connection), result))
+	if (done && encoding_convert_result(encoding_of(connection->pg), result))
 		return result;
 	if (done)
 		failure_set(failure, "out of memory");
@@ -247,36 +255,36 @@ PGresult *connection_answer(PGconn *connection, int stop_fd, const char *what, s
 	return NULL;
 }
 
-PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, const char *sql,
-						   int parameter_count, const char *const *parameters, struct failure *failure)
+PGresult *connection_query(struct connection *connection, const struct query *query,
+						   const char *const *parameters, struct failure *failure)
 {
-	if (!connection_send(connection, what, sql, parameter_count, parameters, failure))
+	if (!connection_send(connection, query, parameters, failure))
 		return NULL;
-	return connection_answer(connection, stop_fd, what, failure);
+	return connection_answer(connection, query->what, failure);
 }
 
-static bool set(PGconn *connection, int stop_fd, const char *command, const char *value,
-				struct failure *failure)
+/* Sets one of the session's parameters. */
+static bool set(struct connection *connection, const char *sql, const char *value, struct failure *failure)
 {
-	PGresult *result =
-		connection_query(connection, stop_fd, "cannot prepare the session", command, 1, &value, failure);
+	struct query query = {"cannot prepare the session", sql};
+	PGresult *result = connection_query(connection, &query, (const char *[]){value, NULL}, failure);
 	PQclear(result);
 	return result != NULL;
 }
 
-bool connection_pin_rest(PGconn *connection, int stop_fd, struct failure *failure)
+bool connection_pin_rest(struct connection *connection, struct failure *failure)
 {
-	const char *encoding = encoding_to_ask_for(PQparameterStatus(connection, "server_encoding"));
+	const char *encoding = encoding_to_ask_for(PQparameterStatus(connection->pg, "server_encoding"));
 
-	if (encoding != NULL && !set(connection, stop_fd, "SET client_encoding = $1", encoding, failure))
+	if (encoding != NULL && !set(connection, "SET client_encoding = $1", encoding, failure))
 		return false;
-	return PQserverVersion(connection) < 170000 ||
-		   set(connection, stop_fd, "SET transaction_timeout = $1", "0", failure);
+	return PQserverVersion(connection->pg) < 170000 ||
+		   set(connection, "SET transaction_timeout = $1", "0", failure);
 }
 
-int64_t connection_patience(PGconn *connection)
+int64_t connection_patience_us(const struct connection *connection)
 {
-	PQconninfoOption *options = PQconninfo(connection);
+	PQconninfoOption *options = PQconninfo(connection->pg);
 	int64_t milliseconds = 0;
 
 	for (const PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++) {
@@ -287,9 +295,9 @@ int64_t connection_patience(PGconn *connection)
 	return 2 * MILLISECOND * (milliseconds > 0 ? milliseconds : TCP_USER_TIMEOUT_MS);
 }
 
-bool connection_holds_back(PGconn *connection)
+bool connection_holds_back(const struct connection *connection)
 {
-	SSL *tls = PQsslStruct(connection, "OpenSSL");
+	SSL *tls = PQsslStruct(connection->pg, "OpenSSL");
 	return tls != NULL && SSL_pending(tls) > 0;
 }
 

@@ -2,9 +2,8 @@
  * connection.h: libpq without blocking: connections with the options that the feed relies on, and queries
  * that a request to stop interrupts.
  *
- * Data in: a conninfo string of libpq, SQL. Data out: PGconn, PGresult. Every wait also watches `stop_fd`, a
- * descriptor that becomes readable, and stays so, when the process is to end. Only the resolution of a host
- * name blocks, inside libpq.
+ * Data in: a conninfo string of libpq, SQL. Data out: PGconn, PGresult. Only the resolution of a host name
+ * blocks, inside libpq.
  */
 #ifndef CHANGEFEED_FEED_CONNECTION_H
 #define CHANGEFEED_FEED_CONNECTION_H
@@ -14,63 +13,36 @@
 
 #include "feed/failure.h"
 
-enum connection_kind {
-	CONNECTION_SQL,         /* for queries, with a statement timeout */
-	CONNECTION_REPLICATION, /* for the stream, without one */
+struct connection {
+	PGconn *pg;  /* NULL: there is none */
+	int stop_fd; /* readable, and stays so, when the process is to end: every wait also watches it */
 };
 
 /*
  * Both kinds are walsenders bound to the database, because a smart shutdown of the server waits for every
  * ordinary session to end by itself, and ours never would.
  */
+enum connection_kind {
+	CONNECTION_SQL,         /* for queries, with a statement timeout */
+	CONNECTION_REPLICATION, /* for the stream, without one */
+};
+
+/* A command, and what its failure is called. */
+struct query {
+	const char *what;
+	const char *sql;
+};
+
+/* How long to wait for a connection, and for an answer to a query. */
+enum { CONNECTION_TIMEOUT_US = 10 * 1000 * 1000 };
 
 /*
- * How long a server may be silent although it was asked to answer: a proxy that hangs, or a machine behind
- * one that is gone, still acknowledges what TCP sends it. Twice the connection's tcp_user_timeout, in
- * microseconds.
+ * Begins to connect, with `stop_fd` set; go on with PQconnectPoll(). Pinned, whatever conninfo and the role's
+ * settings say: the formats of dates, intervals, floats and bytea, the time zone, the encoding; for queries
+ * also the search_path, pg_catalog alone. Returns false if conninfo is malformed or memory is out.
  */
-int64_t connection_patience(PGconn *connection);
-
-/* How long to wait for a connection, and for an answer to a query, in microseconds. */
-enum { CONNECTION_TIMEOUT = 10 * 1000 * 1000 };
-
-/*
- * Begins to connect; the caller owns *ret_connection and goes on with PQconnectPoll. Pinned, whatever
- * conninfo and the role's settings say: the formats of dates, intervals, floats and bytea, the time zone, the
- * encoding; for queries also the search_path, pg_catalog alone. Returns false if conninfo is malformed or
- * memory is out.
- */
-bool connection_start(const char *conninfo, enum connection_kind kind, PGconn **ret_connection,
+bool connection_start(struct connection *connection, const char *conninfo, enum connection_kind kind,
 					  struct failure *failure);
-
-/* Connects and waits for it, CONNECTION_TIMEOUT at most. Returns NULL on failure or when it is to stop. */
-PGconn *connection_open(const char *conninfo, enum connection_kind kind, int stop_fd,
-						struct failure *failure);
-
-/*
- * Sends a command, where $1 to $9 are replaced by the parameters as literals: a walsender does not know the
- * protocol's own parameters. They are UTF-8, as are the results. Returns false on failure.
- */
-bool connection_send(PGconn *connection, const char *what, const char *sql, int parameter_count,
-					 const char *const *parameters, struct failure *failure);
-
-/*
- * Waits for the beginning of the answer to what was sent, `timeout_us` at most. Returns false if there is
- * none, or when it is to stop; the connection can be waited for again.
- */
-bool connection_wait(PGconn *connection, int stop_fd, int64_t timeout_us, struct failure *failure);
-
-/*
- * The answer to what was sent, waited for CONNECTION_TIMEOUT at most. Returns a result that is the caller's,
- * with the status PGRES_COMMAND_OK, PGRES_TUPLES_OK or PGRES_COPY_BOTH; NULL on failure, after the time, or
- * when it is to stop. After a NULL for another reason than the server's error the connection is of no more
- * use.
- */
-PGresult *connection_answer(PGconn *connection, int stop_fd, const char *what, struct failure *failure);
-
-/* connection_send() and connection_answer(); `parameters` may be NULL if there are none. */
-PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, const char *sql,
-						   int parameter_count, const char *const *parameters, struct failure *failure);
 
 /*
  * Pins what connection_start() could not, because it depends on the server: where the database's encoding can
@@ -78,7 +50,45 @@ PGresult *connection_query(PGconn *connection, int stop_fd, const char *what, co
  * on there is a limit to how long a transaction may take, and the decoding of a large one is a transaction.
  * Waits for the answers. Returns false if one does not come; then the connection is of no more use.
  */
-bool connection_pin_rest(PGconn *connection, int stop_fd, struct failure *failure);
+bool connection_pin_rest(struct connection *connection, struct failure *failure);
+
+/* Does both, and waits, CONNECTION_TIMEOUT_US at most. Returns false on failure or when it is to stop. */
+bool connection_open(struct connection *connection, const char *conninfo, enum connection_kind kind,
+					 struct failure *failure);
+
+void connection_close(struct connection *connection);
+
+/*
+ * Sends a command, where $1 to $9 are replaced by the parameters as literals: a walsender does not know the
+ * protocol's own parameters. They are UTF-8, as are the results; NULL stands behind the last, or for all of
+ * them if there are none. Returns false on failure.
+ */
+bool connection_send(struct connection *connection, const struct query *query, const char *const *parameters,
+					 struct failure *failure);
+
+/*
+ * Waits for the beginning of the answer to what was sent, `timeout_us` at most. Returns false if there is
+ * none, or when it is to stop; the connection can be waited for again.
+ */
+bool connection_wait(struct connection *connection, int64_t timeout_us, struct failure *failure);
+
+/*
+ * The answer to what was sent, waited for CONNECTION_TIMEOUT_US at most. Returns a result that is the
+ * caller's, with the status PGRES_COMMAND_OK, PGRES_TUPLES_OK or PGRES_COPY_BOTH; NULL on failure, after the
+ * time, or when it is to stop. After a NULL for another reason than the server's error the connection is of
+ * no more use.
+ */
+PGresult *connection_answer(struct connection *connection, const char *what, struct failure *failure);
+
+/* connection_send() and connection_answer(). */
+PGresult *connection_query(struct connection *connection, const struct query *query,
+						   const char *const *parameters, struct failure *failure);
+
+/*
+ * How long a server may be silent although it was asked to answer: a proxy that hangs, or a machine behind
+ * one that is gone, still acknowledges what TCP sends it. Twice the connection's tcp_user_timeout.
+ */
+int64_t connection_patience_us(const struct connection *connection);
 
 /*
  * True if bytes of the server wait in OpenSSL, where no poll() shows them: read on before waiting. Records of
@@ -86,7 +96,7 @@ bool connection_pin_rest(PGconn *connection, int stop_fd, struct failure *failur
  * server has said may then be complete, and wait for what it says next. (GSSAPI's encryption does the same
  * and does not tell; to read on then is left to the newer versions.)
  */
-bool connection_holds_back(PGconn *connection);
+bool connection_holds_back(const struct connection *connection);
 
 /* True if the process was asked to end. */
 bool stop_asked(int stop_fd);

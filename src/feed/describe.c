@@ -13,34 +13,35 @@
 
 /* How long to wait for a transaction that others do not see yet: without a synchronous standby it is
  * microseconds. */
-enum { VISIBILITY_TIMEOUT = 200 * MILLISECOND, VISIBILITY_NAP_MS = 1 };
+enum { VISIBILITY_TIMEOUT_US = 200 * MILLISECOND, VISIBILITY_NAP_MS = 1 };
 
 /*
  * ---- visibility
  */
 
 /* A transaction holds the lock on its own xid until it is visible to all. */
-static const char invisible_query[] =
+static const struct query invisible_query = {
+	"cannot look up a transaction",
 	"SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' AND granted"
-	" AND mode = 'ExclusiveLock' AND transactionid = $1::pg_catalog.xid)";
+	" AND mode = 'ExclusiveLock' AND transactionid = $1::pg_catalog.xid)",
+};
 
 bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure)
 {
-	int64_t deadline = clock_monotonic_us() + VISIBILITY_TIMEOUT;
+	int64_t deadline_us = clock_monotonic_us() + VISIBILITY_TIMEOUT_US;
 	char text[16];
-	const char *parameters[] = {text};
+	const char *parameters[] = {text, NULL};
 
 	snprintf(text, sizeof(text), "%u", xid);
 	for (;;) {
-		PGresult *result =
-			catalog_query(catalog, "cannot look up a transaction", invisible_query, 1, parameters, failure);
+		PGresult *result = catalog_query(catalog, &invisible_query, parameters, failure);
 		if (result == NULL)
 			return false;
 		*ret_visible = PQgetvalue(result, 0, 0)[0] == 'f';
 		PQclear(result);
-		if (*ret_visible || clock_monotonic_us() > deadline)
+		if (*ret_visible || clock_monotonic_us() > deadline_us)
 			return true;
-		struct pollfd stop = {.fd = catalog->stop_fd, .events = POLLIN};
+		struct pollfd stop = {.fd = catalog->connection.stop_fd, .events = POLLIN};
 		if (poll(&stop, 1, VISIBILITY_NAP_MS) > 0)
 			return failure_set(failure, "stopping");
 	}
@@ -61,7 +62,8 @@ bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, 
  * PostgreSQL's json.c). Here they are text: the function is whatever a user of the database wrote, and the
  * feed, often a superuser, calls no such thing.
  */
-static const char types_query[] =
+static const struct query types_query = {
+	"cannot look up types",
 	"WITH RECURSIVE needed (oid) AS ("
 	"  SELECT pg_catalog.unnest($1::pg_catalog.oid[])"
 	"  UNION"
@@ -88,7 +90,8 @@ static const char types_query[] =
 	"  LEFT JOIN pg_catalog.pg_type element ON element.oid = t.typelem"
 	"  LEFT JOIN pg_catalog.pg_attribute a ON t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0"
 	"       AND NOT a.attisdropped"
-	" ORDER BY t.oid, a.attnum";
+	" ORDER BY t.oid, a.attnum",
+};
 
 enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD, COLUMN_NOW };
 
@@ -202,12 +205,12 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 	struct arena scratch = {0};
 
 	list_missing(relation, &oids);
-	const char *parameters[] = {buffer_string(&oids)};
+	const char *parameters[] = {buffer_string(&oids), NULL};
 	PGresult *rows = NULL;
 	if (parameters[0] == NULL)
 		failure_set(failure, "out of memory");
 	else
-		rows = catalog_query(catalog, "cannot look up types", types_query, 1, parameters, failure);
+		rows = catalog_query(catalog, &types_query, parameters, failure);
 	buffer_free(&oids);
 	if (rows == NULL)
 		return false;
@@ -219,8 +222,8 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 	}
 	if (builder.composite) {
 		/* an origin's clock may be ahead of this server's */
-		int64_t now = strtoll(PQgetvalue(rows, 0, COLUMN_NOW), NULL, 10);
-		relation->types_as_of = now > commit_us ? now : commit_us;
+		int64_t now_us = strtoll(PQgetvalue(rows, 0, COLUMN_NOW), NULL, 10);
+		relation->types_as_of = now_us > commit_us ? now_us : commit_us;
 	}
 	arena_free(&scratch);
 	PQclear(rows);
@@ -233,29 +236,31 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 }
 
 /* Asks a query whose one parameter is the table. Returns its rows, which the caller clears, or NULL. */
-static PGresult *ask_about(const struct relation *relation, struct catalog *catalog, const char *what,
-						   const char *query, struct failure *failure)
+static PGresult *ask_about(const struct relation *relation, struct catalog *catalog,
+						   const struct query *query, struct failure *failure)
 {
 	char oid[16];
-	const char *parameters[] = {oid};
+	const char *parameters[] = {oid, NULL};
 
 	snprintf(oid, sizeof(oid), "%u", relation->oid);
-	return catalog_query(catalog, what, query, 1, parameters, failure);
+	return catalog_query(catalog, query, parameters, failure);
 }
 
 /*
  * ---- the primary key
  */
-static const char key_query[] =
+static const struct query key_query = {
+	"cannot look up a primary key",
 	"SELECT a.attname FROM pg_catalog.pg_index i"
 	" CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k (attnum, place)"
 	" JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
-	" WHERE i.indrelid = $1::pg_catalog.oid AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place";
+	" WHERE i.indrelid = $1::pg_catalog.oid AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place",
+};
 
 static bool look_up_key(struct relation *relation, struct catalog *catalog, struct failure *failure)
 {
 	struct arena scratch = {0};
-	PGresult *rows = ask_about(relation, catalog, "cannot look up a primary key", key_query, failure);
+	PGresult *rows = ask_about(relation, catalog, &key_query, failure);
 
 	if (rows == NULL)
 		return false;
@@ -276,18 +281,20 @@ static bool look_up_key(struct relation *relation, struct catalog *catalog, stru
  * of the partition that holds the row, what pgoutput says of it by that of the table that is published.
  * pg_partition_tree() would lock all of them.
  */
-static const char partitions_query[] =
+static const struct query partitions_query = {
+	"cannot look up partitions",
 	"WITH RECURSIVE tree (oid) AS ("
 	"  SELECT $1::pg_catalog.oid"
 	"  UNION ALL"
 	"  SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid"
 	")"
 	"SELECT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid"
-	" WHERE c.relispartition AND c.relkind = 'r' AND c.relreplident <> 'f')";
+	" WHERE c.relispartition AND c.relkind = 'r' AND c.relreplident <> 'f')",
+};
 
 static bool look_up_partitions(struct relation *relation, struct catalog *catalog, struct failure *failure)
 {
-	PGresult *rows = ask_about(relation, catalog, "cannot look up partitions", partitions_query, failure);
+	PGresult *rows = ask_about(relation, catalog, &partitions_query, failure);
 
 	if (rows == NULL)
 		return false;

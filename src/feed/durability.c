@@ -7,10 +7,10 @@
 enum {
 	CAPACITY_SHARE = 64, /* of the ring that may be unsynced */
 	MUCH_MAX = 8 * 1024 * 1024,
-	FIRST_DELAY = 50 * MILLISECOND,
-	PROGRESS_INTERVAL = 1 * SECOND,
-	BACK_OFF_MIN = 100 * MILLISECOND,
-	BACK_OFF_MAX = 5 * SECOND,
+	FIRST_DELAY_US = 50 * MILLISECOND,
+	PROGRESS_INTERVAL_US = 1 * SECOND,
+	BACK_OFF_MIN_US = 100 * MILLISECOND,
+	BACK_OFF_MAX_US = 5 * SECOND,
 };
 
 bool durability_start(struct durability *durability, const struct ring *ring, struct ring_writer *writer)
@@ -21,44 +21,45 @@ bool durability_start(struct durability *durability, const struct ring *ring, st
 		.live = ring_live(ring),
 		.syncer = syncer_start(writer),
 		.much = share < MUCH_MAX ? share : MUCH_MAX,
-		.back_off = BACK_OFF_MIN,
+		.back_off_us = BACK_OFF_MIN_US,
 		.current = true,
 	};
 	return durability->syncer != NULL;
 }
 
-static bool is_due(const struct durability *durability, bool urgent, uint64_t unsynced, int64_t now)
+static bool is_due(const struct durability *durability, bool urgent, uint64_t unsynced, int64_t now_us)
 {
-	if (now < durability->retry_at)
+	if (now_us < durability->retry_due_us)
 		return false;
 	if (urgent || unsynced > durability->much)
 		return true;
 	if (unsynced > 0)
-		return now >= durability->first_at + FIRST_DELAY;
-	return now >= durability->progress_at;
+		return now_us >= durability->unsynced_since_us + FIRST_DELAY_US;
+	return now_us >= durability->progress_due_us;
 }
 
-void durability_step(struct durability *durability, bool urgent, int64_t now)
+void durability_step(struct durability *durability, bool urgent, int64_t now_us)
 {
 	uint64_t unsynced = ring_writer_unsynced(durability->writer);
 
 	if (unsynced == 0)
-		durability->first_at = 0; /* what was seen during a checkpoint was in it */
-	else if (durability->first_at == 0)
-		durability->first_at = now;
-	if (syncer_running(durability->syncer) || !is_due(durability, urgent, unsynced, now))
+		durability->unsynced_since_us = 0; /* what was seen during a checkpoint was in it */
+	else if (durability->unsynced_since_us == 0)
+		durability->unsynced_since_us = now_us;
+	if (syncer_running(durability->syncer) || !is_due(durability, urgent, unsynced, now_us))
 		return;
 	syncer_begin(durability->syncer);
-	durability->first_at = 0;
-	durability->progress_at = now + PROGRESS_INTERVAL;
+	durability->unsynced_since_us = 0;
+	durability->progress_due_us = now_us + PROGRESS_INTERVAL_US;
 }
 
-int64_t durability_deadline(const struct durability *durability)
+int64_t durability_deadline_us(const struct durability *durability)
 {
 	if (syncer_running(durability->syncer))
 		return INT64_MAX; /* its descriptor tells */
-	int64_t due = durability->first_at != 0 ? durability->first_at + FIRST_DELAY : durability->progress_at;
-	return due > durability->retry_at ? due : durability->retry_at;
+	int64_t due_us = durability->unsynced_since_us != 0 ? durability->unsynced_since_us + FIRST_DELAY_US
+														: durability->progress_due_us;
+	return due_us > durability->retry_due_us ? due_us : durability->retry_due_us;
 }
 
 int durability_fd(const struct durability *durability)
@@ -72,14 +73,14 @@ static void note_end(struct durability *durability, int error)
 	durability->error = error;
 	if (error == 0) {
 		durability->current = true;
-		durability->back_off = BACK_OFF_MIN;
-		durability->retry_at = 0;
+		durability->back_off_us = BACK_OFF_MIN_US;
+		durability->retry_due_us = 0;
 		return;
 	}
-	durability->retry_at = clock_monotonic_us() + durability->back_off;
-	durability->back_off *= 2;
-	if (durability->back_off > BACK_OFF_MAX)
-		durability->back_off = BACK_OFF_MAX;
+	durability->retry_due_us = clock_monotonic_us() + durability->back_off_us;
+	durability->back_off_us *= 2;
+	if (durability->back_off_us > BACK_OFF_MAX_US)
+		durability->back_off_us = BACK_OFF_MAX_US;
 }
 
 bool durability_finish(struct durability *durability)
@@ -103,7 +104,7 @@ bool durability_wait(struct durability *durability, int timeout_ms)
 void durability_forget(struct durability *durability)
 {
 	durability->current = false;
-	durability->progress_at = 0;
+	durability->progress_due_us = 0;
 }
 
 uint64_t durability_lsn(const struct durability *durability)
@@ -115,12 +116,12 @@ uint64_t durability_lsn(const struct durability *durability)
 
 bool durability_stop(struct durability *durability, int timeout_ms)
 {
-	int64_t deadline = clock_monotonic_us() + (int64_t)timeout_ms * MILLISECOND;
+	int64_t deadline_us = clock_monotonic_us() + (int64_t)timeout_ms * MILLISECOND;
 
 	if (!durability_wait(durability, timeout_ms))
 		return false;
 	if (syncer_begin(durability->syncer) &&
-		!durability_wait(durability, clock_poll_timeout(clock_monotonic_us(), deadline)))
+		!durability_wait(durability, clock_poll_timeout(clock_monotonic_us(), deadline_us)))
 		return false;
 	syncer_stop(durability->syncer);
 	durability->syncer = NULL;

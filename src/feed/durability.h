@@ -18,11 +18,11 @@ struct durability {
 	struct ring_writer *writer;
 	const struct ring_live *live;
 	struct syncer *syncer;
-	uint64_t much;       /* bytes unsynced that do not wait */
-	int64_t first_at;    /* when something unsynced was first seen, 0: nothing is */
-	int64_t progress_at; /* when the next checkpoint may begin for progress alone */
-	int64_t retry_at;    /* after a failure: not before */
-	int64_t back_off;
+	uint64_t much;             /* bytes unsynced that do not wait */
+	int64_t unsynced_since_us; /* when something unsynced was first seen, 0: nothing is */
+	int64_t progress_due_us;   /* when the next checkpoint may begin for progress alone */
+	int64_t retry_due_us;      /* after a failure: not before */
+	int64_t back_off_us;
 	int error;    /* errno of the last checkpoint, 0 if it succeeded */
 	bool current; /* live->durable_lsn belongs to the history that the writer is in */
 };
@@ -31,10 +31,10 @@ struct durability {
 bool durability_start(struct durability *durability, const struct ring *ring, struct ring_writer *writer);
 
 /* Begins a checkpoint if it is time. `urgent`: the stream waits for room. Does not wait. */
-void durability_step(struct durability *durability, bool urgent, int64_t now);
+void durability_step(struct durability *durability, bool urgent, int64_t now_us);
 
 /* Until when at most to wait before the next durability_step() (monotonic clock); and for what: readable. */
-int64_t durability_deadline(const struct durability *durability);
+int64_t durability_deadline_us(const struct durability *durability);
 int durability_fd(const struct durability *durability);
 
 /* When the descriptor is readable. Returns true if more is durable than before. */

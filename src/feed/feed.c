@@ -24,13 +24,13 @@
 #include "log.h"
 
 enum {
-	FEEDBACK_INTERVAL = 1 * SECOND,
-	BACK_OFF_MIN = 100 * MILLISECOND,
-	BACK_OFF_MAX = 2 * SECOND,
-	STABLE_AFTER = 5 * SECOND, /* the time a stream has to live to count as one */
-	SLEEP_DIVISOR = 16,        /* of the ring's size that may pass a worker that wants nothing of it */
+	FEEDBACK_INTERVAL_US = 1 * SECOND,
+	BACK_OFF_MIN_US = 100 * MILLISECOND,
+	BACK_OFF_MAX_US = 2 * SECOND,
+	STABLE_AFTER_US = 5 * SECOND, /* the time a stream has to live to count as one */
+	SLEEP_DIVISOR = 16,           /* of the ring's size that may pass a worker that wants nothing of it */
 	STOP_SYNC_MS = 300,
-	STOP_STREAM = 100 * MILLISECOND,
+	STOP_STREAM_US = 100 * MILLISECOND,
 };
 
 /* undefined_object: the stream decodes changes made when the publication did not exist */
@@ -50,11 +50,11 @@ struct feed {
 	enum feed_state state;
 	uint64_t announced_generation; /* of the catalog, that workers were woken for */
 	uint64_t announced_head;       /* of the ring, when all workers were last woken */
-	int64_t streaming_since;
-	int64_t feedback_at;
-	int64_t silence; /* how long the server was waited for since it was heard last */
-	int64_t asked;   /* what `silence` was when the server was asked to reply; 0: it was not */
-	int64_t back_off;
+	int64_t streaming_since_us;
+	int64_t feedback_due_us;
+	int64_t silence_us; /* how long the server was waited for since it was heard last */
+	int64_t asked_us;   /* what silence_us was when the server was asked to reply; 0: it was not */
+	int64_t back_off_us;
 	bool confirm;                 /* more is durable than the slot knows */
 	bool publication_was_missing; /* when changes were made that the slot would have to decode */
 	bool said_streaming;          /* in the log, since the last failure in it */
@@ -161,26 +161,26 @@ static bool begin_history(struct feed *feed, const struct failure *reason, struc
 }
 
 /* With the replication connection open: everything up to the first byte of the stream. */
-static bool start_stream(struct feed *feed, PGconn *connection, struct failure *failure)
+static bool start_stream(struct feed *feed, struct connection *connection, struct failure *failure)
 {
 	struct upstream *upstream = &feed->upstream;
 	struct failure reason;
 
-	if (!upstream_identify(upstream, connection, feed->stop_fd, failure))
+	if (!upstream_identify(upstream, connection, failure))
 		return false;
 	if (!upstream->slot_exists || upstream->slot_unusable != NULL)
 		live_message_set(&feed->live->message,
 						 "creating the replication slot, which waits for all transactions that are writing");
-	if (!upstream_ensure_slot(upstream, connection, &feed->catalog, feed->stop_fd, failure))
+	if (!upstream_ensure_slot(upstream, connection, &feed->catalog, failure))
 		return false;
 	feed->publication_was_missing = false;
 	if (upstream_misfit(upstream, feed->writer, &reason) && !begin_history(feed, &reason, failure))
 		return false;
 	uint64_t from = ring_writer_streamed_lsn(feed->writer);
-	if (!upstream_start(upstream, connection, feed->stop_fd, from, failure))
+	if (!upstream_start(upstream, connection, from, failure))
 		return false;
-	feed->replication =
-		replication_open(connection, feed->writer, feed->live, &feed->catalog, from, upstream->confirmed_lsn);
+	feed->replication = replication_open(*connection, feed->writer, feed->live, &feed->catalog, from,
+										 upstream->confirmed_lsn);
 	return feed->replication != NULL || failure_set(failure, "out of memory");
 }
 
@@ -195,16 +195,15 @@ static bool prepare(struct feed *feed, struct failure *failure)
 		return false;
 	if (feed->publication_was_missing)
 		upstream->slot_unusable = "it would have to decode changes made when the publication did not exist";
-	PGconn *connection =
-		connection_open(feed->options->conninfo, CONNECTION_REPLICATION, feed->stop_fd, failure);
-	if (connection == NULL)
+	struct connection connection = {.stop_fd = feed->stop_fd};
+	if (!connection_open(&connection, feed->options->conninfo, CONNECTION_REPLICATION, failure))
 		return upstream->may_replicate || stop_asked(feed->stop_fd)
 				   ? false
 				   : failure_set(failure, "role \"%s\" may not replicate: ALTER ROLE \"%s\" REPLICATION;",
 								 upstream->role, upstream->role);
-	if (start_stream(feed, connection, failure))
+	if (start_stream(feed, &connection, failure))
 		return true;
-	PQfinish(connection);
+	connection_close(&connection);
 	return false;
 }
 
@@ -219,11 +218,11 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 	transition(feed, FEED_PREPARING, "looking at publication and slot");
 	if (!prepare(feed, failure))
 		return false;
-	if (feed->streaming_since != 0)
+	if (feed->streaming_since_us != 0)
 		live_figure_add(&feed->live->reconnects_total, 1);
-	feed->streaming_since = clock_monotonic_us();
-	feed->feedback_at = 0;
-	feed->silence = feed->asked = 0;
+	feed->streaming_since_us = clock_monotonic_us();
+	feed->feedback_due_us = 0;
+	feed->silence_us = feed->asked_us = 0;
 	feed->gather = (struct gather){0};
 	catalog_want_refresh(&feed->catalog);
 	describe_streaming(feed, message);
@@ -260,20 +259,20 @@ static void show_disk(struct feed *feed)
 		log_line(LOG_LEVEL_ERROR, "%s", message);
 }
 
-static bool give_feedback(struct feed *feed, int64_t now, struct failure *failure)
+static bool give_feedback(struct feed *feed, int64_t now_us, struct failure *failure)
 {
-	int64_t patience = replication_patience(feed->replication);
+	int64_t patience_us = replication_patience_us(feed->replication);
 
 	/* half of it before the server is asked, and half of it for the answer */
-	bool ask = feed->silence >= patience / 2;
-	if (feed->asked > 0 && feed->silence - feed->asked >= patience / 2)
-		return failure_set(failure, "the server has been silent for %d s", (int)(feed->silence / SECOND));
-	if (!feed->confirm && !replication_reply_asked(feed->replication) && now < feed->feedback_at)
+	bool ask = feed->silence_us >= patience_us / 2;
+	if (feed->asked_us > 0 && feed->silence_us - feed->asked_us >= patience_us / 2)
+		return failure_set(failure, "the server has been silent for %d s", (int)(feed->silence_us / SECOND));
+	if (!feed->confirm && !replication_reply_asked(feed->replication) && now_us < feed->feedback_due_us)
 		return true;
 	feed->confirm = false;
-	feed->feedback_at = now + FEEDBACK_INTERVAL;
-	if (ask && feed->asked == 0)
-		feed->asked = feed->silence;
+	feed->feedback_due_us = now_us + FEEDBACK_INTERVAL_US;
+	if (ask && feed->asked_us == 0)
+		feed->asked_us = feed->silence_us;
 	return replication_feedback(feed->replication, durability_lsn(&feed->durability), ask, failure);
 }
 
@@ -293,18 +292,18 @@ static bool wait_for_events(struct feed *feed, enum replication_step step)
 	if (replication_wants_to_write(feed->replication))
 		fds[WAIT_STREAM].events |= POLLOUT;
 
-	int64_t now = clock_monotonic_us();
-	int64_t deadline = earlier(
-		feed->feedback_at, earlier(durability_deadline(&feed->durability), catalog_deadline(&feed->catalog)));
-	int ready = poll(fds, WAIT_COUNT, step == REPLICATION_MORE ? 0 : clock_poll_timeout(now, deadline));
+	int64_t now_us = clock_monotonic_us();
+	int64_t deadline_us = earlier(feed->feedback_due_us, earlier(durability_deadline_us(&feed->durability),
+																 catalog_deadline_us(&feed->catalog)));
+	int ready = poll(fds, WAIT_COUNT, step == REPLICATION_MORE ? 0 : clock_poll_timeout(now_us, deadline_us));
 	if (ready > 0 && fds[WAIT_STOP].revents != 0)
 		return false;
 
 	uint64_t count;
 	if (step != REPLICATION_DRAINED || (ready > 0 && (fds[WAIT_STREAM].revents & POLLIN) != 0))
-		feed->silence = feed->asked = 0;
+		feed->silence_us = feed->asked_us = 0;
 	else
-		feed->silence += clock_monotonic_us() - now;
+		feed->silence_us += clock_monotonic_us() - now_us;
 	if (ready > 0 && fds[WAIT_DISK].revents != 0)
 		feed->confirm = durability_finish(&feed->durability) || feed->confirm;
 	if (ready > 0 && fds[WAIT_REFRESH].revents != 0 &&
@@ -315,13 +314,13 @@ static bool wait_for_events(struct feed *feed, enum replication_step step)
 	return true;
 }
 
-static void let_gather(struct feed *feed, int64_t now)
+static void let_gather(struct feed *feed, int64_t now_us)
 {
 	struct replication_received received = replication_received(feed->replication);
-	int64_t time = gather_time(&feed->gather, received.transactions, received.bytes, now);
+	int64_t time_us = gather_time_us(&feed->gather, received.transactions, received.bytes, now_us);
 
-	if (time > 0)
-		nanosleep(&(struct timespec){.tv_nsec = time * 1000}, NULL);
+	if (time_us > 0)
+		nanosleep(&(struct timespec){.tv_nsec = time_us * 1000}, NULL);
 }
 
 /* One turn of the loop after another, until the stream breaks (false) or it is to stop (true). */
@@ -335,17 +334,17 @@ static bool run_stream(struct feed *feed, struct failure *failure)
 		int error = ring_writer_error(feed->writer);
 		if (error != 0)
 			return failure_set(failure, "cannot write the ring file: %s", strerror(error));
-		int64_t now = clock_monotonic_us();
-		durability_step(&feed->durability, step == REPLICATION_BLOCKED, now);
+		int64_t now_us = clock_monotonic_us();
+		durability_step(&feed->durability, step == REPLICATION_BLOCKED, now_us);
 		show_disk(feed);
 		/* a stream that nobody reads would hold up the server's shutdown */
 		if (step == REPLICATION_BLOCKED && feed->durability.error != 0)
 			return failure_set(failure, "the ring is full until its file can be written: %s",
 							   strerror(feed->durability.error));
-		if (!give_feedback(feed, now, failure))
+		if (!give_feedback(feed, now_us, failure))
 			return false;
 		if (step == REPLICATION_DRAINED)
-			let_gather(feed, now);
+			let_gather(feed, now_us);
 		if (!wait_for_events(feed, step))
 			return true;
 	}
@@ -354,9 +353,9 @@ static bool run_stream(struct feed *feed, struct failure *failure)
 static void close_stream(struct feed *feed, const struct failure *failure)
 {
 	/* one that breaks again and again, soon after it began, is slowed down and logged once */
-	if (clock_monotonic_us() - feed->streaming_since >= STABLE_AFTER) {
+	if (clock_monotonic_us() - feed->streaming_since_us >= STABLE_AFTER_US) {
 		feed->reported.text[0] = 0;
-		feed->back_off = BACK_OFF_MIN;
+		feed->back_off_us = BACK_OFF_MIN_US;
 	}
 	if (strcmp(failure->sqlstate, SQLSTATE_UNDEFINED_OBJECT) == 0)
 		feed->publication_was_missing = true;
@@ -372,18 +371,18 @@ static void close_stream(struct feed *feed, const struct failure *failure)
  * stop. */
 static bool wait_to_retry(struct feed *feed)
 {
-	int64_t now = clock_monotonic_us();
-	int64_t until = now + feed->back_off;
+	int64_t now_us = clock_monotonic_us();
+	int64_t until_us = now_us + feed->back_off_us;
 
-	feed->back_off = earlier(feed->back_off * 2, BACK_OFF_MAX);
-	for (; now < until || feed->durability.error != 0; now = clock_monotonic_us()) {
+	feed->back_off_us = earlier(feed->back_off_us * 2, BACK_OFF_MAX_US);
+	for (; now_us < until_us || feed->durability.error != 0; now_us = clock_monotonic_us()) {
 		struct pollfd fds[] = {{.fd = feed->stop_fd, .events = POLLIN},
 							   {.fd = durability_fd(&feed->durability), .events = POLLIN}};
-		durability_step(&feed->durability, false, now);
-		int64_t deadline = durability_deadline(&feed->durability);
-		if (now < until)
-			deadline = earlier(deadline, until);
-		if (poll(fds, 2, clock_poll_timeout(now, deadline)) <= 0)
+		durability_step(&feed->durability, false, now_us);
+		int64_t deadline_us = durability_deadline_us(&feed->durability);
+		if (now_us < until_us)
+			deadline_us = earlier(deadline_us, until_us);
+		if (poll(fds, 2, clock_poll_timeout(now_us, deadline_us)) <= 0)
 			continue;
 		if (fds[0].revents != 0)
 			return false;
@@ -433,7 +432,7 @@ static int open_stop_fd(void)
 
 static bool open_feed(struct feed *feed, const struct feed_options *options)
 {
-	*feed = (struct feed){.options = options, .state = FEED_STOPPED, .back_off = BACK_OFF_MIN};
+	*feed = (struct feed){.options = options, .state = FEED_STOPPED, .back_off_us = BACK_OFF_MIN_US};
 	feed->stop_fd = open_stop_fd();
 	if (feed->stop_fd < 0) {
 		log_line(LOG_LEVEL_ERROR, "cannot wait for signals: %s", strerror(errno));
@@ -466,7 +465,7 @@ static void close_feed(struct feed *feed)
 	bool synced = durability_stop(&feed->durability, STOP_SYNC_MS);
 	if (feed->replication != NULL) {
 		if (replication_feedback(feed->replication, durability_lsn(&feed->durability), false, &failure))
-			replication_end(feed->replication, STOP_STREAM);
+			replication_end(feed->replication, STOP_STREAM_US);
 		replication_close(feed->replication);
 	}
 	catalog_close(&feed->catalog);

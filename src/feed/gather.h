@@ -18,13 +18,13 @@
 #include <stdint.h>
 
 struct gather {
-	int64_t since; /* the beginning of the span that is being judged */
+	int64_t since_us; /* the beginning of the span that is being judged */
 	uint64_t transactions;
 	uint64_t bytes; /* received before it */
 	bool dense;     /* what the last span was */
 };
 
 /* `transactions` and `bytes`: received so far in all. Returns microseconds, 0: do not look away. */
-int64_t gather_time(struct gather *gather, uint64_t transactions, uint64_t bytes, int64_t now);
+int64_t gather_time_us(struct gather *gather, uint64_t transactions, uint64_t bytes, int64_t now_us);
 
 #endif

@@ -9,13 +9,15 @@
 #include "log.h"
 
 /* One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. */
-const char published_query[] =
+const struct query published_query = {
+	"cannot read what is published",
 	"SELECT " PUBLISHED_WAL_END ", t.schemaname, t.tablename"
 	"  FROM (VALUES ($1::pg_catalog.name)) publication (name)"
 	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = publication.name"
-	"  ORDER BY t.schemaname, t.tablename";
+	"  ORDER BY t.schemaname, t.tablename",
+};
 
-const char published_wal_end_query[] = "SELECT " PUBLISHED_WAL_END;
+const struct query published_wal_end_query = {"cannot read where the WAL ends", "SELECT " PUBLISHED_WAL_END};
 
 enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE };
 

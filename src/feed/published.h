@@ -8,10 +8,9 @@
 #ifndef CHANGEFEED_FEED_PUBLISHED_H
 #define CHANGEFEED_FEED_PUBLISHED_H
 
-#include <libpq-fe.h>
-
 #include "core/ring/ring_file.h"
 #include "core/ring/ring_writer.h"
+#include "feed/connection.h"
 
 struct published {
 	struct ring *ring;
@@ -31,13 +30,13 @@ struct published {
 	" ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn"
 
 /* The query; its one parameter is the publication's name. Waits for a lock on each table that is published. */
-extern const char published_query[];
+extern const struct query published_query;
 
 /* Applies an answer. */
 void published_apply(struct published *published, const PGresult *result);
 
 /* The same for the end of the WAL alone, without parameters, and what PUBLISHED_WAL_END gave. */
-extern const char published_wal_end_query[];
+extern const struct query published_wal_end_query;
 void published_wal_end(struct published *published, const char *lsn);
 
 /*

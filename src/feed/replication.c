@@ -33,7 +33,7 @@ struct transaction {
 };
 
 struct replication {
-	PGconn *connection;
+	struct connection connection;
 	struct ring_writer *writer;
 	struct ring_live *live;
 	struct catalog *catalog;
@@ -42,7 +42,7 @@ struct replication {
 	struct replication_received received;
 	uint64_t received_lsn;
 	uint64_t confirmed_lsn;
-	int64_t patience;
+	int64_t patience_us;
 	bool reply_asked;
 	bool unsent;   /* libpq holds bytes that the socket did not take */
 	char *blocked; /* the message that the ring had no room for, libpq's memory, or NULL */
@@ -54,23 +54,24 @@ struct replication {
 	struct buffer converted;
 };
 
-struct replication *replication_open(PGconn *connection, struct ring_writer *writer, struct ring_live *live,
-									 struct catalog *catalog, uint64_t from_lsn, uint64_t confirmed_lsn)
+struct replication *replication_open(struct connection connection, struct ring_writer *writer,
+									 struct ring_live *live, struct catalog *catalog, uint64_t from_lsn,
+									 uint64_t confirmed_lsn)
 {
 	struct replication *replication = calloc(1, sizeof(*replication));
 	struct relation_cache *relations = relation_cache_new();
-	if (replication == NULL || relations == NULL || PQsetnonblocking(connection, 1) != 0) {
+	if (replication == NULL || relations == NULL || PQsetnonblocking(connection.pg, 1) != 0) {
 		relation_cache_free(relations);
 		free(replication);
 		return NULL;
 	}
 	replication->connection = connection;
-	replication->patience = connection_patience(connection);
+	replication->patience_us = connection_patience_us(&connection);
 	replication->writer = writer;
 	replication->live = live;
 	replication->catalog = catalog;
 	replication->relations = relations;
-	replication->encoding = encoding_of(connection);
+	replication->encoding = encoding_of(connection.pg);
 	replication->received_lsn = from_lsn;
 	replication->confirmed_lsn = confirmed_lsn;
 	live_figure_set(&live->confirmed_lsn, confirmed_lsn);
@@ -82,7 +83,7 @@ void replication_close(struct replication *replication)
 	if (replication == NULL)
 		return;
 	PQfreemem(replication->blocked);
-	PQfinish(replication->connection);
+	connection_close(&replication->connection);
 	relation_cache_free(replication->relations);
 	row_scratch_free(&replication->row);
 	buffer_free(&replication->body);
@@ -92,12 +93,12 @@ void replication_close(struct replication *replication)
 
 int replication_socket(const struct replication *replication)
 {
-	return PQsocket(replication->connection);
+	return PQsocket(replication->connection.pg);
 }
 
-int64_t replication_patience(const struct replication *replication)
+int64_t replication_patience_us(const struct replication *replication)
 {
-	return replication->patience;
+	return replication->patience_us;
 }
 
 bool replication_wants_to_write(const struct replication *replication)
@@ -409,7 +410,7 @@ static enum outcome process_copy(struct replication *replication, struct bytes c
 /* The stream has ended: why? */
 static void explain_end(struct replication *replication, struct failure *failure)
 {
-	PGresult *result = PQgetResult(replication->connection);
+	PGresult *result = PQgetResult(replication->connection.pg);
 	if (result != NULL && PQresultStatus(result) == PGRES_FATAL_ERROR)
 		failure_of_result(failure, "the stream broke", result);
 	else
@@ -426,11 +427,11 @@ static int next_copy(struct replication *replication, char **ret_copy, struct fa
 		replication->blocked = NULL;
 		return (int)replication->blocked_size;
 	}
-	int size = PQgetCopyData(replication->connection, ret_copy, 1);
+	int size = PQgetCopyData(replication->connection.pg, ret_copy, 1);
 	if (size == -1)
 		explain_end(replication, failure);
 	else if (size == -2) {
-		failure_of_connection(failure, "the stream broke", replication->connection);
+		failure_of_connection(failure, "the stream broke", replication->connection.pg);
 		return -1;
 	}
 	return size;
@@ -463,9 +464,9 @@ static enum replication_step take_messages(struct replication *replication, unsi
 /* Reads what the socket has; what it did not take before it may take now. */
 static bool read_socket(struct replication *replication, struct failure *failure)
 {
-	int unsent = replication->unsent ? PQflush(replication->connection) : 0;
-	if (unsent < 0 || !PQconsumeInput(replication->connection))
-		return failure_of_connection(failure, "the stream broke", replication->connection);
+	int unsent = replication->unsent ? PQflush(replication->connection.pg) : 0;
+	if (unsent < 0 || !PQconsumeInput(replication->connection.pg))
+		return failure_of_connection(failure, "the stream broke", replication->connection.pg);
 	replication->unsent = unsent > 0;
 	return true;
 }
@@ -480,7 +481,7 @@ enum replication_step replication_step(struct replication *replication, struct f
 		if (replication->blocked == NULL && !read_socket(replication, failure))
 			return REPLICATION_FAILED;
 		step = take_messages(replication, &messages, &bytes, failure);
-	} while (step == REPLICATION_DRAINED && connection_holds_back(replication->connection));
+	} while (step == REPLICATION_DRAINED && connection_holds_back(&replication->connection));
 	replication->received.bytes += bytes;
 	live_figure_add(&replication->live->received_bytes_total, bytes);
 	return step;
@@ -506,8 +507,8 @@ static bool send_status(struct replication *replication, uint64_t flushed_lsn, b
 	put_u64(status + 25, (uint64_t)(clock_realtime_us() - POSTGRES_EPOCH_US));
 	status[STATUS_SIZE - 1] = ask;
 	/* 0: libpq has no memory to queue it */
-	if (PQputCopyData(replication->connection, status, sizeof(status)) <= 0)
-		return failure_of_connection(failure, "the stream broke", replication->connection);
+	if (PQputCopyData(replication->connection.pg, status, sizeof(status)) <= 0)
+		return failure_of_connection(failure, "the stream broke", replication->connection.pg);
 	return true;
 }
 
@@ -529,30 +530,30 @@ bool replication_feedback(struct replication *replication, uint64_t durable_lsn,
 	if (!send_status(replication, 0, ask, failure))
 		return false;
 	replication->reply_asked = false;
-	int unsent = PQflush(replication->connection);
+	int unsent = PQflush(replication->connection.pg);
 	if (unsent < 0)
-		return failure_of_connection(failure, "the stream broke", replication->connection);
+		return failure_of_connection(failure, "the stream broke", replication->connection.pg);
 	replication->unsent = unsent > 0;
 	return true;
 }
 
 void replication_end(struct replication *replication, int64_t timeout_us)
 {
-	int64_t deadline = clock_monotonic_us() + timeout_us;
-	struct pollfd fd = {.fd = PQsocket(replication->connection), .events = POLLIN};
+	int64_t deadline_us = clock_monotonic_us() + timeout_us;
+	struct pollfd fd = {.fd = PQsocket(replication->connection.pg), .events = POLLIN};
 	char *copy;
 	int size;
 
-	if (PQputCopyEnd(replication->connection, NULL) <= 0 || PQflush(replication->connection) != 0)
+	if (PQputCopyEnd(replication->connection.pg, NULL) <= 0 || PQflush(replication->connection.pg) != 0)
 		return;
 	/* in the middle of a transaction it may go on sending before it looks at what we said */
-	while (clock_monotonic_us() < deadline &&
-		   (size = PQgetCopyData(replication->connection, &copy, 1)) >= 0) {
+	while (clock_monotonic_us() < deadline_us &&
+		   (size = PQgetCopyData(replication->connection.pg, &copy, 1)) >= 0) {
 		if (size > 0)
 			PQfreemem(copy);
-		else if ((!connection_holds_back(replication->connection) &&
-				  poll(&fd, 1, clock_poll_timeout(clock_monotonic_us(), deadline)) <= 0) ||
-				 !PQconsumeInput(replication->connection))
+		else if ((!connection_holds_back(&replication->connection) &&
+				  poll(&fd, 1, clock_poll_timeout(clock_monotonic_us(), deadline_us)) <= 0) ||
+				 !PQconsumeInput(replication->connection.pg))
 			return;
 	}
 }

@@ -18,8 +18,6 @@
 #ifndef CHANGEFEED_FEED_REPLICATION_H
 #define CHANGEFEED_FEED_REPLICATION_H
 
-#include <libpq-fe.h>
-
 #include "core/ring/ring_writer.h"
 #include "feed/catalog.h"
 #include "feed/failure.h"
@@ -37,16 +35,17 @@ enum replication_step {
  * Takes over a connection in COPY mode, from upstream_start() at `from_lsn`; `confirmed_lsn` is the slot's. The
  * others are borrowed. Returns NULL out of memory; then the connection is still the caller's.
  */
-struct replication *replication_open(PGconn *connection, struct ring_writer *writer, struct ring_live *live,
-									 struct catalog *catalog, uint64_t from_lsn, uint64_t confirmed_lsn);
+struct replication *replication_open(struct connection connection, struct ring_writer *writer,
+									 struct ring_live *live, struct catalog *catalog, uint64_t from_lsn,
+									 uint64_t confirmed_lsn);
 
 /* Closes the connection, too. */
 void replication_close(struct replication *replication);
 
 int replication_socket(const struct replication *replication);
 
-/* How long the server may be silent; see connection_patience(). */
-int64_t replication_patience(const struct replication *replication);
+/* How long the server may be silent; see connection_patience_us(). */
+int64_t replication_patience_us(const struct replication *replication);
 
 /* True if something is waiting to be sent: poll for writing, too. */
 bool replication_wants_to_write(const struct replication *replication);

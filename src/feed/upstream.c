@@ -18,7 +18,8 @@
 /*
  * ---- what is there
  */
-static const char inspect_query[] =
+static const struct query inspect_query = {
+	"cannot inspect the server",
 	"SELECT pg_catalog.current_setting('wal_level'),"
 	"       r.rolname, r.rolreplication OR r.rolsuper, pg_catalog.current_database(),"
 	"       EXISTS (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = $2),"
@@ -26,7 +27,8 @@ static const char inspect_query[] =
 	"       COALESCE(s.confirmed_flush_lsn, '0/0') - '0/0'::pg_catalog.pg_lsn, " PUBLISHED_WAL_END
 	",      pg_catalog.pg_is_in_recovery()"
 	"  FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1"
-	" WHERE r.rolname = CURRENT_USER";
+	" WHERE r.rolname = CURRENT_USER",
+};
 
 enum {
 	INSPECT_WAL_LEVEL,
@@ -109,9 +111,8 @@ static bool check_server(struct upstream *upstream, const PGresult *row, struct 
 
 bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure)
 {
-	const char *parameters[] = {upstream->slot, upstream->publication};
-	PGresult *row =
-		catalog_query(catalog, "cannot inspect the server", inspect_query, 2, parameters, failure);
+	const char *parameters[] = {upstream->slot, upstream->publication, NULL};
+	PGresult *row = catalog_query(catalog, &inspect_query, parameters, failure);
 	if (row == NULL)
 		return false;
 	if (PQntuples(row) == 1) {
@@ -133,11 +134,11 @@ static uint64_t parse_lsn(const char *text)
 	return (uint64_t)high << 32 | low;
 }
 
-bool upstream_identify(struct upstream *upstream, PGconn *replication, int stop_fd, struct failure *failure)
+bool upstream_identify(struct upstream *upstream, struct connection *replication, struct failure *failure)
 {
+	static const struct query query = {"cannot identify the server", "IDENTIFY_SYSTEM"};
 	struct ring_identity *identity = &upstream->identity;
-	PGresult *row = connection_query(replication, stop_fd, "cannot identify the server", "IDENTIFY_SYSTEM", 0,
-									 NULL, failure);
+	PGresult *row = connection_query(replication, &query, NULL, failure);
 	if (row == NULL)
 		return false;
 	*identity = (struct ring_identity){
@@ -157,33 +158,34 @@ bool upstream_identify(struct upstream *upstream, PGconn *replication, int stop_
  */
 
 /* Sends the command "before slot after", the name of the slot quoted. */
-static bool send_slot_command(const struct upstream *upstream, PGconn *replication, const char *what,
-							  const char *before, const char *after, struct failure *failure)
+static bool send_slot_command(const struct upstream *upstream, struct connection *replication,
+							  const char *what, const char *before, const char *after,
+							  struct failure *failure)
 {
 	struct buffer command = {0};
-	char *name = PQescapeIdentifier(replication, upstream->slot, strlen(upstream->slot));
+	char *name = PQescapeIdentifier(replication->pg, upstream->slot, strlen(upstream->slot));
 
 	buffer_printf(&command, "%s %s %s", before, name == NULL ? "" : name, after);
 	const char *text = name == NULL ? NULL : buffer_string(&command);
-	bool sent = text == NULL ? failure_of_connection(failure, what, replication)
-							 : connection_send(replication, what, text, 0, NULL, failure);
+	bool sent = text == NULL ? failure_of_connection(failure, what, replication->pg)
+							 : connection_send(replication, &(struct query){what, text}, NULL, failure);
 	PQfreemem(name);
 	buffer_free(&command);
 	return sent;
 }
 
-static PGresult *slot_command(const struct upstream *upstream, PGconn *replication, int stop_fd,
+static PGresult *slot_command(const struct upstream *upstream, struct connection *replication,
 							  const char *what, const char *before, const char *after,
 							  struct failure *failure)
 {
 	if (!send_slot_command(upstream, replication, what, before, after, failure))
 		return NULL;
-	return connection_answer(replication, stop_fd, what, failure);
+	return connection_answer(replication, what, failure);
 }
 
-static bool drop_slot(struct upstream *upstream, PGconn *replication, int stop_fd, struct failure *failure)
+static bool drop_slot(struct upstream *upstream, struct connection *replication, struct failure *failure)
 {
-	PGresult *result = slot_command(upstream, replication, stop_fd, "cannot drop the replication slot",
+	PGresult *result = slot_command(upstream, replication, "cannot drop the replication slot",
 									"DROP_REPLICATION_SLOT", "", failure);
 	if (result == NULL)
 		return false;
@@ -208,10 +210,12 @@ static void cancel_command(PGconn *connection)
 static bool look_at_creation(const struct upstream *upstream, struct catalog *catalog, bool *ret_goes_on,
 							 struct failure *failure)
 {
-	static const char query[] = "SELECT FROM pg_catalog.pg_replication_slots"
-								" WHERE slot_name = $1 AND active_pid IS NOT NULL";
-	const char *parameters[] = {upstream->slot};
-	PGresult *rows = catalog_query(catalog, "cannot look at the new slot", query, 1, parameters, failure);
+	static const struct query query = {
+		"cannot look at the new slot",
+		"SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL",
+	};
+	const char *parameters[] = {upstream->slot, NULL};
+	PGresult *rows = catalog_query(catalog, &query, parameters, failure);
 
 	/* an error of the server is an answer, too */
 	if (rows == NULL && failure->sqlstate[0] == 0)
@@ -225,14 +229,14 @@ static bool look_at_creation(const struct upstream *upstream, struct catalog *ca
  * The server waits for all transactions that are writing, as long as they take, and says nothing meanwhile. A
  * connection that hangs looks the same: so the server is asked.
  */
-static bool wait_for_slot(const struct upstream *upstream, PGconn *replication, struct catalog *catalog,
-						  int stop_fd, struct failure *failure)
+static bool wait_for_slot(const struct upstream *upstream, struct connection *replication,
+						  struct catalog *catalog, struct failure *failure)
 {
-	int64_t interval = connection_patience(replication) / 2;
+	int64_t interval_us = connection_patience_us(replication) / 2;
 	bool went_on = true, goes_on;
 
-	while (!connection_wait(replication, stop_fd, interval, failure)) {
-		if (stop_asked(stop_fd) || !look_at_creation(upstream, catalog, &goes_on, failure))
+	while (!connection_wait(replication, interval_us, failure)) {
+		if (stop_asked(replication->stop_fd) || !look_at_creation(upstream, catalog, &goes_on, failure))
 			return false;
 		/* if it has just ended, the answer is on its way */
 		if (!goes_on && !went_on)
@@ -243,7 +247,7 @@ static bool wait_for_slot(const struct upstream *upstream, PGconn *replication, 
 	return true;
 }
 
-static bool create_slot(struct upstream *upstream, PGconn *replication, struct catalog *catalog, int stop_fd,
+static bool create_slot(struct upstream *upstream, struct connection *replication, struct catalog *catalog,
 						struct failure *failure)
 {
 	static const char what[] = "cannot create the replication slot";
@@ -252,11 +256,11 @@ static bool create_slot(struct upstream *upstream, PGconn *replication, struct c
 	if (!send_slot_command(upstream, replication, what, "CREATE_REPLICATION_SLOT",
 						   "LOGICAL pgoutput NOEXPORT_SNAPSHOT", failure))
 		return false;
-	if (wait_for_slot(upstream, replication, catalog, stop_fd, failure))
-		row = connection_answer(replication, stop_fd, what, failure);
+	if (wait_for_slot(upstream, replication, catalog, failure))
+		row = connection_answer(replication, what, failure);
 	if (row == NULL) {
-		if (stop_asked(stop_fd))
-			cancel_command(replication);
+		if (stop_asked(replication->stop_fd))
+			cancel_command(replication->pg);
 		return false;
 	}
 	upstream->slot_is_new = true;
@@ -267,17 +271,17 @@ static bool create_slot(struct upstream *upstream, PGconn *replication, struct c
 	return true;
 }
 
-bool upstream_ensure_slot(struct upstream *upstream, PGconn *replication, struct catalog *catalog,
-						  int stop_fd, struct failure *failure)
+bool upstream_ensure_slot(struct upstream *upstream, struct connection *replication, struct catalog *catalog,
+						  struct failure *failure)
 {
 	if (upstream->slot_exists && upstream->slot_unusable != NULL) {
 		log_line(LOG_LEVEL_WARNING, "replication slot \"%s\" is dropped and made anew: %s", upstream->slot,
 				 upstream->slot_unusable);
-		if (!drop_slot(upstream, replication, stop_fd, failure))
+		if (!drop_slot(upstream, replication, failure))
 			return false;
 		upstream->slot_exists = false;
 	}
-	return upstream->slot_exists || create_slot(upstream, replication, catalog, stop_fd, failure);
+	return upstream->slot_exists || create_slot(upstream, replication, catalog, failure);
 }
 
 /*
@@ -336,11 +340,11 @@ bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *
  */
 
 /* The publication's name as an identifier in a list, inside a string literal. */
-static bool append_publication(PGconn *replication, const char *publication, struct buffer *out)
+static bool append_publication(struct connection *replication, const char *publication, struct buffer *out)
 {
 	struct buffer converted = {0};
-	const char *text = encoding_from_utf8(encoding_of(replication), publication, &converted);
-	char *name = PQescapeIdentifier(replication, text, strlen(text));
+	const char *text = encoding_from_utf8(encoding_of(replication->pg), publication, &converted);
+	char *name = PQescapeIdentifier(replication->pg, text, strlen(text));
 
 	buffer_free(&converted);
 	if (name == NULL)
@@ -354,7 +358,7 @@ static bool append_publication(PGconn *replication, const char *publication, str
 	return true;
 }
 
-bool upstream_start(const struct upstream *upstream, PGconn *replication, int stop_fd, uint64_t from_lsn,
+bool upstream_start(const struct upstream *upstream, struct connection *replication, uint64_t from_lsn,
 					struct failure *failure)
 {
 	static const char what[] = "cannot start the stream";
@@ -368,9 +372,9 @@ bool upstream_start(const struct upstream *upstream, PGconn *replication, int st
 	buffer_append_string(&options, "')");
 	const char *text = quoted ? buffer_string(&options) : NULL;
 	if (text == NULL)
-		failure_of_connection(failure, what, replication);
+		failure_of_connection(failure, what, replication->pg);
 	else
-		result = slot_command(upstream, replication, stop_fd, what, "START_REPLICATION SLOT", text, failure);
+		result = slot_command(upstream, replication, what, "START_REPLICATION SLOT", text, failure);
 	buffer_free(&options);
 	if (result == NULL)
 		return false;

@@ -42,22 +42,22 @@ struct upstream {
  */
 bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure);
 
-bool upstream_identify(struct upstream *upstream, PGconn *replication, int stop_fd, struct failure *failure);
+bool upstream_identify(struct upstream *upstream, struct connection *replication, struct failure *failure);
 
 /*
  * After the two above. Making a slot waits for all transactions that are writing, without a limit as long as
  * the server answers over the catalog's connection that it is at it, which it is asked after half of
- * connection_patience(), again and again. A request to stop cancels it.
+ * connection_patience_us(), again and again. A request to stop cancels it.
  */
-bool upstream_ensure_slot(struct upstream *upstream, PGconn *replication, struct catalog *catalog,
-						  int stop_fd, struct failure *failure);
+bool upstream_ensure_slot(struct upstream *upstream, struct connection *replication, struct catalog *catalog,
+						  struct failure *failure);
 
 /* Returns true and says why in *ret_reason if what the ring holds does not join what the slot will send. */
 bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *writer,
 					 struct failure *ret_reason);
 
 /* Starts to stream what ends after `from_lsn`; then the connection is in COPY mode. */
-bool upstream_start(const struct upstream *upstream, PGconn *replication, int stop_fd, uint64_t from_lsn,
+bool upstream_start(const struct upstream *upstream, struct connection *replication, uint64_t from_lsn,
 					struct failure *failure);
 
 #endif

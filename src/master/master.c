@@ -572,8 +572,8 @@ static void clear_live(struct master *master)
 {
 	set_feed_stopped(master, "stopped");
 	live_figure_set(&master->live->master_pid, 0);
-	for (unsigned slot = 0; slot < LIVE_WORKERS_MAX; slot++)
-		forget_worker(master, slot);
+	for (unsigned number = 0; number < LIVE_WORKERS_MAX; number++)
+		forget_worker(master, number);
 }
 
 /* One life of a ring. Returns -1 to begin another one, else the exit code. */

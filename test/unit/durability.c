@@ -12,7 +12,7 @@ static int64_t now = 5 * SECOND;
 static int64_t step(void)
 {
 	durability_step(&durability, false, now);
-	return durability_deadline(&durability) - now;
+	return durability_deadline_us(&durability) - now;
 }
 
 static void append(void)

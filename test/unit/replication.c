@@ -58,7 +58,7 @@ int main(void)
 	alarm(60);
 	if (pipe(readable) != 0 || write(readable[1], "x", 1) != 1)
 		return 1;
-	replication = replication_open(NULL, NULL, &live, NULL, 0, 0);
+	replication = replication_open((struct connection){0}, NULL, &live, NULL, 0, 0);
 	end = 10;
 	replication_end(replication, 60 * SECOND);
 	is_u64(calls, 10, "what the server still sends is read to its end");
