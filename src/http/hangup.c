@@ -40,12 +40,12 @@ static int socket_of(h2o_req_t *req)
 	return socket == NULL ? -1 : h2o_socket_get_fd(socket);
 }
 
-void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req, unsigned stall_seconds)
+void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req, unsigned stall_s)
 {
 	struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = watch};
 	int fd = socket_of(req);
 	/* the kernel also counts the time that a peer takes nothing: a second more, so that we are first */
-	unsigned timeout_ms = (stall_seconds + 1) * 1000;
+	unsigned timeout_ms = (stall_s + 1) * 1000;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
 	watch->fd = req->version >= 0x200 ? -1 : fd;

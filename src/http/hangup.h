@@ -30,7 +30,7 @@ struct hangup_watch {
 bool hangup_init(struct hangup *hangup, h2o_loop_t *loop);
 
 /* Watches the connection of a request until hangup_unwatch() or gone(). HTTP/2: gone() is never called. */
-void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req, unsigned stall_seconds);
+void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *req, unsigned stall_s);
 void hangup_unwatch(struct hangup *hangup, struct hangup_watch *watch);
 
 /* Ends a connection for good; libh2o finds out at its next write. */

@@ -46,7 +46,7 @@ static void begin_wait(struct poll *poll)
 	struct worker *worker = poll->worker;
 
 	live_figure_add(&worker->figures->polls_waiting, 1);
-	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->audience->options->stall_seconds);
+	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->audience->options->stall_s);
 	h2o_linklist_insert(&worker->waiting_polls, &poll->worker_link);
 }
 
@@ -131,7 +131,7 @@ static void send_answer(struct poll *poll, struct answer *answer)
 
 	live_figure_add(&worker->figures->events_total, answer->count);
 	live_figure_add(&worker->figures->sent_bytes_total, answer->size);
-	poll->deadline_ms = worker->now_ms + poll->audience->options->stall_seconds * INT64_C(1000) +
+	poll->deadline_ms = worker->now_ms + poll->audience->options->stall_s * INT64_C(1000) +
 						answer->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	if (poll->batch.format == BATCH_CLOUDEVENTS)

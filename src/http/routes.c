@@ -105,9 +105,10 @@ static void answer_ready(struct worker *worker, h2o_req_t *req)
 /* NULL: no changes are served there. */
 static const struct changefeed_handler *changefeed_of(const h2o_pathconf_t *path)
 {
-	for (size_t i = 0; i < path->handlers.size; i++)
+	for (size_t i = 0; i < path->handlers.size; i++) {
 		if (path->handlers.entries[i]->on_req == on_changefeed)
 			return (const struct changefeed_handler *)path->handlers.entries[i];
+	}
 	return NULL;
 }
 

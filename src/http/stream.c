@@ -430,7 +430,7 @@ void stream_answer_head(h2o_req_t *req)
  */
 static int64_t end_of_life(const struct worker *worker, const struct changefeed_options *options)
 {
-	int64_t lifetime_ms = options->lifetime_seconds * INT64_C(1000), spread_ms = lifetime_ms / 10;
+	int64_t lifetime_ms = options->lifetime_s * INT64_C(1000), spread_ms = lifetime_ms / 10;
 	uint32_t part = (uint32_t)live_figure(&worker->figures->streams_total) * 2654435769u;
 
 	return lifetime_ms == 0 ? INT64_MAX : worker->now_ms + lifetime_ms - (spread_ms * part >> 32);
@@ -456,13 +456,13 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct audience *audien
 	worker->fanout.kept.readers++;
 	live_figure_add(&worker->figures->streams, 1);
 	live_figure_add(&worker->figures->streams_total, 1);
-	hangup_watch(&worker->hangup, &stream->hangup, req, audience->options->stall_seconds);
+	hangup_watch(&worker->hangup, &stream->hangup, req, audience->options->stall_s);
 
 	req->http1_is_persistent = 0;
 	start_response(req, &stream->super);
 
 	/* real bytes at once: without them HTTP/1.1 would not even send the head of the response */
-	frame_append_start(&stream->own, audience->options->retry_milliseconds, reader_cursor(&stream->reader));
+	frame_append_start(&stream->own, audience->options->retry_ms, reader_cursor(&stream->reader));
 	if (stream->own.failed) {
 		abandon_stream(stream);
 		return;
@@ -571,7 +571,7 @@ static bool tick_stream(struct stream *stream, int64_t silent_ms)
 
 	if (stream->state == STREAM_ENDED)
 		return false;
-	if (stream->sending && silent_ms >= options->stall_seconds * INT64_C(1000)) {
+	if (stream->sending && silent_ms >= options->stall_s * INT64_C(1000)) {
 		live_figure_add(&stream->worker->figures->reaped_total, 1);
 		abandon_stream(stream);
 		return true;
@@ -580,7 +580,7 @@ static bool tick_stream(struct stream *stream, int64_t silent_ms)
 		set_stalled(stream);
 		return false;
 	}
-	if (silent_ms + NEXT_TICK_MS < options->heartbeat_seconds * INT64_C(1000))
+	if (silent_ms + NEXT_TICK_MS < options->heartbeat_s * INT64_C(1000))
 		return false;
 	send_keepalive(stream);
 	return true;

@@ -28,8 +28,6 @@ enum {
 	TICK_MS = 1000,
 };
 
-_Static_assert((int)OUTLINE_MAX_WORKERS <= (int)LIVE_WORKERS_MAX, "each worker has a number");
-
 struct master {
 	const struct options *options;
 	struct conf_source config;

@@ -24,7 +24,7 @@ const char *__lsan_default_suppressions(void)
 static void add_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
 {
 	(void)data;
-	if (path->path.len == 0 || options->heartbeat_seconds < 1 || options->heartbeat_seconds > 15)
+	if (path->path.len == 0 || options->heartbeat_s < 1 || options->heartbeat_s > 15)
 		abort();
 }
 

@@ -27,8 +27,8 @@ static struct buffer seen;
 static void see_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
 {
 	buffer_printf(data, "%.*s=feed(%u,%u,%u,%u,%s) ", (int)path->path.len, path->path.base,
-				  options->heartbeat_seconds, options->retry_milliseconds, options->stall_seconds,
-				  options->lifetime_seconds, options->tenant_column == NULL ? "-" : options->tenant_column);
+				  options->heartbeat_s, options->retry_ms, options->stall_s, options->lifetime_s,
+				  options->tenant_column == NULL ? "-" : options->tenant_column);
 }
 
 static void see_page(void *data, h2o_pathconf_t *path, enum conf_page page)

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include "core/bytes.h"
 
-enum { ADDRESS_MAX_PATH = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
+enum { ADDRESS_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
 struct address {
 	union {

@@ -6,13 +6,10 @@
 
 #include "http/conf/yaml_value.h"
 
-static const char known_options[] = "heartbeat, retry, stall-timeout, stream-lifetime, tenant-column, "
-									"messages, cors";
-
 static const struct changefeed_options default_options = {
-	.heartbeat_seconds = 10,
-	.retry_milliseconds = 1000,
-	.stall_seconds = 30,
+	.heartbeat_s = 10,
+	.retry_ms = 1000,
+	.stall_s = 30,
 };
 
 /* scheme://host or scheme://host:port in lower case: what a browser puts into the header Origin, never more.
@@ -25,14 +22,15 @@ static bool is_origin(const char *text)
 	const char *host = text + scheme + 3;
 	if (*host == '\0')
 		return false;
-	for (; *host != '\0'; host++)
+	for (; *host != '\0'; host++) {
 		if (isupper((unsigned char)*host) || !isgraph((unsigned char)*host) ||
 			strchr("/?#@*,", *host) != NULL)
 			return false;
+	}
 	return true;
 }
 
-static bool origin_read(const struct yaml_node *node, char **ret_origin, struct buffer *error)
+static bool read_origin(const struct yaml_node *node, char **ret_origin, struct buffer *error)
 {
 	if (node->type != YAML_SCALAR || !is_origin(node->scalar)) {
 		yaml_error(node, error,
@@ -43,8 +41,10 @@ static bool origin_read(const struct yaml_node *node, char **ret_origin, struct 
 	return yaml_read_text(node, "cors", ret_origin, error);
 }
 
-static bool cors_read(const struct yaml_node *node, struct changefeed_options *options, struct buffer *error)
+static bool read_cors(const struct yaml_node *node, void *data, struct buffer *error)
 {
+	struct changefeed_options *options = data;
+
 	if (node->type == YAML_SCALAR && strcmp(node->scalar, "*") == 0) {
 		options->cors_any = true;
 		return true;
@@ -56,50 +56,73 @@ static bool cors_read(const struct yaml_node *node, struct changefeed_options *o
 		return false;
 	}
 	if (node->type != YAML_SEQUENCE)
-		return origin_read(node, &options->cors_origins[0], error);
-	for (size_t i = 0; i < count; i++)
-		if (!origin_read(node->sequence.items[i], &options->cors_origins[i], error))
+		return read_origin(node, &options->cors_origins[0], error);
+	for (size_t i = 0; i < count; i++) {
+		if (!read_origin(node->sequence.items[i], &options->cors_origins[i], error))
 			return false;
+	}
 	return true;
 }
 
-static bool option_read(const char *name, const struct yaml_node *value, struct changefeed_options *options,
-						struct buffer *error)
+static bool read_heartbeat(const struct yaml_node *value, void *data, struct buffer *error)
 {
-	if (strcmp(name, "heartbeat") == 0)
-		return yaml_read_number(value, "heartbeat (seconds)", 1, 15, &options->heartbeat_seconds, error);
-	if (strcmp(name, "retry") == 0)
-		return yaml_read_number(value, "retry (milliseconds)", 0, 3600000, &options->retry_milliseconds,
-								error);
-	if (strcmp(name, "stall-timeout") == 0)
-		return yaml_read_number(value, "stall-timeout (seconds)", 1, 3600, &options->stall_seconds, error);
-	if (strcmp(name, "stream-lifetime") == 0)
-		return yaml_read_number(value, "stream-lifetime (seconds)", 0, 604800, &options->lifetime_seconds,
-								error);
-	if (strcmp(name, "tenant-column") == 0)
-		return yaml_read_text(value, "tenant-column", &options->tenant_column, error);
-	if (strcmp(name, "messages") == 0)
-		return yaml_read_switch(value, "messages", &options->messages, error);
-	return cors_read(value, options, error);
+	struct changefeed_options *options = data;
+	return yaml_read_number(value, "heartbeat (seconds)", 1, 15, &options->heartbeat_s, error);
 }
+
+static bool read_retry(const struct yaml_node *value, void *data, struct buffer *error)
+{
+	struct changefeed_options *options = data;
+	return yaml_read_number(value, "retry (milliseconds)", 0, 3600000, &options->retry_ms, error);
+}
+
+static bool read_stall_timeout(const struct yaml_node *value, void *data, struct buffer *error)
+{
+	struct changefeed_options *options = data;
+	return yaml_read_number(value, "stall-timeout (seconds)", 1, 3600, &options->stall_s, error);
+}
+
+static bool read_stream_lifetime(const struct yaml_node *value, void *data, struct buffer *error)
+{
+	struct changefeed_options *options = data;
+	return yaml_read_number(value, "stream-lifetime (seconds)", 0, 604800, &options->lifetime_s, error);
+}
+
+static bool read_tenant_column(const struct yaml_node *value, void *data, struct buffer *error)
+{
+	struct changefeed_options *options = data;
+	return yaml_read_text(value, "tenant-column", &options->tenant_column, error);
+}
+
+static bool read_messages(const struct yaml_node *value, void *data, struct buffer *error)
+{
+	struct changefeed_options *options = data;
+	return yaml_read_switch(value, "messages", &options->messages, error);
+}
+
+static const struct yaml_option known[] = {
+	{"heartbeat", read_heartbeat},
+	{"retry", read_retry},
+	{"stall-timeout", read_stall_timeout},
+	{"stream-lifetime", read_stream_lifetime},
+	{"tenant-column", read_tenant_column},
+	{"messages", read_messages},
+	{"cors", read_cors},
+};
 
 bool changefeed_options_read(const struct yaml_node *value, bool *ret_on,
 							 struct changefeed_options *ret_options, struct buffer *ret_error)
 {
-	bool on = true;
 	struct changefeed_options options = default_options;
-	if (value->type == YAML_SCALAR) {
-		if (!yaml_read_switch(value, "changefeed", &on, ret_error))
-			return false;
-	} else if (!yaml_check_keys(value, "changefeed", known_options, ret_error)) {
+	bool on = true, right;
+
+	if (value->type == YAML_SCALAR)
+		right = yaml_read_switch(value, "changefeed", &on, ret_error);
+	else
+		right = yaml_read_mapping(value, "changefeed", known, COUNT(known), &options, ret_error);
+	if (!right) {
+		changefeed_options_free(&options);
 		return false;
-	}
-	for (size_t i = 0; value->type == YAML_MAPPING && i < value->mapping.count; i++) {
-		const struct yaml_pair *pair = &value->mapping.pairs[i];
-		if (!option_read(pair->key->scalar, pair->value, &options, ret_error)) {
-			changefeed_options_free(&options);
-			return false;
-		}
 	}
 	*ret_on = on;
 	if (on)
@@ -120,8 +143,9 @@ bool changefeed_options_allow_origin(const struct changefeed_options *options, s
 {
 	if (options->cors_any)
 		return true;
-	for (char **allowed = options->cors_origins; allowed != NULL && *allowed != NULL; allowed++)
+	for (char **allowed = options->cors_origins; allowed != NULL && *allowed != NULL; allowed++) {
 		if (bytes_equal(bytes_of(*allowed), origin))
 			return true;
+	}
 	return false;
 }

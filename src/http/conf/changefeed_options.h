@@ -19,11 +19,11 @@
 #include "http/conf/yaml.h"
 
 struct changefeed_options {
-	unsigned heartbeat_seconds;
-	unsigned retry_milliseconds;
-	unsigned stall_seconds;
-	unsigned lifetime_seconds; /* of a stream; 0: no limit */
-	char *tenant_column;       /* NULL: none */
+	unsigned heartbeat_s;
+	unsigned retry_ms;
+	unsigned stall_s;
+	unsigned lifetime_s; /* of a stream; 0: no limit */
+	char *tenant_column; /* NULL: none */
 	bool messages;
 	bool cors_any;       /* "*" */
 	char **cors_origins; /* as browsers send them (RFC 6454 section 6.2); NULL at the end; NULL: none */

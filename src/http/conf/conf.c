@@ -25,7 +25,7 @@
 #include "http/conf/stderr_capture.h"
 #include "http/conf/yaml_value.h"
 
-enum { MAX_FILE_SIZE = 1 << 20, MAX_REQUEST_BODY = 64 << 10 };
+enum { FILE_SIZE_MAX = 1 << 20, REQUEST_BODY_MAX = 64 << 10 };
 
 /* One outline_declaration: the hosts that it stands under, and its certificate. */
 struct binding {
@@ -118,7 +118,7 @@ void h2o_configurator_errprintf(h2o_configurator_command_t *command, yoml_t *nod
  * A library linked with -Bsymbolic calls its own h2o_configurator_errprintf all the same, which prints
  * `[file:line] in command NAME, message`: that goes into *error if nothing else did.
  */
-static void error_from_stderr(const struct load *load)
+static void take_printed_error(const struct load *load)
 {
 	struct bytes line = buffer_bytes(&load->printed);
 	const char *end = line.size > 0 && line.data[0] == '[' ? memmem(line.data, line.size, "] ", 2) : NULL;
@@ -131,7 +131,7 @@ static void error_from_stderr(const struct load *load)
 		yaml_error(load->tree.root, load->error, "libh2o refuses the file: %.*s", (int)line.size, line.data);
 }
 
-static int command_fail(h2o_configurator_command_t *command, const struct yaml_node *node,
+static int fail_command(h2o_configurator_command_t *command, const struct yaml_node *node,
 						const char *message)
 {
 	yaml_error(node, loading->error, "%s: %s", command->name, message);
@@ -185,9 +185,9 @@ static int on_access_log(h2o_configurator_command_t *command, h2o_configurator_c
 	struct yaml_node *path = node->type == YAML_SCALAR ? node : yaml_get(node, "path");
 	char nowhere[] = "/dev/null";
 	if (path == NULL || path->type != YAML_SCALAR)
-		return command_fail(command, node, "it has to be a file name, or a mapping with a path");
+		return fail_command(command, node, "it has to be a file name, or a mapping with a path");
 	if (path->scalar[0] == '|')
-		return command_fail(command, path, "a log cannot be piped into a program; name a file");
+		return fail_command(command, path, "a log cannot be piped into a program; name a file");
 	if (!log_is_usable(path, yaml_get(node, "format"), loading->create, loading->error))
 		return -1;
 	/* /dev/stderr is a good place for a log, and it has to be the real one. */
@@ -212,7 +212,7 @@ static bool page_is_mapped(const struct yaml_node *paths, const struct page *pag
 	return false;
 }
 
-static void page_add(h2o_hostconf_t *host, const struct page *page)
+static void add_page_to(h2o_hostconf_t *host, const struct page *page)
 {
 	for (size_t i = 0; i < host->paths.size; i++) {
 		h2o_pathconf_t *path = &host->paths.entries[i];
@@ -227,7 +227,7 @@ static int on_paths(h2o_configurator_command_t *command, h2o_configurator_contex
 	for (size_t i = 0; i < node->mapping.count; i++) {
 		const struct yaml_node *key = node->mapping.pairs[i].key;
 		if (key->type != YAML_SCALAR || key->scalar[0] != '/')
-			return command_fail(command, key, "a path has to begin with /");
+			return fail_command(command, key, "a path has to begin with /");
 	}
 	struct yaml_node *paths = node;
 	for (size_t i = 0; i < PAGE_COUNT; i++) {
@@ -236,13 +236,14 @@ static int on_paths(h2o_configurator_command_t *command, h2o_configurator_contex
 		added[i] = true;
 		paths = yaml_mapping_with(&loading->tree, paths, pages[i].path);
 		if (paths == NULL)
-			return command_fail(command, node, "out of memory");
+			return fail_command(command, node, "out of memory");
 	}
 	if (loading->library_paths(command, context, paths) != 0)
 		return -1;
-	for (size_t i = 0; i < PAGE_COUNT; i++)
+	for (size_t i = 0; i < PAGE_COUNT; i++) {
 		if (added[i])
-			page_add(context->hostconf, &pages[i]);
+			add_page_to(context->hostconf, &pages[i]);
+	}
 	return 0;
 }
 
@@ -267,7 +268,7 @@ static int on_changefeed(h2o_configurator_command_t *command, h2o_configurator_c
 	return 0;
 }
 
-static void binding_add_host(struct binding *binding, h2o_hostconf_t *host)
+static void add_host(struct binding *binding, h2o_hostconf_t *host)
 {
 	size_t count = ++binding->host_count;
 	binding->hosts = h2o_mem_realloc(binding->hosts, (count + 1) * sizeof(*binding->hosts));
@@ -278,18 +279,19 @@ static void binding_add_host(struct binding *binding, h2o_hostconf_t *host)
 	binding->names[count] = NULL;
 }
 
-static void declaration_bind(const struct yaml_node *node, h2o_hostconf_t *host)
+static void bind_declaration(const struct yaml_node *node, h2o_hostconf_t *host)
 {
 	struct conf *conf = loading->conf;
-	for (size_t i = 0; i < conf->outline.listener_count; i++)
+	for (size_t i = 0; i < conf->outline.listener_count; i++) {
 		for (size_t j = 0; j < conf->outline.listeners[i].declaration_count; j++) {
 			if (conf->outline.listeners[i].declarations[j].node != node)
 				continue;
 			if (host == NULL)
 				conf->state->bindings[i].items[j].global = true;
 			else
-				binding_add_host(&conf->state->bindings[i].items[j], host);
+				add_host(&conf->state->bindings[i].items[j], host);
 		}
+	}
 }
 
 /* The outline has the addresses; what is left to learn is which hosts go with them. */
@@ -297,9 +299,9 @@ static int on_listen(h2o_configurator_command_t *command, h2o_configurator_conte
 {
 	(void)command;
 	if (node->type != YAML_SEQUENCE)
-		declaration_bind(node, context->hostconf);
+		bind_declaration(node, context->hostconf);
 	for (size_t i = 0; node->type == YAML_SEQUENCE && i < node->sequence.count; i++)
-		declaration_bind(node->sequence.items[i], context->hostconf);
+		bind_declaration(node->sequence.items[i], context->hostconf);
 	return 0;
 }
 
@@ -313,14 +315,15 @@ static int on_unsupported(h2o_configurator_command_t *command, h2o_configurator_
 						  yoml_t *node)
 {
 	(void)context;
-	for (size_t i = 0; i < COUNT(unsupported); i++)
+	for (size_t i = 0; i < COUNT(unsupported); i++) {
 		if (strcmp(command->name, unsupported[i].name) == 0)
 			yaml_error(node, loading->error, "%s is not supported by pg_changefeed: %s", command->name,
 					   unsupported[i].advice);
+	}
 	return -1;
 }
 
-static h2o_configurator_command_cb command_replace(h2o_globalconf_t *global, const char *name,
+static h2o_configurator_command_cb replace_command(h2o_globalconf_t *global, const char *name,
 												   h2o_configurator_command_cb callback)
 {
 	h2o_configurator_command_t *command = h2o_configurator_get_command(global, name);
@@ -329,7 +332,7 @@ static h2o_configurator_command_cb command_replace(h2o_globalconf_t *global, con
 	return library;
 }
 
-static void directives_define(struct load *load)
+static void define_directives(struct load *load)
 {
 	h2o_globalconf_t *global = &load->conf->global;
 	h2o_access_log_register_configurator(global);
@@ -341,21 +344,19 @@ static void directives_define(struct load *load)
 	h2o_redirect_register_configurator(global);
 	h2o_status_register_configurator(global);
 	h2o_throttle_resp_register_configurator(global);
-	load->library_paths = command_replace(global, "paths", on_paths);
-	load->library_access_log = command_replace(global, "access-log", on_access_log);
+	load->library_paths = replace_command(global, "paths", on_paths);
+	load->library_access_log = replace_command(global, "access-log", on_access_log);
 
 	h2o_configurator_t *own = h2o_configurator_create(global, sizeof(*own));
 	h2o_configurator_define_command(own, "listen", H2O_CONFIGURATOR_FLAG_GLOBAL | H2O_CONFIGURATOR_FLAG_HOST,
 									on_listen);
-	h2o_configurator_define_command(own, "num-threads", H2O_CONFIGURATOR_FLAG_GLOBAL, on_outline);
-	h2o_configurator_define_command(own, "max-connections", H2O_CONFIGURATOR_FLAG_GLOBAL, on_outline);
-	h2o_configurator_define_command(own, "max-connections-per-address", H2O_CONFIGURATOR_FLAG_GLOBAL,
-									on_outline);
-	h2o_configurator_define_command(own, "max-requests-per-second", H2O_CONFIGURATOR_FLAG_GLOBAL, on_outline);
+	for (size_t i = 0; i < OUTLINE_NUMBERS; i++)
+		h2o_configurator_define_command(own, outline_numbers[i].name, H2O_CONFIGURATOR_FLAG_GLOBAL,
+										on_outline);
 	h2o_configurator_define_command(own, "changefeed", H2O_CONFIGURATOR_FLAG_PATH, on_changefeed);
 	for (size_t i = 0; i < COUNT(unsupported); i++) {
 		if (h2o_configurator_get_command(global, unsupported[i].name) != NULL)
-			command_replace(global, unsupported[i].name, on_unsupported);
+			replace_command(global, unsupported[i].name, on_unsupported);
 		else
 			h2o_configurator_define_command(own, unsupported[i].name, H2O_CONFIGURATOR_FLAG_ALL_LEVELS,
 											on_unsupported);
@@ -364,7 +365,7 @@ static void directives_define(struct load *load)
 
 /* ---- what to accept with */
 
-static void bindings_create(struct conf *conf)
+static void create_bindings(struct conf *conf)
 {
 	size_t count = conf->outline.listener_count;
 	conf->accepts = h2o_mem_alloc(count * sizeof(*conf->accepts));
@@ -377,7 +378,7 @@ static void bindings_create(struct conf *conf)
 	}
 }
 
-static h2o_hostconf_t **bindings_hosts(struct conf *conf, struct bindings *bindings, size_t count)
+static h2o_hostconf_t **hosts_of(struct conf *conf, struct bindings *bindings, size_t count)
 {
 	size_t hosts = 0;
 	for (size_t i = 0; i < count; i++) {
@@ -387,14 +388,15 @@ static h2o_hostconf_t **bindings_hosts(struct conf *conf, struct bindings *bindi
 	}
 	bindings->hosts = h2o_mem_alloc((hosts + 1) * sizeof(*bindings->hosts));
 	bindings->hosts[hosts] = NULL;
-	for (size_t i = count; i-- > 0;)
+	for (size_t i = count; i-- > 0;) {
 		for (size_t j = bindings->items[i].host_count; j-- > 0;)
 			bindings->hosts[--hosts] = bindings->items[i].hosts[j];
+	}
 	return bindings->hosts;
 }
 
 /* The first certificate is the one for clients that ask for none of the hosts. */
-static void bindings_choose(struct bindings *bindings, size_t count)
+static void choose_by_name(struct bindings *bindings, size_t count)
 {
 	static const char *no_names[] = {NULL};
 	bindings->choices = h2o_mem_alloc((count + 1) * sizeof(*bindings->choices));
@@ -407,26 +409,27 @@ static void bindings_choose(struct bindings *bindings, size_t count)
 	tls_choose_by_name(bindings->items[0].context, bindings->choices);
 }
 
-static bool accepts_create(struct conf *conf, const struct tls_ticket_keys *keys, struct buffer *error)
+static bool create_accepts(struct conf *conf, const struct tls_ticket_keys *keys, struct buffer *error)
 {
 	for (size_t i = 0; i < conf->outline.listener_count; i++) {
 		const struct outline_listener *listener = &conf->outline.listeners[i];
 		struct bindings *bindings = &conf->state->bindings[i];
 		size_t count = listener->declaration_count;
-		conf->accepts[i].hosts = bindings_hosts(conf, bindings, count);
+		conf->accepts[i].hosts = hosts_of(conf, bindings, count);
 		if (listener->declarations[0].tls == NULL)
 			continue;
-		for (size_t j = 0; j < count; j++)
+		for (size_t j = 0; j < count; j++) {
 			if ((bindings->items[j].context = tls_create(listener->declarations[j].tls, keys, error)) == NULL)
 				return false;
+		}
 		conf->accepts[i].ssl_ctx = bindings->items[0].context;
 		if (count > 1)
-			bindings_choose(bindings, count);
+			choose_by_name(bindings, count);
 	}
 	return true;
 }
 
-static void bindings_free(struct bindings *bindings, size_t count)
+static void free_bindings(struct bindings *bindings, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		free(bindings->items[i].hosts);
@@ -441,15 +444,15 @@ static void bindings_free(struct bindings *bindings, size_t count)
 /* ---- loading */
 
 /* Reads to the end of the file, or one byte beyond the limit. Returns 0, or an errno. */
-static int text_read(const char *path, struct buffer *text)
+static int read_text(const char *path, struct buffer *text)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return errno;
 	ssize_t size = 1;
-	while (size > 0 && text->size <= MAX_FILE_SIZE) {
-		char *to = buffer_reserve(text, MAX_FILE_SIZE + 1 - text->size);
-		size = to == NULL ? -1 : read(fd, to, MAX_FILE_SIZE + 1 - text->size);
+	while (size > 0 && text->size <= FILE_SIZE_MAX) {
+		char *to = buffer_reserve(text, FILE_SIZE_MAX + 1 - text->size);
+		size = to == NULL ? -1 : read(fd, to, FILE_SIZE_MAX + 1 - text->size);
 		text->size += size > 0 ? (size_t)size : 0;
 	}
 	int error = size < 0 ? errno : 0;
@@ -460,15 +463,15 @@ static int text_read(const char *path, struct buffer *text)
 bool conf_source_read(const char *path, struct conf_source *ret_source, struct buffer *ret_error)
 {
 	struct conf_source source = {.path = strdup(path)};
-	int error = source.path == NULL ? ENOMEM : text_read(path, &source.text);
-	if (error == 0 && source.text.size <= MAX_FILE_SIZE) {
+	int error = source.path == NULL ? ENOMEM : read_text(path, &source.text);
+	if (error == 0 && source.text.size <= FILE_SIZE_MAX) {
 		*ret_source = source;
 		return true;
 	}
 	if (error != 0)
 		buffer_printf(ret_error, "%s: cannot be read: %s", path, strerror(error));
 	else
-		buffer_printf(ret_error, "%s: larger than %d bytes", path, MAX_FILE_SIZE);
+		buffer_printf(ret_error, "%s: larger than %d bytes", path, FILE_SIZE_MAX);
 	conf_source_free(&source);
 	return false;
 }
@@ -499,7 +502,7 @@ static bool apply(struct load *load)
 	stderr_capture_end(&load->capture, &load->printed);
 	loading = NULL;
 	if (!done)
-		error_from_stderr(load);
+		take_printed_error(load);
 	buffer_free(&load->printed);
 	return done;
 }
@@ -518,13 +521,13 @@ static struct conf *load_file(const struct conf_source *source, const struct con
 	struct conf *conf = load.conf = h2o_mem_alloc(sizeof(*conf));
 	*conf = (struct conf){.outline = outline, .state = h2o_mem_alloc(sizeof(*conf->state))};
 	*conf->state = (struct conf_state){0};
-	bindings_create(conf);
+	create_bindings(conf);
 	h2o_config_init(&conf->global);
-	conf->global.max_request_entity_size = MAX_REQUEST_BODY;
+	conf->global.max_request_entity_size = REQUEST_BODY_MAX;
 	conf->global.server_name = h2o_iovec_init(H2O_STRLIT("pg_changefeed"));
-	directives_define(&load);
+	define_directives(&load);
 
-	bool done = apply(&load) && accepts_create(conf, keys, ret_error);
+	bool done = apply(&load) && create_accepts(conf, keys, ret_error);
 	yaml_tree_free(&load.tree);
 	if (done)
 		return conf;
@@ -551,7 +554,7 @@ void conf_free(struct conf *conf)
 	struct conf_state *state = conf->state;
 	h2o_config_dispose(&conf->global);
 	for (size_t i = 0; i < conf->outline.listener_count; i++)
-		bindings_free(&state->bindings[i], conf->outline.listeners[i].declaration_count);
+		free_bindings(&state->bindings[i], conf->outline.listeners[i].declaration_count);
 	for (size_t i = 0; i < state->option_count; i++) {
 		changefeed_options_free(state->options[i]);
 		free(state->options[i]);

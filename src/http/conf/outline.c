@@ -12,26 +12,52 @@
 #include "http/conf/yaml_value.h"
 
 static const char known_listen[] = "host, port, type, permission, ssl, proxy-protocol";
-static const char known_ssl[] =
-	"certificate-file, key-file, minimum-version, min-version, cipher-suite, cipher-preference";
+
+const struct outline_number outline_numbers[OUTLINE_NUMBERS] = {
+	{"num-threads", 1, OUTLINE_WORKERS_MAX, offsetof(struct outline, worker_count)},
+	{"max-connections", 1, 1000000, offsetof(struct outline, max_connections)},
+	{"max-connections-per-address", 0, 1000000, offsetof(struct outline, max_connections_per_address)},
+	{"max-requests-per-second", 0, 1000000, offsetof(struct outline, max_requests_per_second)},
+};
 
 /* ---- ssl */
 
-static bool ssl_read_value(const struct yaml_node *node, const char *name, struct tls_value *ret_value,
+static bool read_tls_value(const struct yaml_node *node, const char *name, struct tls_value *ret_value,
 						   struct buffer *error)
 {
 	if (!yaml_read_text(node, name, &ret_value->text, error))
 		return false;
 	ret_value->where = yaml_place(node);
+	if (ret_value->where == NULL)
+		yaml_error(node, error, "out of memory");
 	return ret_value->where != NULL;
 }
 
-static bool ssl_read_version(const struct yaml_node *node, int *ret_version, struct buffer *error)
+static bool read_certificate_file(const struct yaml_node *node, void *data, struct buffer *error)
 {
+	struct tls_settings *settings = data;
+	return read_tls_value(node, "certificate-file", &settings->certificate_file, error);
+}
+
+static bool read_key_file(const struct yaml_node *node, void *data, struct buffer *error)
+{
+	struct tls_settings *settings = data;
+	return read_tls_value(node, "key-file", &settings->key_file, error);
+}
+
+static bool read_cipher_suite(const struct yaml_node *node, void *data, struct buffer *error)
+{
+	struct tls_settings *settings = data;
+	return read_tls_value(node, "cipher-suite", &settings->cipher_suite, error);
+}
+
+static bool read_minimum_version(const struct yaml_node *node, void *data, struct buffer *error)
+{
+	struct tls_settings *settings = data;
 	if (node->type == YAML_SCALAR && strcasecmp(node->scalar, "TLSv1.2") == 0) {
-		*ret_version = TLS1_2_VERSION;
+		settings->minimum_version = TLS1_2_VERSION;
 	} else if (node->type == YAML_SCALAR && strcasecmp(node->scalar, "TLSv1.3") == 0) {
-		*ret_version = TLS1_3_VERSION;
+		settings->minimum_version = TLS1_3_VERSION;
 	} else {
 		yaml_error(node, error, "minimum-version has to be TLSv1.2 or TLSv1.3");
 		return false;
@@ -39,58 +65,47 @@ static bool ssl_read_version(const struct yaml_node *node, int *ret_version, str
 	return true;
 }
 
-static bool ssl_read_preference(const struct yaml_node *node, bool *ret_server, struct buffer *error)
+static bool read_cipher_preference(const struct yaml_node *node, void *data, struct buffer *error)
 {
+	struct tls_settings *settings = data;
 	if (node->type != YAML_SCALAR ||
 		(strcasecmp(node->scalar, "client") != 0 && strcasecmp(node->scalar, "server") != 0)) {
 		yaml_error(node, error, "cipher-preference has to be client or server");
 		return false;
 	}
-	*ret_server = strcasecmp(node->scalar, "server") == 0;
+	settings->prefer_server_ciphers = strcasecmp(node->scalar, "server") == 0;
 	return true;
 }
 
-static bool ssl_read_option(const struct yaml_pair *pair, struct tls_settings *settings, struct buffer *error)
-{
-	const char *name = pair->key->scalar;
-	if (strcmp(name, "certificate-file") == 0)
-		return ssl_read_value(pair->value, name, &settings->certificate_file, error);
-	if (strcmp(name, "key-file") == 0)
-		return ssl_read_value(pair->value, name, &settings->key_file, error);
-	if (strcmp(name, "cipher-suite") == 0)
-		return ssl_read_value(pair->value, name, &settings->cipher_suite, error);
-	if (strcmp(name, "cipher-preference") == 0)
-		return ssl_read_preference(pair->value, &settings->prefer_server_ciphers, error);
-	return ssl_read_version(pair->value, &settings->minimum_version, error);
-}
+static const struct yaml_option known_ssl[] = {
+	{"certificate-file", read_certificate_file}, {"key-file", read_key_file},
+	{"minimum-version", read_minimum_version},   {"min-version", read_minimum_version},
+	{"cipher-suite", read_cipher_suite},         {"cipher-preference", read_cipher_preference},
+};
 
-/* Returns settings to be freed by tls_settings_free() and free(), or NULL. */
-static struct tls_settings *ssl_read(const struct yaml_node *node, struct buffer *error)
+/* Returns settings to be freed by tls_settings_free(), or NULL. */
+static struct tls_settings *read_ssl(const struct yaml_node *node, struct buffer *error)
 {
-	if (!yaml_check_keys(node, "ssl", known_ssl, error))
-		return NULL;
 	struct tls_settings *settings = calloc(1, sizeof(*settings));
-	bool done = settings != NULL;
-	if (done)
-		settings->minimum_version = TLS1_2_VERSION;
-	for (size_t i = 0; done && i < node->mapping.count; i++)
-		done = ssl_read_option(&node->mapping.pairs[i], settings, error);
-	if (done && (settings->certificate_file.text == NULL || settings->key_file.text == NULL)) {
-		yaml_error(node, error, "ssl needs both certificate-file and key-file");
-		done = false;
+	if (settings == NULL) {
+		yaml_error(node, error, "out of memory");
+		return NULL;
 	}
-	if (done)
+	settings->minimum_version = TLS1_2_VERSION;
+	bool right = yaml_read_mapping(node, "ssl", known_ssl, COUNT(known_ssl), settings, error);
+	if (right && (settings->certificate_file.text == NULL || settings->key_file.text == NULL)) {
+		yaml_error(node, error, "ssl needs both certificate-file and key-file");
+		right = false;
+	}
+	if (right)
 		return settings;
-	yaml_error(node, error, "out of memory");
-	if (settings != NULL)
-		tls_settings_free(settings);
-	free(settings);
+	tls_settings_free(settings);
 	return NULL;
 }
 
 /* ---- listen */
 
-static struct outline_listener *listener_find(struct outline *outline, const struct address *address)
+static struct outline_listener *find_listener(struct outline *outline, const struct address *address)
 {
 	for (size_t i = 0; i < outline->listener_count; i++) {
 		struct outline_listener *listener = &outline->listeners[i];
@@ -101,15 +116,15 @@ static struct outline_listener *listener_find(struct outline *outline, const str
 	return NULL;
 }
 
-static struct outline_listener *listener_add(struct outline *outline, const struct address *address,
+static struct outline_listener *add_listener(struct outline *outline, const struct address *address,
 											 const struct yaml_node *node, struct buffer *error)
 {
-	if (outline->listener_count == OUTLINE_MAX_LISTENERS) {
-		yaml_error(node, error, "more than %d addresses to listen on", OUTLINE_MAX_LISTENERS);
+	if (outline->listener_count == OUTLINE_LISTENERS_MAX) {
+		yaml_error(node, error, "more than %d addresses to listen on", OUTLINE_LISTENERS_MAX);
 		return NULL;
 	}
 	if (outline->listeners == NULL)
-		outline->listeners = calloc(OUTLINE_MAX_LISTENERS, sizeof(*outline->listeners));
+		outline->listeners = calloc(OUTLINE_LISTENERS_MAX, sizeof(*outline->listeners));
 	struct buffer name = {0};
 	address_append_name(&name, address);
 	char *where = yaml_place(node);
@@ -126,12 +141,13 @@ static struct outline_listener *listener_add(struct outline *outline, const stru
 	return listener;
 }
 
-static bool declaration_add(struct outline_listener *listener, const struct yaml_node *node,
+static bool add_declaration(struct outline_listener *listener, const struct yaml_node *node,
 							struct buffer *error)
 {
-	for (size_t i = 0; i < listener->declaration_count; i++)
+	for (size_t i = 0; i < listener->declaration_count; i++) {
 		if (listener->declarations[i].node == node)
 			return true;
+	}
 	const struct yaml_node *ssl = yaml_get(node, "ssl");
 	if (listener->declaration_count > 0 && (listener->declarations[0].tls != NULL) != (ssl != NULL)) {
 		yaml_error(node, error, "%s cannot have ssl in one place and not in another: see %s", listener->name,
@@ -139,15 +155,13 @@ static bool declaration_add(struct outline_listener *listener, const struct yaml
 		return false;
 	}
 	struct tls_settings *tls = NULL;
-	if (ssl != NULL && (tls = ssl_read(ssl, error)) == NULL)
+	if (ssl != NULL && (tls = read_ssl(ssl, error)) == NULL)
 		return false;
 	size_t size = (listener->declaration_count + 1) * sizeof(*listener->declarations);
 	struct outline_declaration *declarations = realloc(listener->declarations, size);
 	if (declarations == NULL) {
 		yaml_error(node, error, "out of memory");
-		if (tls != NULL)
-			tls_settings_free(tls);
-		free(tls);
+		tls_settings_free(tls);
 		return false;
 	}
 	listener->declarations = declarations;
@@ -155,7 +169,7 @@ static bool declaration_add(struct outline_listener *listener, const struct yaml
 	return true;
 }
 
-static bool address_declare(struct outline *outline, const struct address *address,
+static bool declare_address(struct outline *outline, const struct address *address,
 							const struct yaml_node *node, unsigned permission, struct buffer *error)
 {
 	if (!address_is_local(address)) {
@@ -169,11 +183,11 @@ static bool address_declare(struct outline *outline, const struct address *addre
 		buffer_free(&name);
 		return false;
 	}
-	struct outline_listener *listener = listener_find(outline, address);
-	if (listener == NULL && (listener = listener_add(outline, address, node, error)) == NULL)
+	struct outline_listener *listener = find_listener(outline, address);
+	if (listener == NULL && (listener = add_listener(outline, address, node, error)) == NULL)
 		return false;
 	listener->permission = permission;
-	return declaration_add(listener, node, error);
+	return add_declaration(listener, node, error);
 }
 
 static bool listen_tcp(struct outline *outline, const struct yaml_node *node, struct buffer *error)
@@ -193,13 +207,14 @@ static bool listen_tcp(struct outline *outline, const struct yaml_node *node, st
 		count = address_resolve(host == NULL ? NULL : host->scalar, (uint16_t)port, addresses);
 	if (count == 0)
 		yaml_error(host, error, "host has to be an IP address or localhost");
-	for (size_t i = 0; i < count; i++)
-		if (!address_declare(outline, &addresses[i], node, 0, error))
+	for (size_t i = 0; i < count; i++) {
+		if (!declare_address(outline, &addresses[i], node, 0, error))
 			return false;
+	}
 	return count > 0;
 }
 
-static bool permission_read(const struct yaml_node *node, unsigned *ret_permission, struct buffer *error)
+static bool read_permission(const struct yaml_node *node, unsigned *ret_permission, struct buffer *error)
 {
 	size_t size = node->type == YAML_SCALAR ? strspn(node->scalar, "01234567") : 0;
 	if (size < 3 || size > 4 || node->scalar[size] != '\0' || strtoul(node->scalar, NULL, 8) > 0777) {
@@ -218,15 +233,15 @@ static bool listen_unix(struct outline *outline, const struct yaml_node *node, s
 	unsigned mode = 0;
 	if (path == NULL || path->type != YAML_SCALAR || !address_of_path(path->scalar, &address)) {
 		yaml_error(path == NULL ? node : path, error,
-				   "with type: unix, port has to be a path of 1 to %d bytes", ADDRESS_MAX_PATH);
+				   "with type: unix, port has to be a path of 1 to %d bytes", ADDRESS_PATH_MAX);
 		return false;
 	}
-	if (permission != NULL && !permission_read(permission, &mode, error))
+	if (permission != NULL && !read_permission(permission, &mode, error))
 		return false;
-	return address_declare(outline, &address, node, mode, error);
+	return declare_address(outline, &address, node, mode, error);
 }
 
-static bool listen_read(struct outline *outline, const struct yaml_node *node, struct buffer *error)
+static bool read_listen(struct outline *outline, const struct yaml_node *node, struct buffer *error)
 {
 	if (node->type == YAML_SCALAR)
 		return listen_tcp(outline, node, error);
@@ -248,13 +263,14 @@ static bool listen_read(struct outline *outline, const struct yaml_node *node, s
 	return false;
 }
 
-static bool listens_read(struct outline *outline, const struct yaml_node *node, struct buffer *error)
+static bool read_listens(struct outline *outline, const struct yaml_node *node, struct buffer *error)
 {
 	if (node->type != YAML_SEQUENCE)
-		return listen_read(outline, node, error);
-	for (size_t i = 0; i < node->sequence.count; i++)
-		if (!listen_read(outline, node->sequence.items[i], error))
+		return read_listen(outline, node, error);
+	for (size_t i = 0; i < node->sequence.count; i++) {
+		if (!read_listen(outline, node->sequence.items[i], error))
 			return false;
+	}
 	return true;
 }
 
@@ -265,35 +281,32 @@ static bool key_is(const struct yaml_pair *pair, const char *name)
 	return pair->key->type == YAML_SCALAR && strcmp(pair->key->scalar, name) == 0;
 }
 
-static bool hosts_read(struct outline *outline, const struct yaml_node *hosts, struct buffer *error)
+static bool read_hosts(struct outline *outline, const struct yaml_node *hosts, struct buffer *error)
 {
 	for (size_t i = 0; hosts->type == YAML_MAPPING && i < hosts->mapping.count; i++) {
 		const struct yaml_node *host = hosts->mapping.pairs[i].value;
-		for (size_t j = 0; host->type == YAML_MAPPING && j < host->mapping.count; j++)
+		for (size_t j = 0; host->type == YAML_MAPPING && j < host->mapping.count; j++) {
 			if (key_is(&host->mapping.pairs[j], "listen") &&
-				!listens_read(outline, host->mapping.pairs[j].value, error))
+				!read_listens(outline, host->mapping.pairs[j].value, error))
 				return false;
+		}
 	}
 	return true;
 }
 
-static bool directive_read(struct outline *outline, const struct yaml_pair *pair, struct buffer *error)
+/* What is not of the outline is for libh2o to know. */
+static bool read_directive(struct outline *outline, const struct yaml_pair *pair, struct buffer *error)
 {
 	if (key_is(pair, "listen"))
-		return listens_read(outline, pair->value, error);
+		return read_listens(outline, pair->value, error);
 	if (key_is(pair, "hosts"))
-		return hosts_read(outline, pair->value, error);
-	if (key_is(pair, "num-threads"))
-		return yaml_read_number(pair->value, "num-threads", 1, OUTLINE_MAX_WORKERS, &outline->worker_count,
-								error);
-	if (key_is(pair, "max-connections"))
-		return yaml_read_number(pair->value, "max-connections", 1, 1000000, &outline->max_connections, error);
-	if (key_is(pair, "max-connections-per-address"))
-		return yaml_read_number(pair->value, "max-connections-per-address", 0, 1000000,
-								&outline->max_connections_per_address, error);
-	if (key_is(pair, "max-requests-per-second"))
-		return yaml_read_number(pair->value, "max-requests-per-second", 0, 1000000,
-								&outline->max_requests_per_second, error);
+		return read_hosts(outline, pair->value, error);
+	for (size_t i = 0; i < OUTLINE_NUMBERS; i++) {
+		const struct outline_number *number = &outline_numbers[i];
+		if (key_is(pair, number->name))
+			return yaml_read_number(pair->value, number->name, number->least, number->most,
+									(unsigned *)((char *)outline + number->offset), error);
+	}
 	return true;
 }
 
@@ -315,21 +328,21 @@ static unsigned default_worker_count(void)
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	if (online < 1)
 		return 1;
-	return online > OUTLINE_DEFAULT_MAX_WORKERS ? OUTLINE_DEFAULT_MAX_WORKERS : (unsigned)online;
+	return online > OUTLINE_DEFAULT_WORKERS_MAX ? OUTLINE_DEFAULT_WORKERS_MAX : (unsigned)online;
 }
 
 bool outline_read(const struct yaml_node *root, struct outline *ret_outline, struct buffer *ret_error)
 {
 	struct outline outline = {
 		.worker_count = default_worker_count(),
-		.max_connections = OUTLINE_DEFAULT_MAX_CONNECTIONS,
+		.max_connections = OUTLINE_DEFAULT_CONNECTIONS_MAX,
 		.logs_access = has_key(root, "access-log"),
 	};
 	bool done = root->type == YAML_MAPPING;
 	if (!done)
 		yaml_error(root, ret_error, "the file has to be a mapping of directives, such as listen and hosts");
 	for (size_t i = 0; done && i < root->mapping.count; i++)
-		done = directive_read(&outline, &root->mapping.pairs[i], ret_error);
+		done = read_directive(&outline, &root->mapping.pairs[i], ret_error);
 	if (done && outline.listener_count == 0) {
 		yaml_error(root, ret_error, "there is no listen in the file, so nobody could connect");
 		done = false;
@@ -372,11 +385,8 @@ void outline_free(struct outline *outline)
 {
 	for (size_t i = 0; i < outline->listener_count; i++) {
 		struct outline_listener *listener = &outline->listeners[i];
-		for (size_t j = 0; j < listener->declaration_count; j++) {
-			if (listener->declarations[j].tls != NULL)
-				tls_settings_free(listener->declarations[j].tls);
-			free(listener->declarations[j].tls);
-		}
+		for (size_t j = 0; j < listener->declaration_count; j++)
+			tls_settings_free(listener->declarations[j].tls);
 		free(listener->declarations);
 		free(listener->name);
 		free(listener->where);

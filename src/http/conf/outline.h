@@ -16,15 +16,19 @@
 #ifndef CHANGEFEED_HTTP_CONF_OUTLINE_H
 #define CHANGEFEED_HTTP_CONF_OUTLINE_H
 
+#include <stddef.h>
 #include <sys/socket.h>
+
+#include "core/ring/live.h"
 #include "http/conf/tls.h"
 #include "http/conf/yaml.h"
 
 enum {
-	OUTLINE_MAX_WORKERS = 64,
-	OUTLINE_DEFAULT_MAX_WORKERS = 8, /* one is enough for most; a reload has the old ones beside the new */
-	OUTLINE_MAX_LISTENERS = 64,
-	OUTLINE_DEFAULT_MAX_CONNECTIONS = 20000,
+	OUTLINE_WORKERS_MAX = LIVE_WORKERS_MAX,
+	OUTLINE_DEFAULT_WORKERS_MAX = 8, /* one is enough for most; a reload has the old ones beside the new */
+	OUTLINE_LISTENERS_MAX = 64,
+	OUTLINE_DEFAULT_CONNECTIONS_MAX = 20000,
+	OUTLINE_NUMBERS = 4,
 };
 
 /* One `listen` of the file. Several may name the same address: each host brings its own certificate. */
@@ -52,6 +56,15 @@ struct outline {
 	unsigned max_requests_per_second;     /* of each address; 0: no limit */
 	bool logs_access;                     /* an access-log stands somewhere */
 };
+
+/* The directives that are a number. */
+struct outline_number {
+	const char *name;
+	unsigned least, most;
+	size_t offset; /* of an unsigned in struct outline */
+};
+
+extern const struct outline_number outline_numbers[OUTLINE_NUMBERS];
 
 /* Reads the outline from a tree. False: *ret_outline is untouched and *ret_error has one line. */
 bool outline_read(const struct yaml_node *root, struct outline *ret_outline, struct buffer *ret_error);

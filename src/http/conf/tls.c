@@ -9,12 +9,14 @@
 
 void tls_settings_free(struct tls_settings *settings)
 {
+	if (settings == NULL)
+		return;
 	struct tls_value *values[] = {&settings->certificate_file, &settings->key_file, &settings->cipher_suite};
 	for (size_t i = 0; i < COUNT(values); i++) {
 		free(values[i]->text);
 		free(values[i]->where);
 	}
-	*settings = (struct tls_settings){0};
+	free(settings);
 }
 
 bool tls_ticket_keys_generate(struct tls_ticket_keys *ret_keys)
@@ -101,12 +103,14 @@ static int choose(SSL *ssl, int *alert, void *data)
 	const char *wanted = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	if (wanted == NULL)
 		return SSL_TLSEXT_ERR_NOACK;
-	for (const struct tls_choice *choice = data; choice->context != NULL; choice++)
-		for (const char **name = choice->names; *name != NULL; name++)
+	for (const struct tls_choice *choice = data; choice->context != NULL; choice++) {
+		for (const char **name = choice->names; *name != NULL; name++) {
 			if (name_fits(*name, wanted)) {
 				SSL_set_SSL_CTX(ssl, choice->context);
 				return SSL_TLSEXT_ERR_OK;
 			}
+		}
+	}
 	return SSL_TLSEXT_ERR_NOACK;
 }
 

@@ -28,6 +28,7 @@ struct tls_settings {
 	bool prefer_server_ciphers;
 };
 
+/* Frees them, too; NULL is none. */
 void tls_settings_free(struct tls_settings *settings);
 
 /* The keys of session tickets in OpenSSL's layout: name, HMAC key, AES key. */

@@ -27,7 +27,7 @@ struct yaml_reader {
 	struct buffer *error;
 };
 
-static void *yaml_tree_allocate(struct yaml_tree *tree, size_t size)
+static void *allocate(struct yaml_tree *tree, size_t size)
 {
 	struct yaml_block *block = calloc(1, sizeof(*block) + size);
 	if (block == NULL)
@@ -37,9 +37,9 @@ static void *yaml_tree_allocate(struct yaml_tree *tree, size_t size)
 	return block->memory;
 }
 
-static char *yaml_tree_copy(struct yaml_tree *tree, const char *text, size_t size)
+static char *copy_text(struct yaml_tree *tree, const char *text, size_t size)
 {
-	char *copy = yaml_tree_allocate(tree, size + 1);
+	char *copy = allocate(tree, size + 1);
 	if (copy != NULL)
 		memcpy(copy, text, size);
 	return copy;
@@ -61,9 +61,10 @@ static void error_at(const char *file, size_t line, size_t column, struct buffer
 		return;
 	buffer_printf(error, "%s:%zu:%zu: %s", file, line + 1, column + 1, message);
 	/* The message may quote the file, and has to stay one line. */
-	for (size_t i = 0; i < error->size; i++)
+	for (size_t i = 0; i < error->size; i++) {
 		if ((unsigned char)error->data[i] < ' ' || error->data[i] == 0x7f)
 			error->data[i] = '?';
+	}
 }
 
 void yaml_error(const struct yaml_node *node, struct buffer *ret_error, const char *format, ...)
@@ -76,41 +77,41 @@ void yaml_error(const struct yaml_node *node, struct buffer *ret_error, const ch
 	error_at(node->file, node->line, node->column, ret_error, message);
 }
 
-static bool reader_fail(struct yaml_reader *reader, const yaml_node_t *at, const char *message)
+static bool fail_at(struct yaml_reader *reader, const yaml_node_t *at, const char *message)
 {
 	error_at(reader->file, at->start_mark.line, at->start_mark.column, reader->error, message);
 	return false;
 }
 
-static bool node_convert(struct yaml_reader *reader, int index, unsigned depth);
+static bool convert_node(struct yaml_reader *reader, int index, unsigned depth);
 
 /* Converts a child and adds its size to its parent's. */
-static struct yaml_node *child_convert(struct yaml_reader *reader, int parent, int index, unsigned depth)
+static struct yaml_node *convert_child(struct yaml_reader *reader, int parent, int index, unsigned depth)
 {
-	if (!node_convert(reader, index, depth + 1))
+	if (!convert_node(reader, index, depth + 1))
 		return NULL;
 	struct converted *of_parent = &reader->converted[parent], *child = &reader->converted[index];
 	of_parent->nodes += child->nodes;
 	if (of_parent->height < child->height + 1)
 		of_parent->height = child->height + 1;
 	const yaml_node_t *at = &reader->document.nodes.start[index - 1];
-	if (of_parent->nodes > YAML_MAX_NODES) {
-		reader_fail(reader, at, "the file, with its aliases written out, is too large");
+	if (of_parent->nodes > YAML_NODES_MAX) {
+		fail_at(reader, at, "the file, with its aliases written out, is too large");
 		return NULL;
 	}
-	if (of_parent->height > YAML_MAX_DEPTH) {
-		reader_fail(reader, at, "nested too deeply");
+	if (of_parent->height > YAML_DEPTH_MAX) {
+		fail_at(reader, at, "nested too deeply");
 		return NULL;
 	}
 	return child->node;
 }
 
-static struct yaml_node *node_create(struct yaml_reader *reader, const yaml_node_t *from, enum yaml_type type,
+static struct yaml_node *create_node(struct yaml_reader *reader, const yaml_node_t *from, enum yaml_type type,
 									 size_t size)
 {
-	struct yaml_node *node = yaml_tree_allocate(&reader->tree, sizeof(*node) + size);
+	struct yaml_node *node = allocate(&reader->tree, sizeof(*node) + size);
 	if (node == NULL) {
-		reader_fail(reader, from, "out of memory");
+		fail_at(reader, from, "out of memory");
 		return NULL;
 	}
 	node->type = type;
@@ -121,27 +122,27 @@ static struct yaml_node *node_create(struct yaml_reader *reader, const yaml_node
 	return node;
 }
 
-static struct yaml_node *scalar_convert(struct yaml_reader *reader, const yaml_node_t *from)
+static struct yaml_node *convert_scalar(struct yaml_reader *reader, const yaml_node_t *from)
 {
 	const char *text = (const char *)from->data.scalar.value;
 	size_t size = from->data.scalar.length;
 	if (memchr(text, 0, size) != NULL) {
-		reader_fail(reader, from, "a value cannot hold a NUL character");
+		fail_at(reader, from, "a value cannot hold a NUL character");
 		return NULL;
 	}
-	struct yaml_node *node = node_create(reader, from, YAML_SCALAR, 0);
-	if (node != NULL && (node->scalar = yaml_tree_copy(&reader->tree, text, size)) == NULL)
-		reader_fail(reader, from, "out of memory");
+	struct yaml_node *node = create_node(reader, from, YAML_SCALAR, 0);
+	if (node != NULL && (node->scalar = copy_text(&reader->tree, text, size)) == NULL)
+		fail_at(reader, from, "out of memory");
 	return node == NULL || node->scalar == NULL ? NULL : node;
 }
 
-static struct yaml_node *sequence_convert(struct yaml_reader *reader, const yaml_node_t *from, int index,
+static struct yaml_node *convert_sequence(struct yaml_reader *reader, const yaml_node_t *from, int index,
 										  unsigned depth)
 {
 	size_t count = (size_t)(from->data.sequence.items.top - from->data.sequence.items.start);
-	struct yaml_node *node = node_create(reader, from, YAML_SEQUENCE, count * sizeof(struct yaml_node *));
+	struct yaml_node *node = create_node(reader, from, YAML_SEQUENCE, count * sizeof(struct yaml_node *));
 	for (size_t i = 0; node != NULL && i < count; i++) {
-		struct yaml_node *item = child_convert(reader, index, from->data.sequence.items.start[i], depth);
+		struct yaml_node *item = convert_child(reader, index, from->data.sequence.items.start[i], depth);
 		if (item == NULL)
 			return NULL;
 		node->sequence.items[node->sequence.count++] = item;
@@ -155,7 +156,7 @@ static bool is_merge_key(const struct yaml_node *key)
 }
 
 /* How many pairs a value of `<<` brings at most; false if it is neither a mapping nor a list of them. */
-static bool merge_count(const struct yaml_node *source, size_t *ret_count)
+static bool count_merged(const struct yaml_node *source, size_t *ret_count)
 {
 	size_t count = 0;
 	if (source->type == YAML_MAPPING)
@@ -172,10 +173,10 @@ static bool merge_count(const struct yaml_node *source, size_t *ret_count)
 }
 
 /* The pairs whose keys `node` does not have (yaml.org/type/merge.html); there is room for them. */
-static void mapping_merge(struct yaml_node *node, const struct yaml_node *source)
+static void merge_mapping(struct yaml_node *node, const struct yaml_node *source)
 {
 	for (size_t i = 0; source->type == YAML_SEQUENCE && i < source->sequence.count; i++)
-		mapping_merge(node, source->sequence.items[i]);
+		merge_mapping(node, source->sequence.items[i]);
 	for (size_t i = 0; source->type == YAML_MAPPING && i < source->mapping.count; i++) {
 		const struct yaml_node *key = source->mapping.pairs[i].key;
 		if (key->type != YAML_SCALAR || yaml_get(node, key->scalar) == NULL)
@@ -183,18 +184,18 @@ static void mapping_merge(struct yaml_node *node, const struct yaml_node *source
 	}
 }
 
-static struct yaml_node *mapping_convert(struct yaml_reader *reader, const yaml_node_t *from, int index,
+static struct yaml_node *convert_mapping(struct yaml_reader *reader, const yaml_node_t *from, int index,
 										 unsigned depth)
 {
 	const yaml_node_pair_t *pairs = from->data.mapping.pairs.start;
 	size_t own = (size_t)(from->data.mapping.pairs.top - pairs), merged = 0;
 	for (size_t i = 0; i < own; i++) {
-		struct yaml_node *key = child_convert(reader, index, pairs[i].key, depth);
-		struct yaml_node *value = key == NULL ? NULL : child_convert(reader, index, pairs[i].value, depth);
+		struct yaml_node *key = convert_child(reader, index, pairs[i].key, depth);
+		struct yaml_node *value = key == NULL ? NULL : convert_child(reader, index, pairs[i].value, depth);
 		if (value == NULL)
 			return NULL;
 		size_t count;
-		if (is_merge_key(key) && !merge_count(value, &count)) {
+		if (is_merge_key(key) && !count_merged(value, &count)) {
 			yaml_error(key, reader->error, "the value of << has to be a mapping or a list of mappings");
 			return NULL;
 		}
@@ -202,16 +203,17 @@ static struct yaml_node *mapping_convert(struct yaml_reader *reader, const yaml_
 	}
 
 	struct yaml_node *node =
-		node_create(reader, from, YAML_MAPPING, (own + merged) * sizeof(struct yaml_pair));
+		create_node(reader, from, YAML_MAPPING, (own + merged) * sizeof(struct yaml_pair));
 	for (size_t i = 0; node != NULL && i < own; i++) {
 		struct yaml_pair pair = {reader->converted[pairs[i].key].node,
 								 reader->converted[pairs[i].value].node};
 		if (!is_merge_key(pair.key))
 			node->mapping.pairs[node->mapping.count++] = pair;
 	}
-	for (size_t i = 0; node != NULL && i < own; i++)
+	for (size_t i = 0; node != NULL && i < own; i++) {
 		if (is_merge_key(reader->converted[pairs[i].key].node))
-			mapping_merge(node, reader->converted[pairs[i].value].node);
+			merge_mapping(node, reader->converted[pairs[i].value].node);
+	}
 	return node;
 }
 
@@ -221,29 +223,29 @@ static bool tag_is_standard(const yaml_node_t *node)
 	return node->tag == NULL || strncmp((const char *)node->tag, "tag:yaml.org,2002:", 18) == 0;
 }
 
-static bool node_convert(struct yaml_reader *reader, int index, unsigned depth)
+static bool convert_node(struct yaml_reader *reader, int index, unsigned depth)
 {
 	struct converted *to = &reader->converted[index];
 	const yaml_node_t *from = &reader->document.nodes.start[index - 1];
 	if (to->node != NULL)
 		return true;
 	if (to->started)
-		return reader_fail(reader, from, "an alias makes this contain itself");
-	if (depth > YAML_MAX_DEPTH)
-		return reader_fail(reader, from, "nested too deeply");
+		return fail_at(reader, from, "an alias makes this contain itself");
+	if (depth > YAML_DEPTH_MAX)
+		return fail_at(reader, from, "nested too deeply");
 	if (!tag_is_standard(from))
-		return reader_fail(reader, from, "tags such as !file are not supported");
+		return fail_at(reader, from, "tags such as !file are not supported");
 	*to = (struct converted){.started = true, .nodes = 1, .height = 1};
 	if (from->type == YAML_SCALAR_NODE)
-		to->node = scalar_convert(reader, from);
+		to->node = convert_scalar(reader, from);
 	else if (from->type == YAML_SEQUENCE_NODE)
-		to->node = sequence_convert(reader, from, index, depth);
+		to->node = convert_sequence(reader, from, index, depth);
 	else
-		to->node = mapping_convert(reader, from, index, depth);
+		to->node = convert_mapping(reader, from, index, depth);
 	return to->node != NULL;
 }
 
-static bool reader_convert(struct yaml_reader *reader)
+static bool convert_document(struct yaml_reader *reader)
 {
 	size_t count = (size_t)(reader->document.nodes.top - reader->document.nodes.start);
 	if (count == 0) {
@@ -252,14 +254,14 @@ static bool reader_convert(struct yaml_reader *reader)
 	}
 	reader->converted = calloc(count + 1, sizeof(*reader->converted));
 	if (reader->converted == NULL)
-		return reader_fail(reader, reader->document.nodes.start, "out of memory");
-	bool done = node_convert(reader, 1, 1);
+		return fail_at(reader, reader->document.nodes.start, "out of memory");
+	bool done = convert_node(reader, 1, 1);
 	reader->tree.root = reader->converted[1].node;
 	free(reader->converted);
 	return done;
 }
 
-static bool parser_fail(const yaml_parser_t *parser, const char *file, struct buffer *error)
+static bool fail_parser(const yaml_parser_t *parser, const char *file, struct buffer *error)
 {
 	const char *problem = parser->problem != NULL ? parser->problem : "out of memory";
 	yaml_mark_t mark = parser->error == YAML_READER_ERROR ? parser->mark : parser->problem_mark;
@@ -268,11 +270,11 @@ static bool parser_fail(const yaml_parser_t *parser, const char *file, struct bu
 }
 
 /* A second document would be ignored in silence. */
-static bool parser_at_end(yaml_parser_t *parser, const char *file, struct buffer *error)
+static bool parser_is_at_end(yaml_parser_t *parser, const char *file, struct buffer *error)
 {
 	yaml_document_t rest;
 	if (!yaml_parser_load(parser, &rest))
-		return parser_fail(parser, file, error);
+		return fail_parser(parser, file, error);
 	bool at_end = yaml_document_get_root_node(&rest) == NULL;
 	if (!at_end)
 		error_at(file, rest.start_mark.line, rest.start_mark.column, error, "a second document in the file");
@@ -294,13 +296,13 @@ bool yaml_tree_parse(const char *file, struct bytes text, struct yaml_tree *ret_
 	struct yaml_reader reader = {.error = ret_error};
 	bool done = false;
 	if (!yaml_parser_load(&parser, &reader.document)) {
-		parser_fail(&parser, file, ret_error);
+		fail_parser(&parser, file, ret_error);
 	} else {
-		reader.file = yaml_tree_copy(&reader.tree, file, strlen(file));
+		reader.file = copy_text(&reader.tree, file, strlen(file));
 		if (reader.file == NULL)
 			error_at(file, 0, 0, ret_error, "out of memory");
 		else
-			done = reader_convert(&reader) && parser_at_end(&parser, file, ret_error);
+			done = convert_document(&reader) && parser_is_at_end(&parser, file, ret_error);
 		yaml_document_delete(&reader.document);
 	}
 	yaml_parser_delete(&parser);
@@ -324,10 +326,10 @@ struct yaml_node *yaml_get(const struct yaml_node *node, const char *key)
 struct yaml_node *yaml_mapping_with(struct yaml_tree *tree, const struct yaml_node *mapping, const char *key)
 {
 	size_t count = mapping->mapping.count;
-	struct yaml_node *copy = yaml_tree_allocate(tree, sizeof(*copy) + (count + 1) * sizeof(struct yaml_pair));
-	struct yaml_node *key_node = yaml_tree_allocate(tree, sizeof(*key_node));
-	struct yaml_node *value = yaml_tree_allocate(tree, sizeof(*value));
-	char *key_text = yaml_tree_copy(tree, key, strlen(key));
+	struct yaml_node *copy = allocate(tree, sizeof(*copy) + (count + 1) * sizeof(struct yaml_pair));
+	struct yaml_node *key_node = allocate(tree, sizeof(*key_node));
+	struct yaml_node *value = allocate(tree, sizeof(*value));
+	char *key_text = copy_text(tree, key, strlen(key));
 	if (copy == NULL || key_node == NULL || value == NULL || key_text == NULL)
 		return NULL;
 	*copy = *key_node = *value = *mapping;

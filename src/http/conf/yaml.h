@@ -6,7 +6,7 @@
  * so that its configurators can read the tree; h2o_compat/yoml.h gives it that name. Aliases share nodes,
  * merge keys (`<<`) are resolved, tags other than YAML's own are refused.
  *
- * Bounds: YAML_MAX_DEPTH levels, and YAML_MAX_NODES nodes counted with every alias written out: what walks
+ * Bounds: YAML_DEPTH_MAX levels, and YAML_NODES_MAX nodes counted with every alias written out: what walks
  * the tree can neither overflow the stack nor run for hours. A node that contains itself is refused. Not
  * here: what a value means (yaml_value.h).
  */
@@ -15,7 +15,7 @@
 
 #include "core/bytes.h"
 
-enum { YAML_MAX_DEPTH = 32, YAML_MAX_NODES = 50000 };
+enum { YAML_DEPTH_MAX = 32, YAML_NODES_MAX = 50000 };
 
 enum yaml_type { YAML_SCALAR, YAML_SEQUENCE, YAML_MAPPING };
 

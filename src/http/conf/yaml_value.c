@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-static bool number_parse(const char *text, unsigned *ret_number)
+static bool parse_number(const char *text, unsigned *ret_number)
 {
 	unsigned number = 0;
 	if (*text == '\0')
@@ -22,7 +22,7 @@ bool yaml_read_number(const struct yaml_node *node, const char *name, unsigned l
 					  unsigned *ret_number, struct buffer *ret_error)
 {
 	unsigned number;
-	if (node->type != YAML_SCALAR || !number_parse(node->scalar, &number) || number < least ||
+	if (node->type != YAML_SCALAR || !parse_number(node->scalar, &number) || number < least ||
 		number > most) {
 		yaml_error(node, ret_error, "%s has to be a whole number from %u to %u", name, least, most);
 		return false;
@@ -71,9 +71,10 @@ static bool list_contains(const char *list, const char *word)
 
 static bool key_is_repeated(const struct yaml_node *mapping, size_t index)
 {
-	for (size_t i = 0; i < index; i++)
+	for (size_t i = 0; i < index; i++) {
 		if (strcmp(mapping->mapping.pairs[i].key->scalar, mapping->mapping.pairs[index].key->scalar) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -97,6 +98,32 @@ bool yaml_check_keys(const struct yaml_node *node, const char *name, const char 
 		}
 	}
 	return true;
+}
+
+/* There is one: the keys have been checked. */
+static const struct yaml_option *find_option(const struct yaml_option *options, const char *name)
+{
+	while (strcmp(options->name, name) != 0)
+		options++;
+	return options;
+}
+
+bool yaml_read_mapping(const struct yaml_node *node, const char *name, const struct yaml_option *options,
+					   size_t count, void *data, struct buffer *ret_error)
+{
+	struct buffer known = {0};
+	for (size_t i = 0; i < count; i++)
+		buffer_printf(&known, "%s%s", i > 0 ? ", " : "", options[i].name);
+	buffer_append_char(&known, '\0');
+	if (known.failed)
+		yaml_error(node, ret_error, "out of memory");
+	bool right = !known.failed && yaml_check_keys(node, name, known.data, ret_error);
+	buffer_free(&known);
+	for (size_t i = 0; right && i < node->mapping.count; i++) {
+		const struct yaml_pair *pair = &node->mapping.pairs[i];
+		right = find_option(options, pair->key->scalar)->read(pair->value, data, ret_error);
+	}
+	return right;
 }
 
 char *yaml_place(const struct yaml_node *node)

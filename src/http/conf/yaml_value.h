@@ -27,6 +27,17 @@ bool yaml_read_text(const struct yaml_node *node, const char *name, char **ret_t
 bool yaml_check_keys(const struct yaml_node *node, const char *name, const char *known,
 					 struct buffer *ret_error);
 
+/* What a mapping may hold: a key, and what reads its value into `data`. */
+struct yaml_option {
+	const char *name;
+	bool (*read)(const struct yaml_node *value, void *data, struct buffer *ret_error);
+};
+
+/* Checks the keys, then has each value read, in the order of the file. What was read before a mistake stays in
+ * `data`. */
+bool yaml_read_mapping(const struct yaml_node *node, const char *name, const struct yaml_option *options,
+					   size_t count, void *data, struct buffer *ret_error);
+
 /* file:line:column of a node, for an error that is told when the tree is gone; freed by the caller. NULL: no
  * memory. */
 char *yaml_place(const struct yaml_node *node);
