@@ -43,6 +43,11 @@ bool failure_set(struct failure *failure, const char *format, ...)
 	return false;
 }
 
+bool failure_of_protocol(struct failure *failure, const char *text)
+{
+	return failure_set(failure, "the server sent what is not understood: %s", text);
+}
+
 bool failure_of_connection(struct failure *failure, const char *what, const PGconn *connection)
 {
 	return failure_set(failure, "%s: %s", what, PQerrorMessage(connection));

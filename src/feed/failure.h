@@ -19,6 +19,9 @@ struct failure {
 /* Sets the text; line breaks become spaces, the end is cut if it is too long. Returns false, for `return`. */
 bool failure_set(struct failure *failure, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The server sent what is not understood: `text` is what is wrong about it. Returns false. */
+bool failure_of_protocol(struct failure *failure, const char *text);
+
 /* "what: libpq's reason". Returns false. */
 bool failure_of_connection(struct failure *failure, const char *what, const PGconn *connection);
 

@@ -3,17 +3,11 @@
  * feedback.
  *
  * Data in: CopyData messages (PostgreSQL's documentation, "Streaming Replication Protocol": XLogData, primary
- * keepalive), in them messages of pgoutput. Data out: changes, commits and progress, appended to the ring;
- * nothing is published here. Standby status updates to the server.
+ * keepalive), in them messages of pgoutput, which transactions.h appends to the ring. Data out: standby status
+ * updates to the server.
  *
- * Invariants:
- *   - A change whose id the ring already has is a repetition, after a reconnect or a crash, and is dropped.
- *     So every message can be processed again from its start, which is what happens when the ring had no
- *     room for it.
- *   - Progress moves only between transactions.
- *   - Nothing is confirmed that is not durable in the ring.
- *
- * It does not wait: what it cannot do now it says.
+ * Invariant: nothing is confirmed that is not durable in the ring. It waits for the catalog, rarely
+ * (describe.h), and at its end for the socket; what else it cannot do now it says.
  */
 #ifndef CHANGEFEED_FEED_REPLICATION_H
 #define CHANGEFEED_FEED_REPLICATION_H
