@@ -10,32 +10,16 @@ __asm__(".section .rodata\n"
 
 extern const char console_begin[], console_end[];
 
-/* Everything that ends an attribute or begins markup. */
-static void append_attribute(struct buffer *out, struct bytes text)
-{
-	for (size_t i = 0; i < text.size; i++) {
-		switch (text.data[i]) {
-		case '"':
-			buffer_append_string(out, "&quot;");
-			break;
-		case '&':
-			buffer_append_string(out, "&amp;");
-			break;
-		default:
-			buffer_append_char(out, text.data[i]);
-		}
-	}
-}
-
-void console_append(struct buffer *out, struct bytes mount, bool tenants)
+void console_append(struct buffer *out, h2o_mem_pool_t *pool, struct bytes mount, bool tenants)
 {
 	static const char tag[] = "<html";
 	const char *begin = memmem(console_begin, (size_t)(console_end - console_begin), tag, sizeof(tag) - 1);
+	h2o_iovec_t escaped = h2o_htmlescape(pool, mount.data, mount.size);
 	const char *rest = begin + sizeof(tag) - 1;
 
 	buffer_append(out, console_begin, (size_t)(rest - console_begin));
 	buffer_append_string(out, " data-mount=\"");
-	append_attribute(out, mount);
+	buffer_append(out, escaped.base, escaped.len);
 	buffer_append_string(out, tenants ? "\" data-tenants" : "\"");
 	buffer_append_bytes(out, (struct bytes){rest, (size_t)(console_end - rest)});
 }

@@ -5,9 +5,12 @@
 #ifndef CHANGEFEED_HTTP_CONSOLE_H
 #define CHANGEFEED_HTTP_CONSOLE_H
 
+#include <h2o.h>
+
 #include "core/bytes.h"
 
-/* `mount` is where the host serves changes, as h2o.conf writes it; `tenants` says that there are tenants. */
-void console_append(struct buffer *out, struct bytes mount, bool tenants);
+/* `mount` is where the host serves changes, as h2o.conf writes it; `tenants` says that there are tenants. The pool is the
+ * request's. */
+void console_append(struct buffer *out, h2o_mem_pool_t *pool, struct bytes mount, bool tenants);
 
 #endif

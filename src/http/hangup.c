@@ -5,6 +5,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "http/libh2o.h"
+
 enum { EVENTS_PER_CALL = 256 };
 
 static void on_events(h2o_socket_t *socket, const char *error)
@@ -36,7 +38,7 @@ bool hangup_init(struct hangup *hangup, h2o_loop_t *loop)
 
 static int socket_of(h2o_req_t *req)
 {
-	h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+	h2o_socket_t *socket = request_socket(req);
 	return socket == NULL ? -1 : h2o_socket_get_fd(socket);
 }
 
@@ -48,7 +50,7 @@ void hangup_watch(struct hangup *hangup, struct hangup_watch *watch, h2o_req_t *
 	unsigned timeout_ms = (stall_s + 1) * 1000;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
-	watch->fd = req->version >= 0x200 ? -1 : fd;
+	watch->fd = request_is_http2(req) ? -1 : fd;
 	if (watch->fd >= 0 && epoll_ctl(hangup->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) != 0)
 		watch->fd = -1; /* then its end is noticed at the next keep-alive */
 }

@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "core/clock.h"
+#include "http/libh2o.h"
 #include "http/response.h"
 #include "http/worker.h"
 
@@ -148,10 +149,10 @@ void limits_look(struct limits *limits, int64_t now_ms)
 
 /* ---- requests */
 
-/* NULL while a connection changes from HTTP/1.1 to HTTP/2. */
+/* NULL as request_socket() is. */
 static struct connection *connection_of(h2o_req_t *req)
 {
-	h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+	h2o_socket_t *socket = request_socket(req);
 	return socket == NULL ? NULL : socket->on_close.data;
 }
 
@@ -217,10 +218,10 @@ static unsigned count_hosts(const h2o_buffer_t *input)
 /* RFC 9112, 3.2: who stands between might choose another host than we do. */
 static bool is_hostless(h2o_req_t *req, const struct connection *connection)
 {
-	if (req->version >= 0x200)
+	if (request_is_http2(req))
 		return false;
 	unsigned hosts = count_hosts(connection->socket->input);
-	return hosts > 1 || (hosts == 0 && req->version >= 0x101);
+	return hosts > 1 || (hosts == 0 && req->version >= HTTP_1_1);
 }
 
 /*
@@ -232,7 +233,7 @@ static bool take_absolute_form(h2o_req_t *req)
 {
 	h2o_url_t url;
 
-	if (req->version >= 0x200 || (req->path.len > 0 && req->path.base[0] == '/') ||
+	if (request_is_http2(req) || (req->path.len > 0 && req->path.base[0] == '/') ||
 		h2o_url_parse(req->path.base, req->path.len, &url) != 0)
 		return false;
 	req->input.authority = url.authority;
@@ -283,7 +284,7 @@ static void on_request_end(h2o_logger_t *logger, h2o_req_t *req)
 
 	if (connection == NULL || req->res.status == 429)
 		return;
-	if (req->version < 0x200 || req->bytes_sent > 0) {
+	if (!request_is_http2(req) || req->bytes_sent > 0) {
 		connection->explained += request_size(req);
 		return;
 	}

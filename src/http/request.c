@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "core/request/accept.h"
+#include "http/libh2o.h"
 #include "http/poll.h"
 #include "http/response.h"
 #include "http/stream.h"
@@ -40,17 +41,6 @@ static bool feed_streams(const struct worker *worker)
 	return live_feed_state(worker->live) == FEED_STREAMING;
 }
 
-/* The value of the first header of that name behind `*at`, which is -1 at first; `*at` is then its place, and
- * -1 again behind the last. libh2o leaves the blanks at its end. */
-static struct bytes next_header(const h2o_req_t *req, const char *name, ssize_t *at)
-{
-	*at = h2o_find_header_by_str(&req->headers, name, strlen(name), *at);
-	if (*at < 0)
-		return (struct bytes){0};
-	h2o_iovec_t value = req->headers.entries[*at].value;
-	return bytes_trim((struct bytes){value.base, value.len});
-}
-
 /* An envelope is always JSON. */
 static enum batch_format format_of(const h2o_req_t *req, enum format envelope)
 {
@@ -60,7 +50,7 @@ static enum batch_format format_of(const h2o_req_t *req, enum format envelope)
 	if (envelope != FORMAT_JSON)
 		return envelope == FORMAT_CLOUDEVENTS ? BATCH_CLOUDEVENTS : BATCH_JSON;
 	do {
-		accept_add(&accept, next_header(req, "accept", &at));
+		accept_add(&accept, request_next_header(req, "accept", &at));
 	} while (at >= 0);
 	return accept_prefers_msgpack(&accept) ? BATCH_MSGPACK : BATCH_JSON;
 }
@@ -147,7 +137,7 @@ static void begin(struct worker *worker, const struct deferred *request, struct 
 	} else if (counts_at_once(request, subscription) && !start_is_whole(worker, &reader, &problem)) {
 		fanout_leave(audience);
 		response_problem(request->req, &problem);
-	} else if (h2o_memis(request->req->method.base, request->req->method.len, H2O_STRLIT("HEAD"))) {
+	} else if (request_has_method(request->req, "HEAD")) {
 		fanout_leave(audience);
 		stream_answer_head(request->req);
 	} else {
@@ -186,7 +176,7 @@ static enum verdict serve(struct worker *worker, const struct deferred *request)
 	struct subscription_request parts = {
 		.delivery = request->delivery,
 		.path = request->collections,
-		.last_event_id = next_header(req, "last-event-id", &at),
+		.last_event_id = request_next_header(req, "last-event-id", &at),
 		.messages = request->options->messages,
 	};
 	struct subscription subscription;

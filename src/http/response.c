@@ -1,16 +1,13 @@
 /* response.c: see response.h. */
 #include "http/response.h"
 
+#include "http/libh2o.h"
+
 #define ALLOWED_METHODS "GET, HEAD, OPTIONS"
 
 static void add_header(h2o_req_t *req, const char *name, const char *value, size_t value_size)
 {
 	h2o_set_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, value, value_size, 1);
-}
-
-static bool is_method(const h2o_req_t *req, const char *method)
-{
-	return h2o_memis(req->method.base, req->method.len, method, strlen(method));
 }
 
 void response_send_held(h2o_req_t *req, int status, const char *type, struct bytes body)
@@ -24,7 +21,7 @@ void response_send_held(h2o_req_t *req, int status, const char *type, struct byt
 	add_header(req, "content-type", type, strlen(type));
 	add_header(req, "cache-control", H2O_STRLIT("no-store"));
 	h2o_start_response(req, &generator);
-	if (is_method(req, "HEAD"))
+	if (request_has_method(req, "HEAD"))
 		h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
 	else
 		h2o_send(req, &vector, 1, H2O_SEND_STATE_FINAL);
@@ -50,18 +47,11 @@ void response_problem(h2o_req_t *req, const struct problem *problem)
 	response_send(req, problem->status, PROBLEM_CONTENT_TYPE, buffer_bytes(&worker->output));
 }
 
-static struct bytes origin_of(const h2o_req_t *req)
-{
-	ssize_t at = h2o_find_header_by_str(&req->headers, H2O_STRLIT("origin"), -1);
-	if (at < 0)
-		return (struct bytes){0};
-	return (struct bytes){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
-}
-
 /* Returns whether the origin is allowed. */
 static bool add_cors(h2o_req_t *req, const struct changefeed_options *options)
 {
-	struct bytes origin = origin_of(req);
+	ssize_t at = -1;
+	struct bytes origin = request_next_header(req, "origin", &at);
 
 	if (!options->cors_any && options->cors_origins == NULL)
 		return false;
@@ -82,9 +72,9 @@ bool response_admit(h2o_req_t *req, const struct changefeed_options *options)
 	struct problem problem;
 	bool allowed = options != NULL && add_cors(req, options);
 
-	if (is_method(req, "GET") || is_method(req, "HEAD"))
+	if (request_has_method(req, "GET") || request_has_method(req, "HEAD"))
 		return true;
-	if (is_method(req, "OPTIONS")) {
+	if (request_has_method(req, "OPTIONS")) {
 		add_header(req, "allow", H2O_STRLIT(ALLOWED_METHODS));
 		if (allowed) {
 			add_header(req, "access-control-allow-methods", H2O_STRLIT("GET, HEAD"));

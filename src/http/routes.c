@@ -124,7 +124,8 @@ static void answer_console(struct worker *worker, h2o_req_t *req)
 			mount = mount_of(&req->hostconf->paths.entries[i]);
 	}
 	buffer_clear(&worker->output);
-	console_append(&worker->output, mount, changefeed != NULL && changefeed->options->tenant_column != NULL);
+	console_append(&worker->output, &req->pool, mount,
+				   changefeed != NULL && changefeed->options->tenant_column != NULL);
 	response_send(req, 200, "text/html; charset=utf-8", buffer_bytes(&worker->output));
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/render/frame.h"
 #include "http/direct.h"
+#include "http/libh2o.h"
 
 /*
  * What one turn may do, so that nobody waits long. Live streams are sent to in groups: those whose sends
@@ -409,8 +410,8 @@ static void start_response(h2o_req_t *req, h2o_generator_t *generator)
 	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
 	h2o_set_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-accel-buffering"), 0, H2O_STRLIT("no"),
 						  1);
-	if (version == 0x101)
-		req->version = 0x100;
+	if (version == HTTP_1_1)
+		req->version = HTTP_1_0;
 	h2o_start_response(req, generator);
 	req->version = version;
 }

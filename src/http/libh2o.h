@@ -1,0 +1,41 @@
+/*
+ * libh2o.h: questions to libh2o's requests, each asked in one place.
+ */
+#ifndef CHANGEFEED_HTTP_LIBH2O_H
+#define CHANGEFEED_HTTP_LIBH2O_H
+
+#include <h2o.h>
+
+#include "core/bytes.h"
+
+/* h2o_req_t.version */
+enum { HTTP_1_0 = 0x100, HTTP_1_1 = 0x101, HTTP_2 = 0x200 };
+
+static inline bool request_is_http2(const h2o_req_t *req)
+{
+	return req->version >= HTTP_2;
+}
+
+static inline bool request_has_method(const h2o_req_t *req, const char *method)
+{
+	return h2o_memis(req->method.base, req->method.len, method, strlen(method));
+}
+
+/* NULL while a connection changes from HTTP/1.1 to HTTP/2. */
+static inline h2o_socket_t *request_socket(h2o_req_t *req)
+{
+	return req->conn->callbacks->get_socket(req->conn);
+}
+
+/* The value of the first header of that name behind `*at`, which is -1 at first; `*at` is then its place, and
+ * -1 again behind the last. libh2o leaves the blanks at its end. */
+static inline struct bytes request_next_header(const h2o_req_t *req, const char *name, ssize_t *at)
+{
+	*at = h2o_find_header_by_str(&req->headers, name, strlen(name), *at);
+	if (*at < 0)
+		return (struct bytes){0};
+	h2o_iovec_t value = req->headers.entries[*at].value;
+	return bytes_trim((struct bytes){value.base, value.len});
+}
+
+#endif
