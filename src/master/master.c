@@ -14,14 +14,13 @@
 
 #include "core/clock.h"
 #include "core/ring/ring_file.h"
-#include "core/ring/ring_resize.h"
 #include "feed/feed.h"
 #include "http/routes.h"
 #include "http/server.h"
 #include "log.h"
-#include "master/claim.h"
 #include "master/listeners.h"
 #include "master/processes.h"
+#include "master/ring_keeper.h"
 
 enum {
 	PATIENCE_MS = 3000, /* for sockets, and the ring, of a master that was killed a moment ago */
@@ -105,15 +104,35 @@ static void refuse_candidate(struct master *master, struct buffer *error)
 	live_message_set(&master->live->config_message, text);
 }
 
-/* In the child: what a worker would say about the candidate. */
+/*
+ * In a child, so that nothing in the file can hurt the master: what a worker would say about it. Returns what
+ * to exit with; *ret_error is set with EX_CONFIG.
+ */
+static int check(struct master *master, const struct conf_source *source, struct buffer *ret_error)
+{
+	struct conf *conf = conf_load(source, &routes_hooks, &master->ticket_keys, ret_error);
+	return conf != NULL ? 0 : EX_CONFIG;
+}
+
+/* What such a child has found out: 0; EX_CONFIG, about which it has said more; or 1 if it did not get so far. */
+static int check_result(const struct master *master, int status)
+{
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EX_CONFIG))
+		return WEXITSTATUS(status);
+	log_line(LOG_LEVEL_ERROR, "looking at %s failed: the process %s", master->options->config,
+			 process_end_text(status));
+	return 1;
+}
+
+/* In the child. */
 static int run_checker(struct master *master)
 {
 	struct buffer error = {0};
 	listeners_close(&master->listeners, false);
-	if (conf_load(&master->candidate, &routes_hooks, &master->ticket_keys, &error) != NULL)
-		return 0;
-	refuse_candidate(master, &error);
-	return EX_CONFIG;
+	int result = check(master, &master->candidate, &error);
+	if (result != 0)
+		refuse_candidate(master, &error);
+	return result;
 }
 
 /* In the child: the master's own descriptors are none of its business. */
@@ -273,6 +292,21 @@ static void begin_reload(struct master *master)
 	buffer_free(&error);
 }
 
+/* They keep their streams and take no new ones. */
+static void drain_workers(struct master *master)
+{
+	for (int i = 0; i < PROCESSES_MAX; i++) {
+		struct process *process = &master->processes.list[i];
+		if (process->kind != PROCESS_WORKER)
+			continue;
+		process->draining = true;
+		if (process->pid > 0)
+			kill(process->pid, SIGUSR2);
+		else
+			process->kind = PROCESS_NONE;
+	}
+}
+
 /* The candidate is right: new workers serve by it, the old ones keep their streams and take no new ones. */
 static void apply_candidate(struct master *master)
 {
@@ -295,16 +329,7 @@ static void apply_candidate(struct master *master)
 	master->files = outline_files(&outline);
 	if (tls_ticket_keys_generate(&keys))
 		master->ticket_keys = keys;
-	for (int i = 0; i < PROCESSES_MAX; i++) {
-		struct process *process = &master->processes.list[i];
-		if (process->kind == PROCESS_WORKER) {
-			process->draining = true;
-			if (process->pid > 0)
-				kill(process->pid, SIGUSR2);
-			else
-				process->kind = PROCESS_NONE;
-		}
-	}
+	drain_workers(master);
 	start_workers(master);
 	live_message_set(&master->live->config_message, "");
 	live_figure_add(&master->live->reloads_total, 1);
@@ -350,14 +375,10 @@ static void on_feed_end(struct master *master, struct process *process, int stat
 static void on_checker_end(struct master *master, struct process *process, int status)
 {
 	process->kind = PROCESS_NONE;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+	if (check_result(master, status) == 0)
 		apply_candidate(master);
-	} else {
-		if (!WIFEXITED(status) || WEXITSTATUS(status) != EX_CONFIG)
-			log_line(LOG_LEVEL_ERROR, "looking at %s failed, it stays as before: the process %s",
-					 master->options->config, process_end_text(status));
+	else
 		conf_source_free(&master->candidate);
-	}
 	if (master->reload_wanted)
 		begin_reload(master);
 }
@@ -384,54 +405,6 @@ static void reap(struct master *master)
  * ---- setting up
  */
 
-/* Gives the ring the wanted size, with what it retains. One that is found to be damaged says so itself. */
-static void resize_ring(const char *path, uint64_t size)
-{
-	enum ring_file_error error = ring_resize(path, size);
-
-	if (error == RING_FILE_OK)
-		log_line(LOG_LEVEL_INFO, "the ring \"%s\" has its new size; it retains what fits", path);
-	else if (error != RING_FILE_DAMAGED)
-		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" stays as large as it is: %s", path,
-				 ring_file_error_text(error));
-}
-
-static enum ring_file_error open_ring(struct master *master)
-{
-	enum ring_file_error error =
-		ring_file_open(master->options->ring_file, RING_ACCESS_WORKER, &master->ring);
-
-	if (error != RING_FILE_OK || !ring_is_damaged(master->ring))
-		return error;
-	ring_file_close(master->ring);
-	return RING_FILE_DAMAGED;
-}
-
-/* Makes the ring if there is none that can be used. A new one begins a new history, and clients are told. */
-static bool prepare_ring(struct master *master)
-{
-	const char *path = master->options->ring_file;
-	uint64_t size = master->options->ring_size;
-	enum ring_file_error error = open_ring(master);
-
-	if (error == RING_FILE_OK && ring_capacity(master->ring) != ring_file_capacity(size)) {
-		ring_file_close(master->ring);
-		resize_ring(path, size);
-		error = open_ring(master);
-	}
-	if (error != RING_FILE_OK && (error != RING_FILE_SYSTEM || errno == ENOENT)) {
-		if (error != RING_FILE_SYSTEM)
-			log_line(LOG_LEVEL_WARNING, "the ring \"%s\" is made anew: %s", path,
-					 ring_file_error_text(error));
-		error = ring_file_create(path, size);
-		if (error == RING_FILE_OK)
-			error = open_ring(master);
-	}
-	if (error != RING_FILE_OK)
-		log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
-	return error == RING_FILE_OK;
-}
-
 static bool open_descriptors(struct master *master)
 {
 	sigset_t set;
@@ -455,7 +428,8 @@ static bool open_descriptors(struct master *master)
 	return opened;
 }
 
-static bool read_configuration(struct master *master)
+/* The first file: opens the sockets that it names, too, for which it waits PATIENCE_MS at most. */
+static bool read_and_listen(struct master *master)
 {
 	struct buffer error = {0};
 	bool right = conf_source_read(master->options->config, &master->config, &error) &&
@@ -468,8 +442,7 @@ static bool read_configuration(struct master *master)
 	return right;
 }
 
-/* The whole file, as a worker reads it. In a child, because it is the first time. Returns 0, or what to exit
- * with: EX_CONFIG only if it is the file that is wrong. */
+/* Returns 0, or what to exit with: EX_CONFIG only if it is the file that is wrong. */
 static int first_check(struct master *master)
 {
 	int status = -1;
@@ -477,21 +450,17 @@ static int first_check(struct master *master)
 
 	if (pid == 0) {
 		struct buffer error = {0};
-		if (conf_load(&master->config, &routes_hooks, NULL, &error) != NULL)
-			_exit(0);
-		log_line(LOG_LEVEL_ERROR, "%s", buffer_message(&error));
-		_exit(EX_CONFIG);
+		int result = check(master, &master->config, &error);
+		if (result != 0)
+			log_line(LOG_LEVEL_ERROR, "%s", buffer_message(&error));
+		_exit(result);
 	}
 	if (pid < 0) {
 		log_line(LOG_LEVEL_ERROR, "cannot fork: %s", strerror(errno));
 		return 1;
 	}
 	waitpid(pid, &status, 0);
-	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EX_CONFIG))
-		return WEXITSTATUS(status);
-	log_line(LOG_LEVEL_ERROR, "looking at %s failed: the process %s", master->options->config,
-			 process_end_text(status));
-	return 1;
+	return check_result(master, status);
 }
 
 static void set_live(struct master *master)
@@ -529,21 +498,6 @@ static void end_children(struct master *master)
 	memset(&master->processes, 0, sizeof(master->processes));
 }
 
-/* Before anything is written to the mapping: what was cut off the file is a SIGBUS. */
-static bool ring_is_sound(const struct master *master)
-{
-	const char *path = master->options->ring_file;
-
-	if (ring_file_replaced(master->ring, path))
-		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" was removed, replaced or cut: starting over", path);
-	else if (ring_is_damaged(master->ring))
-		log_line(LOG_LEVEL_WARNING, "the ring \"%s\" holds bytes that are not of this history: starting over",
-				 path);
-	else
-		return true;
-	return false;
-}
-
 /* Watches until it is time to end (true), or until the ring's file cannot be gone on with (false). */
 static bool watch(struct master *master)
 {
@@ -555,7 +509,7 @@ static bool watch(struct master *master)
 		start_due(master);
 		int wait = processes_next_start(&master->processes, clock_monotonic_ms());
 		poll(fds, 2, wait < 0 || wait > TICK_MS ? TICK_MS : wait);
-		if (!ring_is_sound(master))
+		if (!ring_keeper_is_sound(master->ring, master->options->ring_file))
 			return false;
 		on_signals(master);
 		if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && read(STDIN_FILENO, &byte, 1) <= 0)
@@ -577,7 +531,8 @@ static void clear_live(struct master *master)
 /* One life of a ring. Returns -1 to begin another one, else the exit code. */
 static int serve_ring(struct master *master)
 {
-	if (!prepare_ring(master))
+	master->ring = ring_keeper_open(master->options->ring_file, master->options->ring_size);
+	if (master->ring == NULL)
 		return 1;
 	set_live(master);
 	processes_add(&master->processes, PROCESS_FEED);
@@ -596,15 +551,19 @@ int master_run(const struct options *options)
 	struct master *master = &the_master;
 
 	master->options = options;
-	if (!open_descriptors(master) || !tls_ticket_keys_generate(&master->ticket_keys))
+	if (!open_descriptors(master))
 		return 1;
+	if (!tls_ticket_keys_generate(&master->ticket_keys)) {
+		log_line(LOG_LEVEL_ERROR, "there is no randomness for the keys of TLS sessions");
+		return 1;
+	}
 	master->quota = quota_create();
 	if (master->quota == NULL) {
 		log_line(LOG_LEVEL_ERROR, "cannot get memory that workers share: %s", strerror(errno));
 		return 1;
 	}
-	int result = read_configuration(master) ? first_check(master) : EX_CONFIG;
-	if (result == 0 && !claim_ring(options->ring_file, PATIENCE_MS))
+	int result = read_and_listen(master) ? first_check(master) : EX_CONFIG;
+	if (result == 0 && !ring_keeper_claim(options->ring_file, PATIENCE_MS))
 		result = 1;
 	if (result != 0) {
 		listeners_close(&master->listeners, true);

@@ -1,0 +1,36 @@
+/*
+ * ring_keeper.h: the master's part in the ring's file: claims it, makes it, gives it another size, watches it.
+ *
+ * A ring is one master's alone. Two masters with one ring would take each other's wake-ups, resize it against
+ * each other, and replace it under one another. (That two feeds do not write into it the ring's own lock sees
+ * to.) The claim is a lock of the file `<ring>.lock`, not of the ring's own, which may be replaced at any
+ * time. The kernel gives it back when the process ends, however that ends; a forked process has no part in it.
+ */
+#ifndef CHANGEFEED_MASTER_RING_KEEPER_H
+#define CHANGEFEED_MASTER_RING_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ring;
+
+/*
+ * Claims the ring until this process ends. Where another has it, tries for `patience_ms` (blocks for that
+ * long at most). False: the log has said whose it is, or why it cannot be claimed.
+ */
+bool ring_keeper_claim(const char *path, unsigned patience_ms);
+
+/*
+ * Opens the ring, with the rights of a worker; gives it the wanted size before, with what fits of its history.
+ * If there is none that can be used, makes one, which begins a new history. Blocks on the disk. NULL: the log
+ * has said why.
+ */
+struct ring *ring_keeper_open(const char *path, uint64_t size);
+
+/*
+ * Whether the ring can be gone on with; the log has said if not. To be asked before anything is written to
+ * the mapping: where the file was cut, that is a SIGBUS.
+ */
+bool ring_keeper_is_sound(const struct ring *ring, const char *path);
+
+#endif
