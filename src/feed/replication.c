@@ -1,23 +1,17 @@
 /* replication.c: see replication.h. */
 #include "feed/replication.h"
 
-#include <endian.h>
 #include <poll.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
 #include "core/upstream/pgoutput.h"
+#include "core/upstream/walsender.h"
 #include "feed/encoding.h"
 #include "feed/transactions.h"
 
 /* How much one replication_step() takes before others have their turn: some milliseconds of work. */
 enum { STEP_MESSAGES = 256, STEP_BYTES = 64 * 1024 };
-
-/* XLogData: 'w', start of WAL data, end of WAL, time; keepalive: 'k', end of WAL, time, reply asked. */
-enum { XLOGDATA_HEADER = 1 + 8 + 8 + 8, KEEPALIVE_SIZE = 1 + 8 + 8 + 1, STATUS_SIZE = 1 + 8 + 8 + 8 + 8 + 1 };
-
-/* Microseconds from 1970 to 2000, where PostgreSQL's time begins. */
-#define POSTGRES_EPOCH_US INT64_C(946684800000000)
 
 struct replication {
 	struct connection connection;
@@ -97,13 +91,6 @@ bool replication_reply_asked(const struct replication *replication)
 /*
  * ---- what the walsender says
  */
-static uint64_t read_u64(const char *at)
-{
-	uint64_t big_endian;
-	memcpy(&big_endian, at, sizeof(big_endian));
-	return be64toh(big_endian);
-}
-
 static enum outcome fail(struct failure *failure, const char *text)
 {
 	failure_of_protocol(failure, text);
@@ -116,38 +103,37 @@ static void note_received(struct replication *replication, uint64_t lsn)
 		replication->received_lsn = lsn;
 }
 
-static enum outcome process_xlogdata(struct replication *replication, struct bytes copy,
-									 struct failure *failure)
+static enum outcome process_data(struct replication *replication, const struct walsender_message *data,
+								 struct failure *failure)
 {
-	struct bytes payload = {copy.data + XLOGDATA_HEADER, copy.size - XLOGDATA_HEADER};
 	struct pgoutput_message message;
-	int64_t sent_us = (int64_t)read_u64(copy.data + 17) + POSTGRES_EPOCH_US;
+	const char *error = pgoutput_decode(data->payload, &replication->scratch, &message);
 
-	const char *error = pgoutput_decode(payload, &replication->scratch, &message);
 	if (error != NULL)
 		return fail(failure, error);
-	if (!encoding_convert_message(replication->encoding, payload, &message, &replication->converted)) {
+	if (!encoding_convert_message(replication->encoding, data->payload, &message, &replication->converted)) {
 		failure_set(failure, "out of memory");
 		return OUTCOME_FAILED;
 	}
-	enum outcome outcome = transactions_take(&replication->transactions, &message, sent_us, failure);
+	enum outcome outcome = transactions_take(&replication->transactions, &message, data->sent_us, failure);
 	if (outcome != OUTCOME_BLOCKED)
-		note_received(replication, read_u64(copy.data + 1));
+		note_received(replication, data->lsn);
 	return outcome;
 }
 
 static enum outcome process_copy(struct replication *replication, struct bytes copy, struct failure *failure)
 {
-	if (copy.size >= XLOGDATA_HEADER && copy.data[0] == 'w')
-		return process_xlogdata(replication, copy, failure);
-	if (copy.size >= KEEPALIVE_SIZE && copy.data[0] == 'k') {
-		uint64_t end = read_u64(copy.data + 1);
-		note_received(replication, end);
-		transactions_progress(&replication->transactions, end);
-		replication->reply_asked = replication->reply_asked || copy.data[KEEPALIVE_SIZE - 1] != 0;
-		return OUTCOME_DONE;
-	}
-	return fail(failure, "neither data nor a keepalive");
+	struct walsender_message message;
+	const char *error = walsender_decode(copy, &message);
+
+	if (error != NULL)
+		return fail(failure, error);
+	if (message.type == WALSENDER_DATA)
+		return process_data(replication, &message, failure);
+	note_received(replication, message.lsn);
+	transactions_progress(&replication->transactions, message.lsn);
+	replication->reply_asked = replication->reply_asked || message.reply_asked;
+	return OUTCOME_DONE;
 }
 
 /* The stream has ended: why? */
@@ -233,22 +219,12 @@ enum replication_step replication_step(struct replication *replication, struct f
 /*
  * ---- feedback
  */
-static void put_u64(char *at, uint64_t number)
-{
-	uint64_t big_endian = htobe64(number);
-	memcpy(at, &big_endian, sizeof(big_endian));
-}
-
 static bool send_status(struct replication *replication, uint64_t flushed_lsn, bool ask,
 						struct failure *failure)
 {
-	char status[STATUS_SIZE] = {'r'};
+	char status[WALSENDER_STATUS_SIZE];
 
-	put_u64(status + 1, replication->received_lsn);
-	put_u64(status + 9, flushed_lsn);
-	put_u64(status + 17, flushed_lsn);
-	put_u64(status + 25, (uint64_t)(clock_realtime_us() - POSTGRES_EPOCH_US));
-	status[STATUS_SIZE - 1] = ask;
+	walsender_status(status, replication->received_lsn, flushed_lsn, clock_realtime_us(), ask);
 	/* 0: libpq has no memory to queue it */
 	if (PQputCopyData(replication->connection.pg, status, sizeof(status)) <= 0)
 		return failure_of_connection(failure, "the stream broke", replication->connection.pg);
