@@ -195,7 +195,7 @@ enum reader_event audience_render(struct audience *audience, struct reader *read
 		*reader = ahead;
 		return event;
 	}
-	/* what else comes behind it is met again by those who stand there */
+	/* whatever came after `end` is met again by the next reader that stands there */
 	*walked += end.position - from.position;
 	reader->fresh = false;
 	return keep_rendered(audience, from.position, end, events) ? READER_CHANGE : READER_FAILED;

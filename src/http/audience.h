@@ -46,11 +46,11 @@ struct audience {
 	struct segment_list segments;
 	struct segment *open;  /* the one that the drain appends to, NULL until it has a frame for it */
 	struct place front;    /* where that one begins, or will */
-	struct footing before; /* the end of the one before: who has come there goes on at `front` */
+	struct footing before; /* the end of the one before: a stream that stands there goes on at `front` */
 	bool rested;           /* nothing has been rendered since audience_rest() */
 	uint64_t losses;       /* how often collections that it names have left the publication */
-	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX]; /* of each in the selection: `losses` when it left, 0 while it
-												 is published */
+	/* of each collection in the selection: `losses` when it left, 0 while it is published */
+	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX];
 };
 
 /*

@@ -30,7 +30,7 @@
 
 struct limits {
 	struct quota *quota;
-	unsigned worker;                                       /* its slot */
+	unsigned worker;                                       /* its number */
 	unsigned connections_per_address, requests_per_second; /* 0: no limit */
 	_Atomic uint64_t *refused, *floods;                    /* figures */
 	h2o_linklist_t connections;                            /* the one not looked at for longest first */

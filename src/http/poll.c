@@ -29,11 +29,12 @@ struct poll {
 	unsigned limit;
 	int64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
 	int64_t since_ms;    /* that was asked for: the next is never before it */
-	int64_t latest_ms;   /* of the batch: behind its latest change, which need not be the last, since
-							 transactions are not always committed in the order of their times */
-	bool full;           /* the batch is; only has_more is still to be found out */
-	uint64_t from;       /* where in the ring the batch began to look */
-	struct cursor last;  /* of the batch */
+	/* behind the batch's latest change, which need not be its last: transactions are not always committed in
+	 * the order of their times */
+	int64_t latest_ms;
+	bool full;          /* the batch is; only has_more is still to be found out */
+	uint64_t from;      /* where in the ring the batch began to look */
+	struct cursor last; /* of the batch */
 	struct batch batch;
 	size_t held; /* bytes of worker->batch_bytes */
 	struct reader reader;
@@ -352,8 +353,7 @@ static void read_on(struct poll *poll, uint64_t *budget)
 	}
 }
 
-/* Brings a poll a piece further. Returns the bytes that it walked, of history and of the log of what is gone.
- */
+/* Brings a poll a piece further. Returns how many bytes it walked, of history and of the run log. */
 static uint64_t run(struct poll *poll)
 {
 	const struct gap_counter *gaps = &poll->worker->scratch.gaps;

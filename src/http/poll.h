@@ -10,8 +10,7 @@
 #include "core/render/batch.h"
 #include "http/worker.h"
 
-/* Answers the request, now or later. `audience` has been joined for it; libh2o frees the poll with the request.
- */
+/* Answers the request, now or later. The audience has been joined for it. libh2o frees the poll with it. */
 void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format);
 

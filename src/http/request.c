@@ -14,12 +14,12 @@ enum {
 	COUNT_BUDGET = 8 * 1024 * 1024, /* of the log of what is gone that requests read in one turn */
 };
 
-struct deferred {
+struct request {
 	h2o_linklist_t link;
 	h2o_req_t *req;
 	const struct changefeed_options *options;
 	enum delivery delivery;
-	struct bytes collections; /* in the request's own memory */
+	struct bytes collections; /* in the memory of req */
 	uint64_t asked;           /* the feed has answered when live->refresh_done reaches it; 0: not asked yet */
 	int64_t deadline_ms;      /* for that */
 };
@@ -30,7 +30,7 @@ enum verdict {
 	NEXT_TURN, /* there is no time left in this one to count its gap */
 };
 
-static bool has_answered(const struct worker *worker, const struct deferred *request)
+static bool has_answered(const struct worker *worker, const struct request *request)
 {
 	return live_load(&worker->live->refresh_done) >= request->asked;
 }
@@ -62,36 +62,36 @@ static bool may_count(const struct worker *worker)
 }
 
 /* A stream that is to fail rather than to have a gap counts it before it begins. */
-static bool counts_at_once(const struct deferred *request, const struct subscription *subscription)
+static bool counts_at_once(const struct request *request, const struct subscription *subscription)
 {
 	return request->delivery == DELIVERY_SSE && subscription->on_gap == ON_GAP_FAIL;
 }
 
-static void on_dispose_deferred(void *pointer)
+static void on_dispose(void *pointer)
 {
-	struct deferred *deferred = pointer;
-	list_leave(&deferred->link);
+	struct request *request = pointer;
+	list_leave(&request->link);
 }
 
 /* A copy that lives as long as the request. */
-static struct deferred *keep(const struct deferred *request)
+static struct request *keep(const struct request *request)
 {
-	struct deferred *kept = h2o_mem_alloc_shared(&request->req->pool, sizeof(*kept), on_dispose_deferred);
+	struct request *kept = h2o_mem_alloc_shared(&request->req->pool, sizeof(*kept), on_dispose);
 
 	*kept = *request;
 	kept->link = (h2o_linklist_t){0};
 	return kept;
 }
 
-static void ask_feed(struct worker *worker, struct deferred *deferred)
+static void ask_feed(struct worker *worker, struct request *request)
 {
 	uint64_t one = 1;
 
-	deferred->asked = atomic_fetch_add_explicit(&worker->live->refresh_asked, 1, memory_order_acq_rel) + 1;
-	deferred->deadline_ms = worker->now_ms + DEFER_MS;
-	h2o_linklist_insert(&worker->deferred, &deferred->link);
+	request->asked = atomic_fetch_add_explicit(&worker->live->refresh_asked, 1, memory_order_acq_rel) + 1;
+	request->deadline_ms = worker->now_ms + DEFER_MS;
+	h2o_linklist_insert(&worker->deferred, &request->link);
 	if (write(worker->refresh_fd, &one, sizeof(one)) < 0 || !feed_streams(worker))
-		deferred->deadline_ms = worker->now_ms; /* nobody who answers now */
+		request->deadline_ms = worker->now_ms; /* nobody who answers now */
 }
 
 /* A cursor that lies beyond all that was streamed, and beyond the server's WAL as far as it is known. */
@@ -117,7 +117,7 @@ static bool start_is_whole(struct worker *worker, struct reader *reader, struct 
 }
 
 /* Hands the request to a stream or a poll. */
-static void begin(struct worker *worker, const struct deferred *request, struct subscription *subscription,
+static void begin(struct worker *worker, const struct request *request, struct subscription *subscription,
 				  const struct selection *selection)
 {
 	struct audience *audience = fanout_join(&worker->fanout, subscription, selection, request->options);
@@ -156,7 +156,7 @@ static void set_unknown(const struct worker *worker, struct problem *problem)
 }
 
 /* `selection` is NULL if it was not found. */
-static enum verdict judge(const struct worker *worker, const struct deferred *request,
+static enum verdict judge(const struct worker *worker, const struct request *request,
 						  const struct subscription *subscription, const struct selection *selection)
 {
 	bool known = selection != NULL && !selection->folded && !beyond_wal(worker, &subscription->start);
@@ -169,7 +169,7 @@ static enum verdict judge(const struct worker *worker, const struct deferred *re
 }
 
 /* Nothing is answered yet unless it returns ANSWERED. */
-static enum verdict serve(struct worker *worker, const struct deferred *request)
+static enum verdict serve(struct worker *worker, const struct request *request)
 {
 	h2o_req_t *req = request->req;
 	ssize_t at = -1;
@@ -205,7 +205,7 @@ static enum verdict serve(struct worker *worker, const struct deferred *request)
 }
 
 /* Serves the request, now or later. */
-static void take_up(struct worker *worker, const struct deferred *request)
+static void take_up(struct worker *worker, const struct request *request)
 {
 	switch (serve(worker, request)) {
 	case ANSWERED:
@@ -222,7 +222,7 @@ static void take_up(struct worker *worker, const struct deferred *request)
 void request_changes(struct worker *worker, h2o_req_t *req, const struct changefeed_options *options,
 					 enum delivery delivery, struct bytes collections)
 {
-	struct deferred request = {
+	struct request request = {
 		.req = req, .options = options, .delivery = delivery, .collections = collections};
 	struct problem problem;
 
@@ -242,7 +242,7 @@ static void take_up_ready(struct worker *worker)
 
 	take_line(&turn, &worker->ready_requests);
 	while (!h2o_linklist_is_empty(&turn) && may_count(worker)) {
-		struct deferred *request = LIST_FIRST(struct deferred, link, &turn);
+		struct request *request = LIST_FIRST(struct request, link, &turn);
 		h2o_linklist_unlink(&request->link);
 		take_up(worker, request);
 	}
@@ -254,10 +254,10 @@ bool requests_settle(struct worker *worker)
 	worker->refresh_seen = live_load(&worker->live->refresh_done);
 	worker->gaps_walked = worker->scratch.gaps.walked;
 	take_up_ready(worker);
-	LIST_EACH (struct deferred, link, deferred, &worker->deferred) {
-		if (has_answered(worker, deferred) || worker->now_ms >= deferred->deadline_ms) {
-			h2o_linklist_unlink(&deferred->link);
-			take_up(worker, deferred);
+	LIST_EACH (struct request, link, request, &worker->deferred) {
+		if (has_answered(worker, request) || worker->now_ms >= request->deadline_ms) {
+			h2o_linklist_unlink(&request->link);
+			take_up(worker, request);
 		}
 	}
 	return !h2o_linklist_is_empty(&worker->deferred);

@@ -3,13 +3,13 @@
  *
  * A request that names a collection or an LSN which the feed has not seen may be right all the same: the
  * table was published a moment ago, the LSN was read a moment ago. Such a request is deferred: the feed is
- * asked to look at the catalog and at the end of the WAL, and what it finds settles the matter. So is one
- * whose collection is there in lower case only: one that is written as the request has it may be about to
- * come. Where no answer comes in time, a cursor is waited for, and becomes foreign when the answer comes and
- * says so; a table is 503, not 404.
+ * asked to look at the catalog and at the end of the WAL, and what it finds settles the matter. So is a
+ * request whose collection is known only in lower case: a table spelled exactly as requested may be about to
+ * appear. If no answer comes in time, an unknown cursor waits until the feed has looked, and an unknown table
+ * is 503, not 404.
  *
- * What would count more gaps than one turn has time for is put off to the next ones; the feed has no part in
- * that.
+ * A request for which there is no time left to count its gap is put off to the next turn; the feed has no part
+ * in that.
  */
 #ifndef CHANGEFEED_HTTP_REQUEST_H
 #define CHANGEFEED_HTTP_REQUEST_H

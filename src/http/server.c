@@ -239,7 +239,7 @@ static bool open_ring(struct server *server)
 		return false;
 	}
 	worker->live = ring_file_live(worker->ring);
-	worker->figures = &worker->live->workers[options->slot];
+	worker->figures = &worker->live->workers[options->number];
 	return reader_scratch_init(&worker->scratch) &&
 		   fanout_init(&worker->fanout, worker->ring, &worker->scratch);
 }
@@ -284,7 +284,7 @@ static void set_up_limits(struct server *server)
 	if (!h2_guard_init())
 		log_line(LOG_LEVEL_WARNING, "HTTP/2 clients may abort this version of libh2o");
 	worker->limits = (struct limits){.quota = server->options->quota,
-									 .worker = server->options->slot,
+									 .worker = server->options->number,
 									 .refused = &worker->figures->refused_total,
 									 .floods = &worker->figures->floods_total,
 									 .closed = on_connection_closed,

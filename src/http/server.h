@@ -9,7 +9,7 @@
 #include "http/quota.h"
 
 struct server_options {
-	unsigned slot;                    /* its number in live->workers */
+	unsigned number;                  /* in live->workers */
 	const struct conf_source *config; /* as the master has read it */
 	const struct tls_ticket_keys *ticket_keys;
 	const int *listeners;  /* listening sockets, one for each listener of the outline */

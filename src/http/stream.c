@@ -35,7 +35,7 @@ struct stream {
 	struct audience *audience;
 	enum stream_state state;
 	enum on_gap on_gap;
-	bool sending;                 /* a h2o_send is under way */
+	bool sending;                 /* an h2o_send() is under way */
 	bool stalled;                 /* and has been for STALLED_MS */
 	bool reset;                   /* a new history has begun since its last change */
 	bool ending;                  /* behind what is on its way */
@@ -188,7 +188,7 @@ static void abandon_stream(struct stream *stream)
 		h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
-/* It stands at a place that was not reached by what was sent. */
+/* Puts the stream at a place that it did not reach by being sent to. */
 static void stand_at(struct stream *stream, struct place place)
 {
 	stream->reader.place = place;
@@ -527,8 +527,7 @@ static void restart_all(struct worker *worker, bool new_history)
 	}
 }
 
-/* Those that wait for something to come have to look; the others look when they are done with what they do.
- */
+/* Streams that wait for something have to look; the others look when they are done with what they do. */
 static void announce_losses(struct worker *worker)
 {
 	LIST_EACH (struct audience, link, audience, &worker->fanout.audiences) {

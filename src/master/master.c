@@ -61,7 +61,7 @@ static int *worker_sockets(struct master *master, unsigned listener)
 static int run_worker(struct master *master, const struct process *process)
 {
 	int *sockets = worker_sockets(master, process->listener);
-	struct server_options options = {.slot = process->number,
+	struct server_options options = {.number = process->number,
 									 .config = &master->config,
 									 .ticket_keys = &master->ticket_keys,
 									 .listeners = sockets,

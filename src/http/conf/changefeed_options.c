@@ -12,8 +12,7 @@ static const struct changefeed_options default_options = {
 	.stall_s = 30,
 };
 
-/* scheme://host or scheme://host:port in lower case: what a browser puts into the header Origin, never more.
- */
+/* scheme://host or scheme://host:port in lower case, which is all that browsers put into the header Origin. */
 static bool is_origin(const char *text)
 {
 	size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");

@@ -1,5 +1,4 @@
-/* outline.c: see outline.h. `listen` as https://h2o.examp1e.net/configure/base_directives.html#listen has it.
- */
+/* outline.c: see outline.h. `listen`: https://h2o.examp1e.net/configure/base_directives.html#listen. */
 #include "http/conf/outline.h"
 
 #include <stdlib.h>

@@ -47,8 +47,7 @@ bool tls_ticket_keys_generate(struct tls_ticket_keys *ret_keys);
 SSL_CTX *tls_create(const struct tls_settings *settings, const struct tls_ticket_keys *keys,
 					struct buffer *ret_error);
 
-/* A certificate and the names it is for; "*.example.com" stands for every name that ends in ".example.com".
- */
+/* A certificate and the names it is for; "*.a.example" stands for all names that end in ".a.example". */
 struct tls_choice {
 	SSL_CTX *context;
 	const char **names; /* in lower case, NULL at the end */
