@@ -1,6 +1,6 @@
 /*
- * arena.h: memory that is given back all at once, for what lives as long as one version of a table's
- * description.
+ * arena.h: memory that is given back all at once: what lives as long as one version of a table's description,
+ * or as long as one answer of the catalog is worked on.
  */
 #ifndef CHANGEFEED_FEED_ARENA_H
 #define CHANGEFEED_FEED_ARENA_H

@@ -15,9 +15,7 @@
  * microseconds. */
 enum { VISIBILITY_TIMEOUT_US = 200 * MILLISECOND, VISIBILITY_NAP_MS = 1 };
 
-/*
- * ---- visibility
- */
+/* ---- visibility */
 
 /* A transaction holds the lock on its own xid until it is visible to all. */
 static const struct query invisible_query = {
@@ -58,7 +56,7 @@ bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, 
  *   h   contrib's hstore
  *   t   anything else (enum, range, base type)
  *
- * Of the last, to_jsonb() calls the function behind a cast to json if there is one (json_categorize_type in
+ * For the last, to_jsonb() calls the function behind a cast to json if there is one (json_categorize_type in
  * PostgreSQL's json.c). Here they are text: the function is whatever a user of the database wrote, and the
  * feed, often a superuser, calls no such thing.
  */
@@ -223,7 +221,7 @@ static bool look_up_types(struct relation *relation, struct catalog *catalog, in
 	if (builder.composite) {
 		/* an origin's clock may be ahead of this server's */
 		int64_t now_us = strtoll(PQgetvalue(rows, 0, COLUMN_NOW), NULL, 10);
-		relation->types_as_of = now_us > commit_us ? now_us : commit_us;
+		relation->types_as_of_us = now_us > commit_us ? now_us : commit_us;
 	}
 	arena_free(&scratch);
 	PQclear(rows);
@@ -246,9 +244,8 @@ static PGresult *ask_about(const struct relation *relation, struct catalog *cata
 	return catalog_query(catalog, query, parameters, failure);
 }
 
-/*
- * ---- the primary key
- */
+/* ---- the primary key */
+
 static const struct query key_query = {
 	"cannot look up a primary key",
 	"SELECT a.attname FROM pg_catalog.pg_index i"

@@ -4,11 +4,11 @@
  *
  * Data in: a relation from relation_cache_put(), the catalog's connection. Data out: the relation, complete.
  *
- * The catalog shows the present, the stream may be behind it, or a moment ahead: a transaction is sent before
- * others see it. So the first look-up of a transaction first waits a little until that is visible. It may
- * stay invisible for long, while it waits for a synchronous standby: then what is found is used for that
- * transaction only, and what is not found is a failure. Otherwise a type that is not found was dropped since:
- * text.
+ * The catalog shows the present; the stream may be behind it, or a moment ahead, because a transaction is
+ * streamed before other sessions see it. So before the first look-up for a transaction the feed waits briefly
+ * until it is visible. It may stay invisible for long, while it waits for a synchronous standby: then what is
+ * found is used for that transaction only, and what is not found is a failure. Otherwise a type that is not
+ * found has been dropped since, and its values are text.
  */
 #ifndef CHANGEFEED_FEED_DESCRIBE_H
 #define CHANGEFEED_FEED_DESCRIBE_H

@@ -137,9 +137,8 @@ struct encoding *encoding_of(PGconn *connection)
 	return converter(PQparameterStatus(connection, "client_encoding"));
 }
 
-/*
- * ---- to UTF-8
- */
+/* ---- to UTF-8 */
+
 static size_t count_beyond_ascii(struct bytes text)
 {
 	size_t count = 0;
@@ -264,9 +263,8 @@ bool encoding_convert_result(struct encoding *encoding, PGresult *result)
 	return done;
 }
 
-/*
- * ---- from UTF-8
- */
+/* ---- from UTF-8 */
+
 const char *encoding_from_utf8(struct encoding *encoding, const char *text, struct buffer *scratch)
 {
 	size_t in_left = strlen(text), out_left = in_left;

@@ -23,7 +23,7 @@ const char *encoding_to_ask_for(const char *server_encoding);
 
 /*
  * The converter of what this connection's server sends; NULL if there is nothing to convert. There is one for
- * the process, which lives in one database: it is made anew if that changes, and the old one is gone.
+ * the process, which lives in one database: if that changes, another one takes its place.
  */
 struct encoding *encoding_of(PGconn *connection);
 

@@ -62,9 +62,8 @@ struct feed {
 	struct failure reported;      /* the last that was logged */
 };
 
-/*
- * ---- state, for operators
- */
+/* ---- state, for operators */
+
 static bool may_follow(enum feed_state from, enum feed_state to)
 {
 	if (to == FEED_STOPPED || to == FEED_RETRYING)
@@ -103,9 +102,7 @@ static void describe_streaming(const struct feed *feed, char message[LIVE_MESSAG
 				 strerror(feed->durability.error));
 }
 
-/*
- * ---- waking workers
- */
+/* ---- waking workers */
 
 static void wake_workers(struct feed *feed, uint64_t collections)
 {
@@ -140,9 +137,8 @@ static void announce(struct feed *feed, bool all)
 		wake_workers(feed, all ? LIVE_WANTS_ALL : news);
 }
 
-/*
- * ---- connecting and preparing
- */
+/* ---- connecting and preparing */
+
 static bool begin_history(struct feed *feed, const struct failure *reason, struct failure *failure)
 {
 	bool first = ring_writer_identity(feed->writer).system_identifier == 0;
@@ -233,9 +229,8 @@ static bool connect_feed(struct feed *feed, struct failure *failure)
 	return true;
 }
 
-/*
- * ---- streaming
- */
+/* ---- streaming */
+
 enum wait_fd { WAIT_STOP, WAIT_DISK, WAIT_STREAM, WAIT_CATALOG, WAIT_REFRESH, WAIT_COUNT };
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -363,9 +358,7 @@ static void close_stream(struct feed *feed, const struct failure *failure)
 	feed->replication = NULL;
 }
 
-/*
- * ---- retrying
- */
+/* ---- retrying */
 
 /* Waits before the next attempt, and until the disk works again if it does not. Returns false if it is to
  * stop. */
@@ -412,9 +405,7 @@ static void run_until_stop(struct feed *feed)
 	}
 }
 
-/*
- * ---- the process
- */
+/* ---- the process */
 
 /* A descriptor that becomes readable with SIGTERM or SIGINT. It is never read, so it stays readable. */
 static int open_stop_fd(void)

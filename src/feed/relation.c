@@ -1,6 +1,6 @@
 /*
  * relation.c: see relation.h. The cache is a hash table with open addressing; tables leave it only when it is
- * built anew: by a sweep, and a new connection begins with a new cache.
+ * rebuilt: by a sweep, and a new connection begins with a new cache.
  */
 #include "feed/relation.h"
 
@@ -12,13 +12,12 @@ struct relation_cache {
 	struct relation **slots; /* capacity of them, a power of two, at most half full */
 	size_t capacity;
 	size_t count;
-	size_t sweep_at; /* when so many are in it: twice what the last sweep left */
+	size_t sweep_at; /* this many: twice what the last sweep left */
 	uint64_t last_version;
 };
 
-/*
- * ---- one relation
- */
+/* ---- one relation */
+
 static struct bytes pack_string(struct arena *arena, struct bytes text)
 {
 	struct buffer buffer = {0};
@@ -54,7 +53,7 @@ static struct relation *relation_new(const struct pgoutput_message *message)
 	relation->name = arena_copy(&arena, message->relation.name);
 	relation->raw_name = arena_copy(&arena, message->relation.raw_name);
 	relation->replica_identity = message->relation.replica_identity;
-	relation->types_as_of = INT64_MAX;
+	relation->types_as_of_us = INT64_MAX;
 	relation->column_count = message->relation.column_count;
 	relation->columns = arena_alloc(&arena, relation->column_count * sizeof(*relation->columns));
 	relation->key = arena_alloc(&arena, relation->column_count * sizeof(*relation->key));
@@ -147,22 +146,21 @@ void relation_complete(struct relation *relation, const struct bytes *primary_ke
 bool relation_is_stale(const struct relation *relation, uint32_t xid, int64_t commit_us)
 {
 	return (relation->unsettled_xid != 0 && relation->unsettled_xid != xid) ||
-		   commit_us > relation->types_as_of;
+		   commit_us > relation->types_as_of_us;
 }
 
 void relation_reopen(struct relation *relation)
 {
 	relation->key_count = 0;
 	relation->unsettled_xid = 0;
-	relation->types_as_of = INT64_MAX;
+	relation->types_as_of_us = INT64_MAX;
 	arena_free(&relation->looked_up);
 	for (unsigned i = 0; i < relation->column_count; i++)
 		relation->columns[i].type = type_builtin(relation->columns[i].type_oid);
 }
 
-/*
- * ---- the cache
- */
+/* ---- the cache */
+
 struct relation_cache *relation_cache_new(void)
 {
 	struct relation_cache *cache = calloc(1, sizeof(*cache));

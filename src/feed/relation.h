@@ -36,12 +36,15 @@ struct relation {
 	struct bytes name;
 	struct bytes raw_name; /* schema and name before any conversion, which may give two tables the same */
 	char replica_identity;
-	bool has_keyed_partitions; /* it has REPLICA IDENTITY FULL, but not all of its partitions have: an old row
-								  that is sent as a full one may be no more than a key */
-	uint32_t unsettled_xid;    /* the catalog was asked before this transaction was visible: ask again in
-								  another; else 0 */
-	int64_t types_as_of; /* microseconds since 1970: when the catalog was asked for composite types, which
-							ALTER TYPE changes without a word in the stream; INT64_MAX: there are none */
+	/* REPLICA IDENTITY FULL, but not on every partition: an old row that is marked as full may hold a key
+	 * only */
+	bool has_keyed_partitions;
+	/* the catalog was asked before this transaction was visible, so it is asked again in another one; else
+	 * 0 */
+	uint32_t unsettled_xid;
+	/* when the catalog was asked for composite types, which ALTER TYPE changes without a word in the stream;
+	 * INT64_MAX: there are none */
+	int64_t types_as_of_us;
 	unsigned column_count;
 	struct relation_column *columns;
 	unsigned key_count;
@@ -84,7 +87,7 @@ struct relation *relation_cache_get(const struct relation_cache *cache, uint32_t
 
 /*
  * Between transactions: once there are many, forgets tables whose name another one has since, because they
- * were dropped. (One that was only renamed is described anew before its next change.) What
+ * were dropped. (One that was only renamed is described again before its next change.) What
  * relation_cache_get() gave before is invalid then.
  */
 void relation_cache_sweep(struct relation_cache *cache);

@@ -88,9 +88,8 @@ bool replication_reply_asked(const struct replication *replication)
 	return replication->reply_asked;
 }
 
-/*
- * ---- what the walsender says
- */
+/* ---- what the walsender says */
+
 static enum outcome fail(struct failure *failure, const char *text)
 {
 	failure_of_protocol(failure, text);
@@ -216,9 +215,8 @@ enum replication_step replication_step(struct replication *replication, struct f
 	return step;
 }
 
-/*
- * ---- feedback
- */
+/* ---- feedback */
+
 static bool send_status(struct replication *replication, uint64_t flushed_lsn, bool ask,
 						struct failure *failure)
 {

@@ -62,9 +62,8 @@ static void pack_text(msgpack_packer *packer, struct bytes text)
 	msgpack_pack_str_body(packer, text.data, text.size);
 }
 
-/*
- * ---- document_id
- */
+/* ---- document_id */
+
 static void append_json(struct buffer *json, struct buffer *packed, const struct type *type,
 						const struct pgoutput_datum *datum)
 {
@@ -117,9 +116,8 @@ static void pack_document_id(struct row *row, struct row_scratch *scratch)
 		pack_composite_id(row, scratch);
 }
 
-/*
- * ---- new, old, unchanged
- */
+/* ---- new, old, unchanged */
+
 static void pack_column(struct row *row, unsigned column, const struct pgoutput_datum *datum)
 {
 	buffer_append_bytes(row->body, row->relation->columns[column].packed_name);

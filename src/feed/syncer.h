@@ -1,8 +1,8 @@
 /*
  * syncer.h: a thread that waits for the disk, so that the stream does not.
  *
- * Of a checkpoint (ring_writer.h) only ring_checkpoint_sync() runs in the thread; begin and end run in the
- * caller's. One checkpoint at a time. An eventfd tells the event loop that it is done.
+ * Of the three steps of a checkpoint (ring_writer.h) only ring_checkpoint_sync() runs in the thread; its begin
+ * and end run in the caller's. One checkpoint at a time. An eventfd tells the event loop that it is done.
  */
 #ifndef CHANGEFEED_FEED_SYNCER_H
 #define CHANGEFEED_FEED_SYNCER_H

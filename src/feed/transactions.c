@@ -246,7 +246,7 @@ static enum outcome dispatch(struct transactions *transactions, const struct pgo
 	case PGOUTPUT_MESSAGE:
 		return append_message(transactions, message, sent_us, failure);
 	case PGOUTPUT_ORIGIN:
-	case PGOUTPUT_TYPE: /* precedes the Relation message that uses it, which asks the catalog anew */
+	case PGOUTPUT_TYPE: /* precedes the Relation message that uses it, which asks the catalog again */
 		return OUTCOME_DONE;
 	}
 	return fail(failure, "a message of an unknown type");

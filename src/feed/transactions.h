@@ -39,7 +39,7 @@ struct transactions {
 	struct catalog *catalog;
 	struct relation_cache *relations;
 	struct transaction current;
-	uint64_t ended; /* so many were received to their end */
+	uint64_t ended; /* how many were received to their end */
 	struct buffer body;
 	struct row_scratch row;
 };

@@ -15,9 +15,8 @@
 #define LSN_FORMAT     "%" PRIX32 "/%" PRIX32
 #define LSN_PARTS(lsn) (uint32_t)((lsn) >> 32), (uint32_t)(lsn)
 
-/*
- * ---- what is there
- */
+/* ---- what is there */
+
 static const struct query inspect_query = {
 	"cannot inspect the server",
 	"SELECT pg_catalog.current_setting('wal_level'),"
@@ -153,9 +152,7 @@ bool upstream_identify(struct upstream *upstream, struct connection *replication
 	return true;
 }
 
-/*
- * ---- the slot
- */
+/* ---- the slot */
 
 /* Sends the command "before slot after", the name of the slot quoted. */
 static bool send_slot_command(const struct upstream *upstream, struct connection *replication,
@@ -284,9 +281,8 @@ bool upstream_ensure_slot(struct upstream *upstream, struct connection *replicat
 	return upstream->slot_exists || create_slot(upstream, replication, catalog, failure);
 }
 
-/*
- * ---- the history
- */
+/* ---- the history */
+
 static bool misfit_of_identity(const struct ring_identity *ring, const struct ring_identity *upstream,
 							   struct failure *ret_reason)
 {
@@ -335,9 +331,7 @@ bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *
 	return true;
 }
 
-/*
- * ---- the stream
- */
+/* ---- the stream */
 
 /* The publication's name as an identifier in a list, inside a string literal. */
 static bool append_publication(struct connection *replication, const char *publication, struct buffer *out)

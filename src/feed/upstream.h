@@ -26,8 +26,9 @@ struct upstream {
 	char role[RING_NAME_SIZE];
 	bool is_standby; /* which after a restart has again to replay what it had sent before */
 	bool slot_exists;
-	const char *slot_unusable; /* NULL, or why it can never go on: then it is dropped and made anew */
-	uint64_t confirmed_lsn;    /* of the slot */
+	const char
+		*slot_unusable;     /* NULL, or why it can never go on: then it is dropped, and another one is made */
+	uint64_t confirmed_lsn; /* of the slot */
 
 	/* upstream_identify() */
 	struct ring_identity identity;

@@ -46,9 +46,8 @@ struct master {
 	bool reload_wanted; /* a SIGHUP came while a checker was at work */
 };
 
-/*
- * ---- children
- */
+/* ---- children */
+
 static int *worker_sockets(struct master *master, unsigned listener)
 {
 	int *sockets = calloc(master->outline.listener_count, sizeof(*sockets));
@@ -251,9 +250,7 @@ static void start_workers(struct master *master)
 	}
 }
 
-/*
- * ---- reload
- */
+/* ---- reload */
 
 /*
  * Whether workers would do nothing else by this file than they do: then they stay, because a server is
@@ -336,9 +333,8 @@ static void apply_candidate(struct master *master)
 	log_line(LOG_LEVEL_INFO, "took over %s", master->config.path);
 }
 
-/*
- * ---- ends
- */
+/* ---- ends */
+
 static void on_worker_end(struct master *master, struct process *process, int status)
 {
 	forget_worker(master, process->number);
@@ -401,9 +397,7 @@ static void reap(struct master *master)
 	}
 }
 
-/*
- * ---- setting up
- */
+/* ---- setting up */
 
 static bool open_descriptors(struct master *master)
 {
@@ -474,9 +468,8 @@ static void set_live(struct master *master)
 	live_figure_set(&master->live->started_us, clock_realtime_us());
 }
 
-/*
- * ---- running
- */
+/* ---- running */
+
 static void on_signals(struct master *master)
 {
 	struct signalfd_siginfo info;
