@@ -299,6 +299,27 @@ static void test_refusing_disk(void)
 	fixture_remove(&fixture);
 }
 
+/* The same while a change waits for room and everything else is durable: the room is made all the same. */
+static void test_refusing_disk_when_full(void)
+{
+	struct change large = {.id = {UINT64_C(1) << 40, 1, 0}, .operation = OPERATION_INSERT};
+	struct bytes body = {fixture.body, 200000};
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	for (int i = 0; i < 4000; i++)
+		fixture_transaction(&fixture, 2);
+	while (ring_checkpoint_begin(fixture.writer))
+		ring_checkpoint_end(fixture.writer, ring_checkpoint_sync(fixture.writer));
+	ok(ring_writer_change(fixture.writer, &large, body) == RING_WRITE_BLOCKED, "a change waits for room");
+	disk_error = EIO;
+	is_u64((uint64_t)fixture_checkpoint(&fixture), EIO, "which the disk refuses to make");
+	disk_error = 0;
+	ok(ring_checkpoint_begin(fixture.writer), "it is asked again, though there is nothing else to write");
+	ring_checkpoint_end(fixture.writer, ring_checkpoint_sync(fixture.writer));
+	ok(ring_writer_change(fixture.writer, &large, body) == RING_WRITE_OK, "and then there is room");
+	fixture_remove(&fixture);
+}
+
 /*
  * A new history that ends before its first checkpoint: the old one is found again, and nothing of the new one
  * with it, or what lies between the two would be skipped in silence.
@@ -459,6 +480,7 @@ int main(void)
 	test_order_of_syncs();
 	test_torn_checkpoints();
 	test_refusing_disk();
+	test_refusing_disk_when_full();
 	test_new_history_unsynced();
 	test_damage();
 	test_damaged_collections();

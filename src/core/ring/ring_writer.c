@@ -452,7 +452,6 @@ bool ring_checkpoint_begin(struct ring_writer *writer)
 	/* after a failure the same page again: the other one holds the checkpoint that is valid */
 	state->sequence = durable->sequence + 1;
 	writer->pending = *state;
-	writer->wanted = 0;
 	return true;
 }
 
@@ -505,6 +504,7 @@ void ring_checkpoint_end(struct ring_writer *writer, int error)
 		return;
 	}
 	writer->durable = writer->pending;
+	writer->wanted = 0; /* whoever has still no room asks again */
 	live_store(&live->durable_lsn, writer->pending.streamed_lsn);
 	live_figure_add(&live->checkpoints_total, 1);
 }
