@@ -121,6 +121,12 @@ my @packed = @{$packed->{changes}};
 is_deeply([map { $_->{content} } @packed], ["\x00\xff\x80", "a\x00b", "Gr\x{fc}\x{df}e\n\x{2028}"], 'MessagePack: bin or str');
 is_deeply({%{$packed[1]}, transactional => 1}, {%{$bytes[1]{json}}, transactional => 1}, 'otherwise the same document');
 
+# ---- one that is too large for the ring is announced without its content
+my $before_huge = $server->now_lsn;
+$server->sql(emit('true', 'huge', q{repeat('x', (SELECT (capacity_bytes / 4)::int FROM changefeed.status()))}) . '; ' . emit('true', 'small', q{'x'}));
+my @announced = $server->poll_all('t', since => $before_huge);
+is_deeply([map { [@$_{qw(operation oversize content)}] } @announced], [['MESSAGE', JSON::PP::true, undef], ['MESSAGE', undef, 'x']], 'a message of a quarter of the ring');
+
 # ---- times need not be in order: a message has that of its sending, and here the walsender comes to it late
 my $late = $server->now_lsn;
 my $walsender = $server->sql('SELECT active_pid FROM pg_replication_slots');

@@ -211,7 +211,11 @@ static enum outcome append_message(struct transactions *transactions, const stru
 		change.xid = transaction->xid;
 	}
 	if (!ring_has(transactions, change.id)) {
-		row_pack_message(prefix, content, &transactions->body);
+		buffer_clear(&transactions->body);
+		if (prefix.size + content.size > ring_writer_body_max(transactions->writer))
+			change.flags = CHANGE_OVERSIZE;
+		else
+			row_pack_message(prefix, content, &transactions->body);
 		enum outcome outcome = append(transactions, &change, failure);
 		if (outcome != OUTCOME_DONE)
 			return outcome;
