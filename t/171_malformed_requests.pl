@@ -159,7 +159,7 @@ my %paths = (
 );
 answers(get($_), $paths{$_}, substr($_, 0, 60)) for sort keys %paths;
 
-# ---- parameters: what is echoed in an error is one JSON string; the last of a name counts
+# ---- parameters: what is echoed in an error is one JSON string
 for my $parameter (qw(since_lsn since_ms last_event_id operations on_gap payload numbers format tenant_id columns))
 {
 	my $got = answers(get("/cdc/users?$parameter=%00"), 400, "$parameter=%00");
@@ -171,7 +171,9 @@ for my $parameter (qw(limit=0 limit=-1 limit= limit=1e3 limit=1e30 wait=-1 wait=
 {
 	answers(get("/cdc/users/poll?$parameter"), 400, $parameter);
 }
-answers(get('/cdc/users/poll?since_lsn=earliest&since_lsn=now'), 200, 'a parameter that is there twice', qr/"count":0\}/);
+answers(get('/cdc/users/poll?since_lsn=earliest&since_lsn=now'), 400, 'a parameter that is there twice', qr/since_lsn is there twice/);
+answers(get('/cdc/users?tenant_id=1&tenant%5Fid=1'), 400, 'one that a proxy may have set', qr/tenant_id is there twice/);
+answers(get('/cdc/users/poll?_=1&_=2&since_lsn=now'), 200, 'one that is ours to ignore', qr/"count":0\}/);
 answers(get('/cdc/users/poll?&&&=&=x&'), 200, 'parameters that are none', qr/"count":1\}/);
 
 # ---- headers

@@ -10,6 +10,7 @@ struct parser {
 	const struct subscription_request *request;
 	struct subscription *result;
 	struct problem *problem;
+	uint32_t seen; /* 1 << of each of `parameters` that was there */
 	bool has_start[START_SOURCE_COUNT];
 	struct start starts[START_SOURCE_COUNT];
 };
@@ -315,22 +316,23 @@ static bool parse_wait(struct parser *parser, struct bytes value)
 
 static const struct parameter {
 	const char *name;
-	bool poll_only;
 	bool (*parse)(struct parser *parser, struct bytes value);
+	bool poll_only;
+	bool may_repeat;
 } parameters[] = {
-	{"last_event_id", false, parse_last_event_id},
-	{"lastEventId", false, parse_last_event_id},
-	{"since_lsn", false, parse_since_lsn},
-	{"since_ms", false, parse_since_ms},
-	{"operations", false, parse_operations},
-	{"columns", false, parse_columns},
-	{"payload", false, parse_payload},
-	{"numbers", false, parse_numbers},
-	{"format", false, parse_format},
-	{"on_gap", false, parse_on_gap},
-	{"tenant_id", false, parse_tenant_id},
-	{"limit", true, parse_limit},
-	{"wait", true, parse_wait},
+	{"last_event_id", parse_last_event_id, .may_repeat = true},
+	{"lastEventId", parse_last_event_id, .may_repeat = true},
+	{"since_lsn", parse_since_lsn},
+	{"since_ms", parse_since_ms},
+	{"operations", parse_operations},
+	{"columns", parse_columns},
+	{"payload", parse_payload},
+	{"numbers", parse_numbers},
+	{"format", parse_format},
+	{"on_gap", parse_on_gap},
+	{"tenant_id", parse_tenant_id},
+	{"limit", parse_limit, .poll_only = true},
+	{"wait", parse_wait, .poll_only = true},
 };
 
 static const struct parameter *find_parameter(struct bytes name, enum delivery delivery)
@@ -340,6 +342,18 @@ static const struct parameter *find_parameter(struct bytes name, enum delivery d
 			return parameters[i].poll_only && delivery != DELIVERY_POLL ? NULL : &parameters[i];
 	}
 	return NULL;
+}
+
+static bool take_parameter(struct parser *parser, const struct parameter *parameter, struct bytes value)
+{
+	uint32_t bit = UINT32_C(1) << (parameter - parameters);
+
+	if ((parser->seen & bit) != 0 && !parameter->may_repeat) {
+		problem_set(parser->problem, 400, "%s is there twice.", parameter->name);
+		return false;
+	}
+	parser->seen |= bit;
+	return parameter->parse(parser, value);
 }
 
 static bool parse_query(struct parser *parser)
@@ -353,7 +367,7 @@ static bool parse_query(struct parser *parser)
 		if (!decode(parser, raw_name, true, &name) || !decode(parser, raw_value, true, &value))
 			return false;
 		const struct parameter *parameter = find_parameter(name, parser->request->delivery);
-		if (parameter != NULL && !parameter->parse(parser, value))
+		if (parameter != NULL && !take_parameter(parser, parameter, value))
 			return false;
 	} while (more);
 	return true;

@@ -31,8 +31,9 @@
  * reconnects with its header to an URL with since_lsn.
  *
  * A parameter with an unknown name is ignored, because polyfills and proxies add their own; a known one with
- * a value that is not listed is 400, also where another takes precedence. Of a repeated parameter the last
- * one counts: polyfills append. Broken percent-encoding, NUL and malformed UTF-8 are 400.
+ * a value that is not listed is 400, also where another takes precedence. So is a known one that is there
+ * twice: a proxy may have set one of the two, and the client that it confines the other. Only of last_event_id
+ * the last one counts, because polyfills append it. Broken percent-encoding, NUL and malformed UTF-8 are 400.
  */
 #ifndef CHANGEFEED_CORE_REQUEST_SUBSCRIPTION_H
 #define CHANGEFEED_CORE_REQUEST_SUBSCRIPTION_H
