@@ -320,19 +320,19 @@ static const struct parameter {
 	bool poll_only;
 	bool may_repeat;
 } parameters[] = {
-	{"last_event_id", parse_last_event_id, .may_repeat = true},
-	{"lastEventId", parse_last_event_id, .may_repeat = true},
-	{"since_lsn", parse_since_lsn},
-	{"since_ms", parse_since_ms},
-	{"operations", parse_operations},
-	{"columns", parse_columns},
-	{"payload", parse_payload},
-	{"numbers", parse_numbers},
-	{"format", parse_format},
-	{"on_gap", parse_on_gap},
-	{"tenant_id", parse_tenant_id},
-	{"limit", parse_limit, .poll_only = true},
-	{"wait", parse_wait, .poll_only = true},
+	{"last_event_id", parse_last_event_id, false, true},
+	{"lastEventId", parse_last_event_id, false, true},
+	{"since_lsn", parse_since_lsn, false, false},
+	{"since_ms", parse_since_ms, false, false},
+	{"operations", parse_operations, false, false},
+	{"columns", parse_columns, false, false},
+	{"payload", parse_payload, false, false},
+	{"numbers", parse_numbers, false, false},
+	{"format", parse_format, false, false},
+	{"on_gap", parse_on_gap, false, false},
+	{"tenant_id", parse_tenant_id, false, false},
+	{"limit", parse_limit, true, false},
+	{"wait", parse_wait, true, false},
 };
 
 static const struct parameter *find_parameter(struct bytes name, enum delivery delivery)
