@@ -115,14 +115,13 @@ static void go_on_connecting(struct catalog *catalog, int64_t now_us)
 	}
 }
 
-static void ask(struct catalog *catalog, bool only_wal_end, int64_t now_us)
+static void ask(struct catalog *catalog, const struct query *query, int64_t now_us)
 {
 	struct failure failure;
 	const char *parameters[] = {catalog->publication, NULL};
 
-	catalog->asks_wal_end = only_wal_end;
-	if (connection_send(&catalog->connection, only_wal_end ? &published_wal_end_query : &published_query,
-						only_wal_end ? NULL : parameters, &failure))
+	catalog->asked = query;
+	if (connection_send(&catalog->connection, query, parameters, &failure))
 		transition(catalog, CATALOG_ASKING, now_us + CONNECTION_TIMEOUT_US);
 	else
 		give_up(catalog, &failure);
@@ -135,7 +134,7 @@ static void begin_refresh(struct catalog *catalog, int64_t now_us)
 	catalog->answering = live_load(&catalog->published.live->refresh_asked);
 	catalog->wanted = false;
 	catalog->asked_us = now_us;
-	ask(catalog, false, now_us);
+	ask(catalog, &published_query, now_us);
 }
 
 /* The next refresh comes after a pause that depends on how long this one took. */
@@ -172,12 +171,12 @@ static void put_off(struct catalog *catalog, const struct failure *failure)
 	catalog->wanted =
 		catalog->wanted || catalog->answering != live_load(&catalog->published.live->refresh_done);
 	transition(catalog, CATALOG_IDLE, now_us);
-	ask(catalog, true, now_us);
+	ask(catalog, &published_wal_end_query, now_us);
 }
 
 static void take_answer(struct catalog *catalog)
 {
-	if (catalog->asks_wal_end) {
+	if (catalog->asked == &published_wal_end_query) {
 		published_wal_end(&catalog->published, PQgetvalue(catalog->answer, 0, 0));
 		return;
 	}
@@ -196,12 +195,12 @@ static bool apply_answer(struct catalog *catalog)
 	if (answered)
 		take_answer(catalog);
 	else
-		failure_of_result(&failure, published_query.what, catalog->answer);
+		failure_of_result(&failure, catalog->asked->what, catalog->answer);
 	PQclear(catalog->answer);
 	catalog->answer = NULL;
 	if (answered)
 		end_refresh(catalog);
-	else if (failure.sqlstate[0] != 0 && !catalog->asks_wal_end &&
+	else if (failure.sqlstate[0] != 0 && catalog->asked == &published_query &&
 			 PQstatus(catalog->connection.pg) == CONNECTION_OK)
 		put_off(catalog, &failure);
 	else

@@ -27,7 +27,8 @@ struct catalog {
 	enum catalog_state state;
 	struct connection connection; /* none when CLOSED */
 	PostgresPollingStatusType polling;
-	PGresult *answer; /* ASKING: the result whose end has not come yet */
+	const struct query *asked; /* ASKING: what is published, or only where the WAL ends */
+	PGresult *answer;          /* ASKING: the result whose end has not come yet */
 
 	/* CLOSED: when to connect again; OPENING, ASKING: when to give up; IDLE: when to refresh */
 	int64_t deadline_us;
@@ -38,7 +39,6 @@ struct catalog {
 	uint64_t answering;     /* live->refresh_asked before the refresh under way */
 	bool wanted;            /* a worker asked */
 	bool put_off;           /* the server refuses to say what is published, and the log says so */
-	bool asks_wal_end;      /* ASKING: only for that */
 	bool quiet;             /* a failure is told by the caller, not in the log */
 	unsigned failures;      /* in a row */
 	struct failure failure; /* why it was last closed */
