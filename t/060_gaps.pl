@@ -185,6 +185,21 @@ $server->sql('INSERT INTO shop VALUES (1, 7)');
 $waiting->read_head;
 is($waiting->{status}, 200, "the changes of another tenant are no gap to a poll that waits");
 
+# ---- a poll without a cursor has none: the ring passes it while it waits
+$server->publish('silent', 'id int PRIMARY KEY');
+$waiting = $server->stream('/cdc/silent/poll?wait=60', no_read => 1, headers => {Connection => 'close'});
+wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 1$/m }, 'a poll waits');
+($worker) = @{$server->processes->{workers}};
+kill('STOP', $worker) == 1 or die "kill: $!";
+$server->sql('INSERT INTO silent VALUES (1)');
+fill_ring('orders', 400_000, 4000);
+kill('CONT', $worker);
+$server->sql('INSERT INTO silent VALUES (2)');
+$waiting->read_head;
+$waiting->wait_for_end;
+is($waiting->{status}, 200, 'a poll that began with the oldest change, and was given none yet, has no gap');
+like($waiting->{raw} . $waiting->{text}, qr/"document_id":"2".*"count":1\}/s, 'and gets the oldest there is now');
+
 # ---- a silent stream hears from the server at least every `heartbeat` seconds
 my $silent = $server->stream('/tenants/shop?tenant_id=9');
 $silent->block;

@@ -243,6 +243,13 @@ static void add_change(struct poll *poll, const struct document *document)
 	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
 }
 
+/* Whether it was asked from a cursor on. Otherwise it gets the oldest there is, and nothing before that is a gap. */
+static bool has_cursor(const struct poll *poll)
+{
+	enum cursor_kind kind = poll->reader.start.kind;
+	return kind != CURSOR_EARLIEST && kind != CURSOR_TIME;
+}
+
 static void meet_gap(struct poll *poll, uint64_t lagged)
 {
 	struct worker *worker = poll->worker;
@@ -281,7 +288,10 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 	case READER_GAP:
 		if (answer_before(poll))
 			return false;
-		meet_gap(poll, lagged);
+		if (has_cursor(poll))
+			meet_gap(poll, lagged);
+		else
+			poll->from = poll->reader.place.position;
 		return poll->state == POLL_READING;
 	case READER_FOREIGN:
 		if (poll->on_gap == ON_GAP_FAIL) {
