@@ -55,9 +55,8 @@ uint64_t audience_wanted(const struct audience *audience)
 	return wanted;
 }
 
-/*
- * ---- the audience's segments
- */
+/* ---- the audience's segments */
+
 static const struct footing nowhere = {.from = UINT64_MAX};
 
 /* The drain goes on in another segment, from the place where it stands. */
@@ -208,9 +207,8 @@ void audience_rest(struct audience *audience)
 	audience->rested = true;
 }
 
-/*
- * ---- what the drain appends
- */
+/* ---- what the drain appends */
+
 void audience_break(struct audience *audience, bool new_history)
 {
 	close_open(audience);
@@ -275,9 +273,8 @@ void audience_offer(struct audience *audience, const struct document *document, 
 	fanout->renders++;
 }
 
-/*
- * ---- what leaves the publication
- */
+/* ---- what leaves the publication */
+
 bool audience_find_losses(struct audience *audience)
 {
 	bool found = false;

@@ -53,9 +53,7 @@ struct audience {
 	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX];
 };
 
-/*
- * ---- for streams
- */
+/* ---- for streams */
 
 /* A stream of the audience begins to be live, or ceases to be. */
 void audience_follow(struct audience *audience);
@@ -96,9 +94,7 @@ void audience_rest(struct audience *audience);
  * still. */
 void audience_append_losses(const struct audience *audience, uint64_t seen, struct buffer *out);
 
-/*
- * ---- for the fan-out
- */
+/* ---- for the fan-out */
 
 /* One without members, and a copy of `key`; it takes over the text that the subscription owns. NULL out of
  * memory. */

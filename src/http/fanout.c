@@ -67,9 +67,7 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 	return fanout->all != NULL;
 }
 
-/*
- * ---- audiences
- */
+/* ---- audiences */
 
 /* Enters an audience where the drain looks. Returns false, the lists as they were, out of memory. */
 static bool enlist(struct fanout *fanout, struct audience *audience)
@@ -152,9 +150,7 @@ uint64_t fanout_wanted(struct fanout *fanout)
 	return fanout->wanted;
 }
 
-/*
- * ---- the drain
- */
+/* ---- the drain */
 
 /* Renders a change for an audience, if that wants it. *loaded: the document has been read already. Returns false
  * if the ring passed it, or out of memory. */
@@ -262,9 +258,8 @@ bool fanout_has_news(const struct fanout *fanout)
 	return cursor_compare(place.cursor, fanout->place.cursor) != 0;
 }
 
-/*
- * ---- what leaves the publication
- */
+/* ---- what leaves the publication */
+
 bool fanout_find_losses(struct fanout *fanout)
 {
 	const struct ring_live *live = ring_live(fanout->ring);

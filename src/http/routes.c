@@ -165,20 +165,18 @@ static int on_page(h2o_handler_t *handler, h2o_req_t *req)
 	return 0;
 }
 
-static void add_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
+static void add_changefeed(h2o_pathconf_t *path, const struct changefeed_options *options)
 {
-	(void)data;
 	struct changefeed_handler *handler = (void *)h2o_create_handler(path, sizeof(*handler));
 	handler->super.on_req = on_changefeed;
 	handler->options = options;
 }
 
-static void add_page(void *data, h2o_pathconf_t *path, enum conf_page page)
+static void add_page(h2o_pathconf_t *path, enum conf_page page)
 {
-	(void)data;
 	struct page_handler *handler = (void *)h2o_create_handler(path, sizeof(*handler));
 	handler->super.on_req = on_page;
 	handler->page = page;
 }
 
-const struct conf_hooks routes_hooks = {NULL, add_changefeed, add_page};
+const struct conf_hooks routes_hooks = {add_changefeed, add_page};

@@ -12,7 +12,7 @@
 
 #include "http/conf/conf.h"
 
-/* The hooks for conf_load(); they need no data. */
+/* The hooks for conf_load(). */
 extern const struct conf_hooks routes_hooks;
 
 #endif

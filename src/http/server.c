@@ -38,9 +38,8 @@ struct server {
 	bool accepting;
 };
 
-/*
- * ---- connections
- */
+/* ---- connections */
+
 static void on_accept(h2o_socket_t *listener, const char *error);
 
 static void start_accepting(struct server *server)
@@ -121,9 +120,8 @@ static size_t connection_limit(const struct server *server)
 	return limit == 0 ? 1 : limit;
 }
 
-/*
- * ---- signals and wake-ups
- */
+/* ---- signals and wake-ups */
+
 static void on_wake(h2o_socket_t *socket, const char *error)
 {
 	uint64_t count;
@@ -172,9 +170,7 @@ static bool watch_signals(struct server *server)
 	return true;
 }
 
-/*
- * ---- the life of a worker
- */
+/* ---- the life of a worker */
 
 /* After a crowd has left, what it used goes back to the kernel. */
 static void give_back_memory(struct server *server)
@@ -224,9 +220,8 @@ static void say_goodbye(struct server *server)
 	}
 }
 
-/*
- * ---- setting up
- */
+/* ---- setting up */
+
 static bool open_ring(struct server *server)
 {
 	const struct server_options *options = server->options;

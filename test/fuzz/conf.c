@@ -21,16 +21,15 @@ const char *__lsan_default_suppressions(void)
 	return "leak:libh2o";
 }
 
-static void add_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
+static void add_changefeed(h2o_pathconf_t *path, const struct changefeed_options *options)
 {
-	(void)data;
 	if (path->path.len == 0 || options->heartbeat_s < 1 || options->heartbeat_s > 15)
 		abort();
 }
 
-static void add_page(void *data, h2o_pathconf_t *path, enum conf_page page)
+static void add_page(h2o_pathconf_t *path, enum conf_page page)
 {
-	(void)data, (void)page;
+	(void)page;
 	if (path->path.len == 0)
 		abort();
 }
@@ -59,7 +58,7 @@ static void check_error(struct buffer *error)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct conf_hooks hooks = {NULL, add_changefeed, add_page};
+	static const struct conf_hooks hooks = {add_changefeed, add_page};
 	struct conf_source source = {.path = "conf", .text = {(char *)data, size, size, false}};
 	struct yaml_tree tree;
 	struct outline outline;

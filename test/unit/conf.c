@@ -24,19 +24,19 @@ static char directory[] = "/tmp/conf_test_XXXXXX";
 /* What the hooks saw, as text: "/cdc=feed(10,1000,30,0,-) /=page0 ..." */
 static struct buffer seen;
 
-static void see_changefeed(void *data, h2o_pathconf_t *path, const struct changefeed_options *options)
+static void see_changefeed(h2o_pathconf_t *path, const struct changefeed_options *options)
 {
-	buffer_printf(data, "%.*s=feed(%u,%u,%u,%u,%s) ", (int)path->path.len, path->path.base,
+	buffer_printf(&seen, "%.*s=feed(%u,%u,%u,%u,%s) ", (int)path->path.len, path->path.base,
 				  options->heartbeat_s, options->retry_ms, options->stall_s, options->lifetime_s,
 				  options->tenant_column == NULL ? "-" : options->tenant_column);
 }
 
-static void see_page(void *data, h2o_pathconf_t *path, enum conf_page page)
+static void see_page(h2o_pathconf_t *path, enum conf_page page)
 {
-	buffer_printf(data, "%.*s=page%d ", (int)path->path.len, path->path.base, (int)page);
+	buffer_printf(&seen, "%.*s=page%d ", (int)path->path.len, path->path.base, (int)page);
 }
 
-static const struct conf_hooks hooks = {&seen, see_changefeed, see_page};
+static const struct conf_hooks hooks = {see_changefeed, see_page};
 
 static struct conf_source source_of(const char *text)
 {

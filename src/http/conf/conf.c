@@ -217,7 +217,7 @@ static void add_page_to(h2o_hostconf_t *host, const struct page *page)
 	for (size_t i = 0; i < host->paths.size; i++) {
 		h2o_pathconf_t *path = &host->paths.entries[i];
 		if (h2o_memis(path->path.base, path->path.len, page->path, strlen(page->path)))
-			loading->hooks->add_page(loading->hooks->data, path, page->page);
+			loading->hooks->add_page(path, page->page);
 	}
 }
 
@@ -264,7 +264,7 @@ static int on_changefeed(h2o_configurator_command_t *command, h2o_configurator_c
 	*kept = options;
 	state->options = h2o_mem_realloc(state->options, (state->option_count + 1) * sizeof(*state->options));
 	state->options[state->option_count++] = kept;
-	loading->hooks->add_changefeed(loading->hooks->data, context->pathconf, kept);
+	loading->hooks->add_changefeed(context->pathconf, kept);
 	return 0;
 }
 

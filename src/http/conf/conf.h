@@ -49,10 +49,9 @@ enum conf_page { CONF_PAGE_CONSOLE, CONF_PAGE_HEALTHZ, CONF_PAGE_READYZ, CONF_PA
  * for everything that nothing else matches.
  */
 struct conf_hooks {
-	void *data;
 	/* A path with `changefeed: ON` or a mapping. `options` lives as long as the struct conf. */
-	void (*add_changefeed)(void *data, h2o_pathconf_t *path, const struct changefeed_options *options);
-	void (*add_page)(void *data, h2o_pathconf_t *path, enum conf_page page);
+	void (*add_changefeed)(h2o_pathconf_t *path, const struct changefeed_options *options);
+	void (*add_page)(h2o_pathconf_t *path, enum conf_page page);
 };
 
 /* How a worker accepts on one listener; goes into an h2o_accept_ctx_t. */
