@@ -1,8 +1,10 @@
 /* ring.c: the readers' side of the ring. See ring.h, and ring_layout.h for the rules. */
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
+
+#include "core/ring/ring_layout.h"
 
 /* How often a search starts anew because the writer passed it; then the answer is given from what is there.
  */

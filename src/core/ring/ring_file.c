@@ -1,5 +1,5 @@
 /* ring_file.c: see ring_file.h; the sections of the file are described in ring_layout.h. */
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 
 #include <xxhash.h>
 
+#include "core/ring/ring_layout.h"
 #include "core/ring/ring_recovery.h"
 
 /* A small ring still counts its gaps exactly over many of its own lengths: 8 MB. */

@@ -1,5 +1,5 @@
 /* ring_recovery.c: see ring_recovery.h. */
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring_recovery.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #include "core/clock.h"
-#include "core/ring/ring_recovery.h"
+#include "core/ring/ring_layout.h"
 
 /* A number that is another after each start of the kernel; 0 if it cannot be had: then nothing is trusted. */
 static uint64_t boot_number(void)
