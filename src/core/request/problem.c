@@ -51,16 +51,10 @@ const char *problem_title(int status)
 	switch (status) {
 	case 400:
 		return "Bad Request";
-	case 401:
-		return "Unauthorized";
-	case 403:
-		return "Forbidden";
 	case 404:
 		return "Not Found";
 	case 405:
 		return "Method Not Allowed";
-	case 406:
-		return "Not Acceptable";
 	case 410:
 		return "Gone";
 	case 414:
@@ -69,8 +63,6 @@ const char *problem_title(int status)
 		return "Too Many Requests";
 	case 431:
 		return "Request Header Fields Too Large";
-	case 500:
-		return "Internal Server Error";
 	case 503:
 		return "Service Unavailable";
 	default:
