@@ -49,6 +49,9 @@ $$;
  *   since_n       with the n of a row, and its lsn as `since`: every change after that one. It is how to go on inside of
  *                 a transaction that has more than max_changes changes
  *
+ * NULL is as good as the default, so that a cursor that was never stored begins with the oldest; of collection it is
+ * an ERROR.
+ *
  * The caller needs USAGE on the schema and SELECT on the table, and row-level security must not apply to him. What is
  * retained is found by name: who may read the table that has it now, may read what an earlier table of that name left.
  * If changes after `since` are no longer retained a WARNING says how many. A change is here a moment after its commit:
@@ -72,7 +75,7 @@ CREATE FUNCTION changefeed.changes(
 )
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'changefeed_changes'
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 100;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 
 /*
  * Waits until everything that ends at or before `lsn` is in the ring, and returns true; false after `timeout`. With

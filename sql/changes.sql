@@ -67,6 +67,9 @@ SELECT document_id AS second FROM changefeed.changes('users', :'last_lsn', 1, :l
 SELECT document_id AS whole_transaction FROM changefeed.changes('users', :'last_lsn', 2);
 SELECT count(*) AS nothing_after_the_end FROM changefeed.changes('*', pg_current_wal_insert_lsn());
 
+-- a cursor that was never stored begins with the oldest; NULL is as good as the default
+SELECT count(*) > 0 AS oldest FROM changefeed.changes('users', (SELECT lsn FROM changefeed.changes('users', max_changes => 0)), NULL, NULL);
+
 -- 0/0 is the oldest there is, whatever since_n says; what lies beyond the WAL is of another history, and said to be
 SELECT count(*) > 0 AS oldest FROM changefeed.changes('users', '0/0', 100, 7);
 SELECT count(*) > 0 AS oldest FROM changefeed.changes('users', 'FFFFFFFF/0');

@@ -28,6 +28,9 @@
 
 PG_FUNCTION_INFO_V1(changefeed_changes);
 
+/* As in pg_changefeed--0.1.sql. */
+enum { MAX_CHANGES_DEFAULT = 100 };
+
 /* How much history is walked between two looks at whether the query was cancelled. */
 enum { WALK_BYTES = 1 << 20 };
 
@@ -289,20 +292,22 @@ static void read_changes(ReturnSetInfo *result, List *tables, struct start start
 
 Datum changefeed_changes(PG_FUNCTION_ARGS)
 {
-	char *names = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	XLogRecPtr since = PG_GETARG_LSN(1);
-	int32 max_changes = PG_GETARG_INT32(2);
-	int64 since_n = PG_GETARG_INT64(3);
+	XLogRecPtr since = PG_ARGISNULL(1) ? InvalidXLogRecPtr : PG_GETARG_LSN(1);
+	int32 max_changes = PG_ARGISNULL(2) ? MAX_CHANGES_DEFAULT : PG_GETARG_INT32(2);
+	int64 since_n = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
 	MemoryContext call, caller;
 	List *tables;
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("collection must not be null"),
+						errhint("'*' means all collections.")));
 	if (max_changes < 0 || since_n < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("%s must not be negative", since_n < 0 ? "since_n" : "max_changes")));
 	rows_begin(fcinfo);
 	call = AllocSetContextCreate(CurrentMemoryContext, "changefeed.changes", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(call);
-	tables = published_tables_readable(names);
+	tables = published_tables_readable(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	read_changes((ReturnSetInfo *)fcinfo->resultinfo, tables, start_of(since, since_n), max_changes);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(call);
