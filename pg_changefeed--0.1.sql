@@ -135,7 +135,7 @@ CREATE FUNCTION changefeed.status(
 )
 RETURNS record
 AS 'MODULE_PATHNAME', 'changefeed_status'
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 
 REVOKE ALL ON FUNCTION changefeed.status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION changefeed.status() TO pg_monitor;
@@ -149,7 +149,7 @@ CREATE FUNCTION changefeed.ring_collections(
 )
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'changefeed_ring_collections'
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 100;
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
 
 /*
  * What is published, and what was while the ring was filled. No secret: pg_publication_tables shows the same to all.
@@ -180,3 +180,10 @@ FROM
 ORDER BY 1, 2;
 
 GRANT SELECT ON changefeed.collections TO PUBLIC;
+
+COMMENT ON SCHEMA changefeed IS 'committed changes of published tables, as pg_changefeed serves them over HTTP';
+COMMENT ON FUNCTION changefeed.changes IS 'the retained changes of collections as rows, oldest first';
+COMMENT ON FUNCTION changefeed.wait_for IS 'true once everything that ends at or before the LSN is retained; false after the timeout';
+COMMENT ON FUNCTION changefeed.status IS 'one row: what the feed does and how far it is, what is retained, who is connected';
+COMMENT ON FUNCTION changefeed.ring_collections IS 'what the view changefeed.collections is made of';
+COMMENT ON VIEW changefeed.collections IS 'what is published, and what was while the retained changes were made';

@@ -10,6 +10,12 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg
 	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_changefeed')
 ORDER BY 1;
 
+-- each of them says what it is
+SELECT pg_describe_object(classid, objid, 0) AS without_comment
+FROM pg_depend
+WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
+	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_changefeed') AND obj_description(objid, classid::regclass::name) IS NULL;
+
 SELECT proname, r.rolname, has_function_privilege(r.rolname, p.oid, 'EXECUTE') AS may_execute
 FROM pg_proc p, (VALUES ('public'), ('pg_monitor')) r (rolname)
 WHERE p.pronamespace = 'changefeed'::regnamespace
