@@ -235,8 +235,8 @@ static bool open_ring(struct server *server)
 	}
 	worker->live = ring_file_live(worker->ring);
 	worker->figures = &worker->live->workers[options->number];
-	bool right = reader_scratch_init(&worker->scratch) &&
-				 fanout_init(&worker->fanout, worker->ring, &worker->scratch);
+	bool right =
+		reader_scratch_init(&worker->scratch) && fanout_init(&worker->fanout, worker->ring, &worker->scratch);
 	if (!right)
 		log_line(LOG_LEVEL_ERROR, "cannot set up a worker: out of memory");
 	return right;
