@@ -100,7 +100,9 @@ my @told;
 sub told_until { my ($id) = @_; push @told, $witness->events_until(sub { ($_[0]{json}{document_id} // '') eq $id }); return $told[-1]{json}{document_id}; }
 $server->sql('DROP PUBLICATION changefeed');
 ok(wait_for(sub { $server->get('/cdc/users/poll')->{status} == 404 }, 'users is not published'), 'a dropped publication: 404');
-$server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
+my ($hint) = (run_command($server->psql_command, '-c', q{SELECT * FROM changefeed.changes('users')}))[1] =~ /HINT:\s+(.*)/;
+$server->sql($hint);
+is($server->sql('SELECT pubviaroot FROM pg_publication'), 't', 'what the hint says makes a publication as CREATE EXTENSION does');
 ok(wait_for(sub { $server->get('/cdc/users/poll')->{status} == 200 }, 'users is published'), 'a new publication is enough');
 $server->sql('INSERT INTO users VALUES (8)');
 is(told_until('8'), '8', 'a stream from before goes on');

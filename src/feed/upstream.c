@@ -103,7 +103,7 @@ static bool check_server(struct upstream *upstream, const PGresult *row, struct 
 		return failure_set(
 			failure,
 			"publication \"%s\" does not exist in database \"%s\": CREATE EXTENSION pg_changefeed; or "
-			"CREATE PUBLICATION %s;",
+			"CREATE PUBLICATION %s WITH (publish_via_partition_root);",
 			upstream->publication, PQgetvalue(row, 0, INSPECT_DATABASE), upstream->publication);
 	return check_slot(upstream, row, failure);
 }

@@ -95,7 +95,8 @@ _Noreturn static void refuse_unpublished(const char *schema, const char *name)
 	if (!OidIsValid(get_publication_oid(setting_publication, true)))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("publication \"%s\" does not exist in this database", setting_publication),
-						errhint("CREATE PUBLICATION %s FOR TABLE %s;", publication, table)));
+						errhint("CREATE PUBLICATION %s FOR TABLE %s WITH (publish_via_partition_root);",
+								publication, table)));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("collection \"%s.%s\" is not published", schema, name),
 			 errhint("ALTER PUBLICATION %s ADD TABLE %s;", publication, table)));
