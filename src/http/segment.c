@@ -8,11 +8,12 @@ void segments_kept_init(struct segments_kept *kept, size_t limit)
 {
 	*kept = (struct segments_kept){.limit = limit, .held_limit = SEGMENTS_HELD_MAX};
 	h2o_linklist_init_anchor(&kept->used);
+	spool_init(&kept->spool);
 }
 
 static size_t memory_of(const struct segment *segment)
 {
-	return sizeof(*segment) + segment->capacity;
+	return sizeof(*segment) + segment->capacity + (segment->spooled > 0 ? segment->capacity : 0);
 }
 
 size_t segment_room(const struct segments_kept *kept)
@@ -25,6 +26,8 @@ void segment_release(struct segment *segment)
 	if (--segment->references > 0)
 		return;
 	segment->kept->held -= memory_of(segment);
+	if (segment->spooled > 0)
+		spool_drop(&segment->kept->spool, segment->spooled_at, segment->capacity);
 	free(segment);
 }
 
@@ -128,6 +131,33 @@ void segment_close(struct segments_kept *kept, struct segment *segment, struct p
 	kept->bytes += memory_of(segment);
 	while (kept->bytes > limit_of(kept) && kept->used.next != &segment->used_link)
 		drop(kept, H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
+}
+
+/* Its memory doubles with the first bytes. */
+static bool put_into_spool(struct segment *segment)
+{
+	struct segments_kept *kept = segment->kept;
+	struct bytes rest = {segment->data + segment->spooled, segment->size - segment->spooled};
+
+	if (segment->spooled == 0)
+		segment->spooled_at = spool_reserve(&kept->spool, segment->capacity);
+	if (rest.size > 0 && !spool_write(&kept->spool, segment->spooled_at + segment->spooled, rest))
+		return false;
+	if (segment->spooled == 0 && h2o_linklist_is_linked(&segment->used_link))
+		kept->bytes += segment->capacity;
+	if (segment->spooled == 0 && segment->list == NULL)
+		kept->held += segment->capacity;
+	segment->spooled = segment->size;
+	return true;
+}
+
+bool segment_in_spool(struct segment *segment, struct bytes bytes, uint64_t *ret_at)
+{
+	if (segment->kept->spool.fd < 0 || bytes.size < SPOOL_SENDS_OF ||
+		segment->large_sends++ < SPOOL_AFTER_SENDS || !put_into_spool(segment))
+		return false;
+	*ret_at = segment->spooled_at + (uint64_t)(bytes.data - segment->data);
+	return true;
 }
 
 struct segment *segment_find(struct segments_kept *kept, const struct segment_list *list, uint64_t from)

@@ -15,6 +15,7 @@
 #include <h2o/memory.h>
 
 #include "core/ring/ring.h"
+#include "http/spool.h"
 
 enum {
 	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */
@@ -25,6 +26,10 @@ enum {
 	/* a reader: few of them need little, which stays in the processor's cache */
 	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
 	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* by sends alone, before segments become small */
+	/* less than this is copied faster than its pages are queued; and putting a segment into the spool costs about
+	 * as much as copying it to a few clients */
+	SPOOL_SENDS_OF = 16 * 1024,
+	SPOOL_AFTER_SENDS = 4,
 };
 
 struct segment {
@@ -36,6 +41,9 @@ struct segment {
 	uint64_t events;
 	size_t size;
 	size_t capacity;
+	unsigned large_sends;      /* of SPOOL_SENDS_OF bytes or more */
+	uint64_t spooled_at;       /* where in the spool the data is ... */
+	size_t spooled;            /* ... as far as it has been put there */
 	struct segment_list *list; /* NULL: no longer kept */
 	h2o_linklist_t used_link;  /* in kept->used */
 	char data[];
@@ -56,6 +64,7 @@ struct segments_kept {
 	size_t held;         /* bytes of those that were dropped while they were being sent */
 	size_t held_limit;   /* for `held`, see segment_room() */
 	unsigned readers;    /* streams there are; moved by the caller */
+	struct spool spool;
 };
 
 void segments_kept_init(struct segments_kept *kept, size_t limit);
@@ -84,6 +93,12 @@ static inline struct segment *segment_hold(struct segment *segment)
 }
 
 void segment_release(struct segment *segment);
+
+/*
+ * To be asked for each send of bytes of a segment: are they to be sent from the spool? Then *ret_at is where
+ * they are there. A few sends say no, for which it would not pay, and those that come too early or too small.
+ */
+bool segment_in_spool(struct segment *segment, struct bytes bytes, uint64_t *ret_at);
 
 /* Drops all of a list, and its memory. */
 void segment_list_clear(struct segments_kept *kept, struct segment_list *list);

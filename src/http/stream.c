@@ -155,6 +155,18 @@ static void finish_send(struct stream *stream)
 	line_up(stream);
 }
 
+/* Returns how many of the bytes the socket took at once. */
+static size_t send_directly(struct stream *stream, struct bytes bytes)
+{
+	uint64_t at;
+
+	if (stream->direct_fd < 0)
+		return 0;
+	if (stream->segment != NULL && segment_in_spool(stream->segment, bytes, &at))
+		return spool_send(&stream->segment->kept->spool, at, bytes.size, stream->direct_fd);
+	return direct_send(stream->direct_fd, bytes);
+}
+
 static void send_bytes(struct stream *stream, struct bytes bytes)
 {
 	stream->sent_ms = stream->worker->now_ms;
@@ -162,7 +174,7 @@ static void send_bytes(struct stream *stream, struct bytes bytes)
 	h2o_linklist_insert(&stream->audience->streams, &stream->audience_link);
 	live_figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
 
-	size_t sent = stream->direct_fd < 0 ? 0 : direct_send(stream->direct_fd, bytes);
+	size_t sent = send_directly(stream, bytes);
 	stream->direct_bytes += sent;
 	if (sent == bytes.size) {
 		finish_send(stream);

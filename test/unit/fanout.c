@@ -5,6 +5,9 @@
  */
 #include "http/fanout.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "ring_fixture.h"
 #include "tap.h"
 
@@ -28,7 +31,7 @@ static struct changefeed_options options;
 static struct stream streams[STREAMS];
 static uint64_t transactions;
 static uint64_t frame_hashes[AUDIENCES][1 << 18]; /* of the frame of each change as it was first seen */
-static uint64_t disorder, different, rendered, sent;
+static uint64_t disorder, different, rendered, sent, spooled;
 
 static unsigned audience_number(const struct audience *audience)
 {
@@ -126,11 +129,27 @@ static void take_frame(struct stream *stream, struct bytes frame)
 	different += *first != hash(frame);
 }
 
+/* What would go out from the spool is the same. */
+static void compare_spooled(const struct slice *slice)
+{
+	static char copy[2 * SEGMENT_SIZE];
+	ssize_t size = (ssize_t)slice->bytes.size;
+	uint64_t at;
+
+	if (!segment_in_spool(slice->segment, slice->bytes, &at))
+		return;
+	spooled++;
+	if (pread(fanout.kept.spool.fd, copy, sizeof(copy), (off_t)at) < size ||
+		memcmp(copy, slice->bytes.data, slice->bytes.size) != 0)
+		different++;
+}
+
 static void take(struct stream *stream, const struct slice *slice)
 {
 	struct bytes rest = slice->bytes;
 	uint64_t events = 0;
 
+	compare_spooled(slice);
 	while (rest.size > 0) {
 		const char *last = memmem(rest.data, rest.size, "\n\n", 2);
 		struct bytes frame = {rest.data, (size_t)(last + 2 - rest.data)};
@@ -283,6 +302,12 @@ static void test_first_gap(void)
 	end(&now);
 }
 
+static uint64_t spool_memory(void)
+{
+	struct stat stat;
+	return fstat(fanout.kept.spool.fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : UINT64_MAX;
+}
+
 /*
  * A client that takes nothing holds what it is being sent, though it is dropped. Beyond the bound, each
  * further one holds a small piece.
@@ -348,11 +373,15 @@ int main(void)
 	is_u64(different, 0, "all get the same bytes");
 	ok(lost > 0, "some were passed by the ring: %" PRIu64 " changes lost", lost);
 	ok(sent > rendered, "%" PRIu64 " frames were rendered for %" PRIu64 " that were sent", rendered, sent);
+	ok(spooled > 0, "%" PRIu64 " sends would have been from the spool", spooled);
 	ok(fanout.kept.bytes <= fanout.kept.limit, "what is kept has a bound");
+	ok(spool_memory() <= fanout.kept.bytes, "and the spool has its part of it: %" PRIu64 " bytes",
+	   spool_memory());
 	for (int i = 0; i < STREAMS; i++)
 		end(&streams[i]);
 	ok(h2o_linklist_is_empty(&fanout.kept.used) && fanout.kept.bytes == 0,
 	   "nothing is left of audiences without streams");
+	is_u64(spool_memory(), 0, "nor in the spool");
 	test_first_gap();
 	test_held();
 	reader_scratch_free(&scratch);
