@@ -1,11 +1,11 @@
 /*
  * audience.h: streams that want the same bytes, and what has been rendered for them.
  *
- * Streams with equal filters and views form an audience, and share its segments (segment.h). There are two who
- * render them. The drain of the ring (fanout.h) appends each new change to the open segment of each audience
+ * Streams with equal filters and views form an audience, and share its segments (segment.h), which are rendered
+ * in two places. The drain of the ring (fanout.h) appends each new change to the open segment of each audience
  * that wants it and has live streams. For a stream that begins in the past or fell behind, audience_render()
- * makes the segment that follows where it stands, and whoever comes there later finds it. So a stream is a
- * cursor: it owns no queue, and a slow one costs nobody anything.
+ * makes the segment that follows where it stands, and every stream that comes there later finds it. So a
+ * stream is a cursor: it owns no queue, and a slow one costs nobody anything.
  *
  * Polls join audiences, too: for those that wait an audience says that something matched.
  *

@@ -1,12 +1,12 @@
 /*
  * hangup.h: notices clients that have gone away from a response that is still open.
  *
- * One that says goodbye: over HTTP/1.1 libh2o stops reading such a connection, so it does not see its end. An
- * epoll set of our own watches the sockets for EPOLLRDHUP alone, edge-triggered, and is itself a socket of
- * the loop. HTTP/2 connections are read all the time and need none of this.
+ * A client may close its connection. Over HTTP/1.1 libh2o does not read while it answers, so it does not see
+ * that. An epoll set of our own watches the sockets for EPOLLRDHUP alone, edge-triggered, and is itself a
+ * socket of the loop. HTTP/2 connections are read all the time and need none of this.
  *
- * One that does not, because its machine or the way to it is down: what it is sent stays unacknowledged,
- * keep-alives if nothing else, and TCP_USER_TIMEOUT ends the connection.
+ * A client may also vanish, because its machine or the way to it is down. Then what it is sent, keep-alives
+ * if nothing else, stays unacknowledged, and TCP_USER_TIMEOUT ends the connection.
  */
 #ifndef CHANGEFEED_HTTP_HANGUP_H
 #define CHANGEFEED_HTTP_HANGUP_H

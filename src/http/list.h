@@ -23,14 +23,14 @@ static inline void list_leave(h2o_linklist_t *link)
 		h2o_linklist_unlink(link);
 }
 
-/* Who is in line is looked at once in a turn: those who join meanwhile come in the next one. */
+/* Takes the whole line as this turn's: whoever joins it meanwhile comes in the next turn. */
 static inline void take_line(h2o_linklist_t *turn, h2o_linklist_t *line)
 {
 	h2o_linklist_init_anchor(turn);
 	h2o_linklist_insert_list(turn, line);
 }
 
-/* For whom there was no time was first in line, and stays so. */
+/* Puts those back for whom there was no time, before all that have joined the line meanwhile. */
 static inline void put_back(h2o_linklist_t *turn, h2o_linklist_t *line)
 {
 	h2o_linklist_insert_list(turn, line);

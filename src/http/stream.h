@@ -6,6 +6,9 @@
  * needed before (STREAM_CATCHING_UP), until it stands where the drain stands. Never more than one send is
  * under way; what arrives meanwhile goes into the next. Sends happen in streams_pump(), once per turn of the
  * loop, and not from h2o's `proceed`, which would starve the others.
+ *
+ * It ends when its client goes or takes nothing for too long, with a gap that was not to be, when its lifetime
+ * (stream-lifetime) is over, or with the worker. In all cases the client goes on with its last id.
  */
 #ifndef CHANGEFEED_HTTP_STREAM_H
 #define CHANGEFEED_HTTP_STREAM_H
