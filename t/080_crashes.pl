@@ -95,4 +95,15 @@ my $program = readlink("/proc/$now->{master}/exe");
 my @strays = grep { !$ours{$_} && (readlink("/proc/$_/exe") // '') eq $program && slurp("/proc/$_/cmdline") =~ /\Q$server->{dir}\E/ } keys %parent;
 is_deeply(\@strays, [], 'no process of a killed master is left');
 
+# ---- while nobody starts it again: what a killed master left in the ring's file is not shown as if it were there
+my $stream = $server->stream('/cdc/users');
+my $launcher = $server->sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_changefeed launcher'});
+is($server->sql('SELECT workers > 0 AND streams > 0 FROM changefeed.status()'), 't', 'workers and streams are counted');
+kill('STOP', $launcher) == 1 && kill('KILL', $now->{master}) == 1 or die "kill: $!";
+ok(wait_for(sub { $server->sql('SELECT feed_state FROM changefeed.status()') eq 'not running' }, 'it does not run'), 'a master that was killed is not running');
+is($server->sql('SELECT workers, connections, streams, polls_waiting, master_pid, feed_pid FROM changefeed.status()'), '0|0|0|0|0|0',
+	'and nothing of it is counted any more');
+kill('CONT', $launcher);
+$server->wait_ready;
+
 done_testing();

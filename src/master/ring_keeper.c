@@ -20,7 +20,7 @@ static int open_lock_file(const char *ring_file)
 {
 	char path[PATH_MAX];
 
-	if (snprintf(path, sizeof(path), "%s.lock", ring_file) >= (int)sizeof(path)) {
+	if (snprintf(path, sizeof(path), "%s" RING_LOCK_SUFFIX, ring_file) >= (int)sizeof(path)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
@@ -54,10 +54,11 @@ static void say_why_not(int fd, const char *ring_file, int error)
 				 "its own",
 				 ring_file, (int)other.l_pid);
 	else if (error == ENOENT)
-		log_line(LOG_LEVEL_ERROR, "cannot lock \"%s.lock\": the directory \"%s\" does not exist", ring_file,
+		log_line(LOG_LEVEL_ERROR,
+				 "cannot lock \"%s" RING_LOCK_SUFFIX "\": the directory \"%s\" does not exist", ring_file,
 				 dirname(path));
 	else
-		log_line(LOG_LEVEL_ERROR, "cannot lock \"%s.lock\": %s", ring_file, strerror(error));
+		log_line(LOG_LEVEL_ERROR, "cannot lock \"%s" RING_LOCK_SUFFIX "\": %s", ring_file, strerror(error));
 }
 
 bool ring_keeper_claim(const char *path, unsigned patience_ms)

@@ -137,10 +137,8 @@ struct ring *local_ring_open(void)
 	return NULL;
 }
 
-bool local_ring_master_alive(const struct ring *ring)
+/* A number of a process would not do: it may be another one's by now, or have come with a base backup. */
+bool local_ring_is_served(void)
 {
-	int32_t pid = live_figure(&ring_live(ring)->master_pid);
-
-	/* the ring of a standby came with its base backup, and so did the number, of a process somewhere else */
-	return !RecoveryInProgress() && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+	return ring_file_is_claimed(settings_ring_path());
 }

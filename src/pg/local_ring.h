@@ -34,7 +34,7 @@ bool local_ring_is_wanted(void);
 /* Raises the ERROR of a function that needs the ring of the current database. */
 _Noreturn void local_ring_refuse(void);
 
-/* Whether the program that fills the ring is alive. Its figures outlive it in the file. */
-bool local_ring_master_alive(const struct ring *ring);
+/* Whether the program that fills and serves the ring is alive. Its figures outlive it in the file. */
+bool local_ring_is_served(void);
 
 #endif

@@ -47,12 +47,12 @@ static void put_message(struct sql_row *row, const struct live_message *message)
 		sql_row_put_text(row, bytes_of(text));
 }
 
-static void put_feed(struct sql_row *row, const struct ring *ring)
+static void put_feed(struct sql_row *row, const struct ring *ring, bool served)
 {
 	const struct ring_live *live = ring_live(ring);
 	struct ring_identity identity = ring_identity(ring);
 
-	if (local_ring_master_alive(ring)) {
+	if (served) {
 		sql_row_put_text(row, bytes_of(feed_state_name(live_feed_state(live))));
 		put_message(row, &live->message);
 	} else {
@@ -112,13 +112,12 @@ static void put_ring(struct sql_row *row, const struct ring *ring)
 	sql_row_put_int8(row, ring_capacity(ring));
 }
 
-static void put_totals(struct sql_row *row, const struct ring *ring)
+static void put_totals(struct sql_row *row, const struct ring_live *live, bool served)
 {
-	const struct ring_live *live = ring_live(ring);
 	struct live_totals totals = live_totals(live);
 
 	/* the workers of a master that was killed died with it, and nobody has said so yet */
-	if (!local_ring_master_alive(ring))
+	if (!served)
 		totals.workers = totals.connections = totals.streams = totals.polls_waiting = 0;
 
 	sql_row_put_int8(row, live_figure(&live->changes_total));
@@ -140,22 +139,24 @@ static void put_totals(struct sql_row *row, const struct ring *ring)
 	sql_row_put_int8(row, totals.reaped_total);
 }
 
-static void put_processes(struct sql_row *row, const struct ring_live *live)
+static void put_processes(struct sql_row *row, const struct ring_live *live, bool served)
 {
 	put_message(row, &live->config_message);
 	sql_row_put_int8(row, live_figure(&live->reloads_total));
 	sql_row_put_time(row, live_figure(&live->started_us));
-	sql_row_put_int4(row, live_figure(&live->master_pid));
-	sql_row_put_int4(row, live_figure(&live->feed_pid));
+	sql_row_put_int4(row, served ? live_figure(&live->master_pid) : 0);
+	sql_row_put_int4(row, served ? live_figure(&live->feed_pid) : 0);
 }
 
 static void put_status(struct sql_row *row, const struct ring *ring)
 {
-	put_feed(row, ring);
+	bool served = local_ring_is_served();
+
+	put_feed(row, ring, served);
 	put_positions(row, ring);
 	put_ring(row, ring);
-	put_totals(row, ring);
-	put_processes(row, ring_live(ring));
+	put_totals(row, ring_live(ring), served);
+	put_processes(row, ring_live(ring), served);
 }
 
 Datum changefeed_status(PG_FUNCTION_ARGS)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -288,6 +289,21 @@ enum ring_file_error ring_file_open(const char *path, enum ring_access access, s
 struct ring_live *ring_file_live(struct ring *ring)
 {
 	return ring->access == RING_ACCESS_READ ? NULL : ring->live;
+}
+
+bool ring_file_is_claimed(const char *path)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char lock_path[PATH_MAX];
+
+	if (snprintf(lock_path, sizeof(lock_path), "%s" RING_LOCK_SUFFIX, path) >= (int)sizeof(lock_path))
+		return false;
+	int fd = open(lock_path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	bool claimed = fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+	close(fd);
+	return claimed;
 }
 
 bool ring_file_maps(const struct ring *ring, const void *address)

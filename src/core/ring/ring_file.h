@@ -58,6 +58,12 @@ struct ring_live *ring_file_live(struct ring *ring);
  */
 bool ring_file_replaced(const struct ring *ring, const char *path);
 
+/* A program that uses the ring holds a lock (fcntl) of the file with this behind the ring's name. */
+#define RING_LOCK_SUFFIX ".lock"
+
+/* Whether one does. Not for the process that holds the lock: it would lose it. */
+bool ring_file_is_claimed(const char *path);
+
 /* True if the address lies in what is mapped of the file. For a handler of signals, too. */
 bool ring_file_maps(const struct ring *ring, const void *address);
 
