@@ -65,25 +65,29 @@ static bool is_beyond_wal(const struct reader *reader)
 		   reader->start.at.lsn > live_load(&live->server_lsn);
 }
 
-/* Looks for the start. Returns READER_PAUSED to go on reading, else the event to tell. */
-static enum reader_event seek(struct reader *reader, struct reader_scratch *scratch, uint64_t *ret_lagged)
+bool reader_find_start(struct reader *reader, struct reader_scratch *scratch, enum reader_event *ret_event,
+					   uint64_t *ret_lagged)
 {
 	enum ring_seek result;
 
+	if (!reader->seeking)
+		return true;
 	reader->history = history_of(reader->ring);
 	result = ring_seek(reader->ring, &reader->start, &reader->place);
 	if (reader->foreign || (result == SEEK_WAIT && is_beyond_wal(reader))) {
 		result = SEEK_FOREIGN;
 		reader->place = ring_oldest(reader->ring);
 	}
+	reader->seeking = result == SEEK_WAIT;
 	if (result == SEEK_WAIT)
-		return READER_WAITING;
-	reader->seeking = false;
-	if (result == SEEK_FOREIGN)
-		return READER_FOREIGN;
-	if (result == SEEK_EVICTED && skip_gap(reader, scratch, ret_lagged))
-		return READER_GAP;
-	return READER_PAUSED;
+		*ret_event = READER_WAITING;
+	else if (result == SEEK_FOREIGN)
+		*ret_event = READER_FOREIGN;
+	else if (result == SEEK_EVICTED && skip_gap(reader, scratch, ret_lagged))
+		*ret_event = READER_GAP;
+	else
+		return true;
+	return false;
 }
 
 static bool read_document(struct reader_scratch *scratch, struct bytes body, struct document *ret_document)
@@ -122,12 +126,10 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 							  struct document *ret_document, uint64_t *ret_lagged)
 {
 	uint64_t streamed = live_load(&ring_live(reader->ring)->streamed_lsn);
+	enum reader_event event;
 
-	if (reader->seeking) {
-		enum reader_event event = seek(reader, scratch, ret_lagged);
-		if (event != READER_PAUSED)
-			return event;
-	}
+	if (!reader_find_start(reader, scratch, &event, ret_lagged))
+		return event;
 	while (*budget > 0) {
 		struct record record;
 		enum ring_read result = ring_read(reader->ring, reader->place.position, &record);

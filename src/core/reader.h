@@ -67,6 +67,13 @@ enum reader_event {
 };
 
 /*
+ * Finds the start, where it is a cursor. Returns false if there is something to tell: *ret_event is then
+ * READER_WAITING, or once READER_FOREIGN or READER_GAP, with *ret_lagged. reader_next() begins with it.
+ */
+bool reader_find_start(struct reader *reader, struct reader_scratch *scratch, enum reader_event *ret_event,
+					   uint64_t *ret_lagged);
+
+/*
  * The next event. *budget is the number of bytes of history that may still be walked; what was walked is
  * taken off. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be
  * unpacked is told as that of an oversize row: a change is never left out.

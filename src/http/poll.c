@@ -343,14 +343,16 @@ static bool step(struct poll *poll, uint64_t *budget)
 /* Returns false if there is no place to read from in this turn. */
 static bool find_start(struct poll *poll)
 {
-	uint64_t lagged = 0, budget = 0;
-	enum reader_event event = reader_next(&poll->reader, &poll->worker->scratch, &budget, NULL, &lagged);
-	return event == READER_PAUSED || take_event(poll, event, NULL, lagged);
+	enum reader_event event;
+	uint64_t lagged = 0;
+
+	return reader_find_start(&poll->reader, &poll->worker->scratch, &event, &lagged) ||
+		   take_event(poll, event, NULL, lagged);
 }
 
 static void read_on(struct poll *poll, uint64_t *budget)
 {
-	if (poll->reader.seeking && !find_start(poll))
+	if (!find_start(poll))
 		return;
 	if (reader_is_outdated(&poll->reader) && !meet_history(poll))
 		return;

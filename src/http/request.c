@@ -106,14 +106,16 @@ static bool beyond_wal(const struct worker *worker, const struct start *start)
  * has one. */
 static bool start_is_whole(struct worker *worker, struct reader *reader, struct problem *ret_problem)
 {
-	uint64_t lagged = 0, budget = 0;
-	enum reader_event event = reader_next(reader, &worker->scratch, &budget, NULL, &lagged);
+	enum reader_event event;
+	uint64_t lagged = 0;
 
+	if (reader_find_start(reader, &worker->scratch, &event, &lagged))
+		return true;
 	if (event == READER_GAP)
 		problem_set_lagged(ret_problem, ring_oldest(worker->ring).cursor, lagged);
 	if (event == READER_FOREIGN)
 		problem_set_foreign(ret_problem, ring_oldest(worker->ring).cursor);
-	return event != READER_GAP && event != READER_FOREIGN;
+	return event == READER_WAITING;
 }
 
 /* Hands the request to a stream or a poll. */

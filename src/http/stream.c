@@ -291,11 +291,12 @@ static void send_losses(struct stream *stream)
 
 static bool find_start(struct stream *stream)
 {
-	uint64_t lagged = 0, budget = 0;
-	enum reader_event event = reader_next(&stream->reader, &stream->worker->scratch, &budget, NULL, &lagged);
+	enum reader_event event;
+	uint64_t lagged = 0;
+	bool found = reader_find_start(&stream->reader, &stream->worker->scratch, &event, &lagged);
 
 	stand_at(stream, stream->reader.place);
-	return tell(stream, event, lagged);
+	return found || tell(stream, event, lagged);
 }
 
 static bool render_behind(struct stream *stream, uint64_t *walked)
