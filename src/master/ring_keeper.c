@@ -113,8 +113,10 @@ struct ring *ring_keeper_open(const char *path, uint64_t size)
 		if (error == RING_FILE_OK)
 			error = open_sound(path, &ring);
 	}
-	if (error == RING_FILE_OK)
+	if (error == RING_FILE_OK) {
+		ring_file_hide_stale(ring);
 		return ring;
+	}
 	log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
 	return NULL;
 }

@@ -399,6 +399,37 @@ static void test_damage(void)
 	fixture_remove(&fixture);
 }
 
+/* Workers begin while the feed recovers the ring: what they would read may never have reached the disk. */
+static void test_stale_live_area(void)
+{
+	struct ring *ring;
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 3);
+	fixture_checkpoint(&fixture);
+	uint64_t history = live_load(&fixture.ring->live->history), head = live_load(&fixture.ring->live->head);
+	fixture_close(&fixture);
+
+	if (!ok(ring_file_open(fixture.path, RING_ACCESS_WORKER, &ring) == RING_FILE_OK,
+			"the master opens the ring"))
+		return;
+	ring_file_hide_stale(ring);
+	is_u64(live_load(&ring->live->history), history,
+		   "after a crash of a process its history is there at once");
+	live_figure_set(&ring->live->boot, 1);
+	live_store(&ring->live->head, head + 4096);
+	ring_file_hide_stale(ring);
+	is_u64(live_load(&ring->live->history), 0, "after a crash of the machine there is none");
+	ring_set_damaged(ring);
+	ok(!ring_is_damaged(ring), "and whoever reads all the same does not condemn the ring");
+	fixture_open(&fixture);
+	is_u64(live_load(&ring->live->history), history, "before it is recovered");
+	is_u64(live_load(&ring->live->head), head, "to where its records reach");
+	ring_set_damaged(ring);
+	ok(ring_is_damaged(ring), "from then on what is no record is damage");
+	ring_file_close(ring);
+	fixture_remove(&fixture);
+}
+
 static void test_damaged_collections(void)
 {
 	fixture_make(&fixture, RING_MIN_CAPACITY);
@@ -483,6 +514,7 @@ int main(void)
 	test_refusing_disk_when_full();
 	test_new_history_unsynced();
 	test_damage();
+	test_stale_live_area();
 	test_damaged_collections();
 	test_overwritten_file();
 	test_strange_files();

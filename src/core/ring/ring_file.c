@@ -286,6 +286,14 @@ enum ring_file_error ring_file_open(const char *path, enum ring_access access, s
 	return RING_FILE_OK;
 }
 
+void ring_file_hide_stale(struct ring *ring)
+{
+	if (ring_is_of_this_boot(ring))
+		return;
+	live_store(&ring->live->history, 0);
+	live_figure_set(&ring->live->boot, 0);
+}
+
 struct ring_live *ring_file_live(struct ring *ring)
 {
 	return ring->access == RING_ACCESS_READ ? NULL : ring->live;

@@ -43,6 +43,13 @@ enum ring_access {
 enum ring_file_error ring_file_open(const char *path, enum ring_access access, struct ring **ret_ring);
 void ring_file_close(struct ring *ring);
 
+/*
+ * For the master, before there are readers: after a crash of the machine the live area speaks of records that
+ * may never have reached the disk. Then there is no history to be seen, nor damage, until a writer has
+ * recovered the ring.
+ */
+void ring_file_hide_stale(struct ring *ring);
+
 /* Renames a file and makes the name durable. False: errno says why. */
 bool ring_file_rename(const char *from, const char *to);
 

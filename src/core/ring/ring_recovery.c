@@ -132,17 +132,22 @@ void ring_publish_state(struct ring *ring, const struct ring_checkpoint *state)
 	live_store(&live->history, state->history);
 }
 
+bool ring_is_of_this_boot(const struct ring *ring)
+{
+	uint64_t boot = boot_number();
+	return boot != 0 && live_figure(&ring->live->boot) == boot;
+}
+
 int ring_recover(struct ring *ring)
 {
 	struct ring_checkpoint state = ring->checkpoint;
 	uint64_t boot = boot_number();
-	bool same_boot = boot != 0 && live_figure(&ring->live->boot) == boot;
 	uint64_t block = 0;
 
 	/* more of them than the checkpoint counts may have been made since; those that it counts were there */
 	state.collection_count = count_collections(ring);
 	bool whole = state.collection_count >= ring->checkpoint.collection_count;
-	if (same_boot)
+	if (ring_is_of_this_boot(ring))
 		block = first_unindexed_block(ring, state.tail, state.head);
 	else
 		whole = whole && rebuild_index(ring, &state, &block);
