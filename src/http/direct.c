@@ -3,11 +3,13 @@
 
 #include <sys/socket.h>
 
+#include "http/libh2o.h"
+
 int direct_fd_of(h2o_req_t *req)
 {
-	h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+	h2o_socket_t *socket = request_socket(req);
 
-	if (req->version >= 0x200 || socket == NULL || socket->ssl != NULL)
+	if (request_is_http2(req) || socket == NULL || socket->ssl != NULL)
 		return -1;
 	return h2o_socket_get_fd(socket);
 }
