@@ -156,6 +156,8 @@ my $counted = $server->stream('/cdc/users');
 $server->sql(q{INSERT INTO users SELECT 'm' || i FROM generate_series(1, 50) i});
 $counted->events(50);
 wait_for(sub { metric($delivered) >= $before + 50 }, 'metrics: delivered events are counted');
+my ($oldest, $newest) = map { metric("pg_changefeed_$_") } qw(ring_oldest_timestamp_seconds last_commit_timestamp_seconds);
+ok($oldest > time - 300 && $oldest <= $newest && $newest <= time, "metrics: how far the ring reaches ($oldest to $newest)");
 
 # ---- CORS
 my $allowed = $server->get('/cdc/users/poll', headers => {Origin => 'https://app.example'});

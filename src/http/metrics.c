@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "core/clock.h"
+
 enum metric_type { GAUGE, COUNTER };
 
 struct metric {
@@ -86,6 +88,21 @@ static void append_totals(struct buffer *out, const struct ring_live *live)
 	}
 }
 
+/* How far the ring reaches; no samples while it is empty. */
+static void append_times(struct buffer *out, const struct ring *ring)
+{
+	int64_t last_us = live_figure(&ring_live(ring)->last_commit_us);
+	struct record oldest;
+
+	if (last_us > 0)
+		append(out, "last_commit_timestamp_seconds", GAUGE, "When the last change in the ring was committed.",
+			   (uint64_t)last_us / SECOND);
+	if (ring_read(ring, ring_oldest(ring).position, &oldest) == RING_READ_OK)
+		append(out, "ring_oldest_timestamp_seconds", GAUGE,
+			   "When the oldest change in the ring was committed.",
+			   (uint64_t)oldest.change.commit_us / SECOND);
+}
+
 void metrics_append(struct buffer *out, const struct ring *ring)
 {
 	const struct ring_live *live = ring_live(ring);
@@ -104,6 +121,7 @@ void metrics_append(struct buffer *out, const struct ring *ring)
 			   lag);
 	append(out, "ring_capacity_bytes", GAUGE, "Size of the ring.", ring_capacity(ring));
 	append(out, "ring_retained_bytes", GAUGE, "Bytes of history in the ring.", ring_retained(ring));
+	append_times(out, ring);
 	append(out, "collections", GAUGE, "Collections that the ring knows.", ring_collection_count(ring));
 	append_totals(out, live);
 }
