@@ -114,7 +114,10 @@ $server->sql(q{INSERT INTO deliveries VALUES ('d1'); INSERT INTO accounts VALUES
 wait_for(sub { (documents()->[0] // '') eq 'a2' }, 'its changes');
 is_deeply(documents(), [qw(a2 a1)], 'a path written by hand is followed');
 like(text_of('nav [aria-current=true]'), qr/^users,accounts\s*$/, 'and stays');
+$browser->script('location.hash = "#/cdc/nothing"');
+ok(wait_for(sub { text_of('#state') =~ /^refused, trying again: .*ALTER PUBLICATION/ }, 'refused'), 'one that is not published is refused, and the page says why');
 $browser->script('location.hash = "#/cdc/*"');
+ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'another one is followed again');
 
 # A day that is over is named.
 my ($today, $yesterday) = map { $browser->script("return time_text(Date.now() - $_ * 86400000)") } 0, 1;
@@ -158,7 +161,8 @@ is_deeply(documents(), [qw(also ours)], 'the changes of the tenant of the addres
 like(text_of('#tenants'), qr/7/, 'which is shown');
 ok(!$browser->script('return document.querySelector("#tenants").hidden'), 'where there are tenants');
 
-is_deeply([$browser->errors($server->url('/'))], [], 'without errors of its own');
+# To the browser a refusal is an error.
+is_deeply([grep { !m{/cdc/nothing\b} } $browser->errors($server->url('/'))], [], 'without errors of its own');
 
 $browser->quit;
 done_testing();
