@@ -30,6 +30,9 @@ struct cursor {
 	uint64_t m;
 };
 
+/* As an n: behind all changes of the transaction. */
+#define CURSOR_N_END UINT64_MAX
+
 enum cursor_kind { CURSOR_NOW, CURSOR_EARLIEST, CURSOR_EVENT, CURSOR_LSN, CURSOR_TIME };
 
 /* Where a reader wants to start. */

@@ -23,16 +23,10 @@ static enum outcome fail(struct failure *failure, const char *text)
 	return OUTCOME_FAILED;
 }
 
-/* A transaction of which the ring has changes, but not the end; it is being repeated, or about to be. */
-static bool ring_is_inside_transaction(const struct transactions *transactions)
-{
-	struct cursor last = ring_writer_last(transactions->writer);
-	return last.lsn != 0 && last.n != UINT64_MAX;
-}
-
 void transactions_progress(struct transactions *transactions, uint64_t lsn)
 {
-	if (!transactions->current.open && !ring_is_inside_transaction(transactions) &&
+	/* a transaction that the ring has without its end is being repeated, or about to be */
+	if (!transactions->current.open && ring_writer_inside(transactions->writer) == 0 &&
 		lsn > ring_writer_streamed_lsn(transactions->writer))
 		ring_writer_progress(transactions->writer, lsn);
 }
@@ -56,12 +50,10 @@ static enum outcome commit_transaction(struct transactions *transactions,
 									   const struct pgoutput_message *message, struct failure *failure)
 {
 	struct transaction *transaction = &transactions->current;
-	struct cursor last = ring_writer_last(transactions->writer);
 
 	if (!transaction->open || message->commit.commit_lsn != transaction->commit_lsn)
 		return fail(failure, "the end of a transaction that did not begin");
-	bool ring_lacks_end = last.lsn == transaction->commit_lsn && last.n != UINT64_MAX;
-	if (ring_lacks_end &&
+	if (ring_writer_inside(transactions->writer) == transaction->commit_lsn &&
 		ring_writer_commit(transactions->writer, transaction->commit_lsn, message->commit.end_lsn,
 						   transaction->commit_us, transaction->xid) == RING_WRITE_BLOCKED)
 		return OUTCOME_BLOCKED;
@@ -220,8 +212,7 @@ static enum outcome append_message(struct transactions *transactions, const stru
 		if (outcome != OUTCOME_DONE)
 			return outcome;
 	}
-	struct cursor last = ring_writer_last(transactions->writer);
-	if (transactional || last.lsn != change.id.lsn || last.n == UINT64_MAX)
+	if (transactional || ring_writer_inside(transactions->writer) != change.id.lsn)
 		return OUTCOME_DONE;
 	return ring_writer_commit(transactions->writer, change.id.lsn, message->message.lsn, change.commit_us,
 							  0) == RING_WRITE_BLOCKED

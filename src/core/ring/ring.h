@@ -105,9 +105,9 @@ struct filter {
 bool filter_matches(const struct filter *filter, const struct change *change);
 
 /*
- * Counts gaps. The log of what was evicted has up to millions of entries, and those who come back together
- * ask for the same part of it: how many changes a filter wants of each block of the log is kept, for some
- * filters. Of one ring and one thread. All zero: nothing kept. Freed with gap_counter_free().
+ * Counts gaps. The run log can have millions of entries, and clients that come back at the same time ask about
+ * the same part of it, so the sums of its blocks are cached, for the last GAP_FILTERS filters. One counter
+ * serves one ring and one thread. All zero: nothing cached. Freed with gap_counter_free().
  */
 enum { GAP_FILTERS = 32 };
 

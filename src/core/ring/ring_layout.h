@@ -1,6 +1,5 @@
 /*
- * ring_layout.h: the ring file, byte by byte. Only ring.c, ring_file.c, ring_recovery.c, ring_resize.c,
- * ring_writer.c and their tests include it.
+ * ring_layout.h: the ring file, byte by byte. Only the files of this directory and their tests include it.
  *
  *   0                             checkpoint A          one page
  *   RING_PAGE                     checkpoint B          one page
@@ -97,15 +96,15 @@ _Static_assert(sizeof(struct ring_record_header) == 56, "the ring's format");
 
 struct ring_index_entry {
 	uint64_t position;
-	struct cursor id; /* of the record at position; RECORD_COMMIT: its transaction and UINT64_MAX */
+	struct cursor id; /* ring_header_id() of the record at position */
 	int64_t max_us;   /* the latest commit time of all changes up to this record */
 };
 
 struct ring_run {
 	uint64_t commit_lsn;
 	uint64_t first_n; /* of messages: the change that they come behind; then the first of them has m = 1 */
-	uint32_t
-		end_distance; /* end_lsn - commit_lsn; 0 until the transaction's commit record has been evicted too */
+	/* end_lsn - commit_lsn; 0 until the transaction's commit record has been evicted, too */
+	uint32_t end_distance;
 	uint32_t count;
 	uint16_t collection;
 	uint8_t operation;
@@ -120,8 +119,8 @@ struct ring_collection {
 	char name[RING_NAME_SIZE];
 	_Atomic uint32_t published; /* written by the feed (catalog), read by all, relaxed */
 	uint32_t reserved;
-	_Atomic uint64_t
-		changes; /* appended since the file was made; a figure for people, not exact after power loss */
+	/* appended since the file was made; a figure for people, not exact after power loss */
+	_Atomic uint64_t changes;
 };
 
 struct ring_checkpoint {
@@ -132,16 +131,17 @@ struct ring_checkpoint {
 	uint64_t sequence; /* the newer of two valid checkpoints has the higher one */
 	uint64_t capacity;
 	struct ring_identity identity;
-	uint64_t epoch;   /* of the records behind `head`; new at each recovery, so that a leftover of before is
-					   never taken for a record */
-	uint64_t history; /* 0: no history yet */
+	/* of the records behind `head`; new at each recovery, so that a leftover of before is never taken for a
+	 * record */
+	uint64_t epoch;
+	uint64_t history;     /* 0: no history yet */
 	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
 	uint64_t tail;
 	uint64_t head;
 	uint64_t run_floor;
 	uint64_t run_head;
 	uint64_t streamed_lsn; /* everything that ends at or before it lies before `head` */
-	struct cursor last;    /* the last change before `head`; n = UINT64_MAX: its transaction is complete */
+	struct cursor last;    /* of the last record before `head`, as ring_header_id() has it */
 	int64_t max_us;
 	uint32_t collection_count;
 	uint32_t reserved;
@@ -184,6 +184,28 @@ static inline const char *ring_at(const struct ring *ring, uint64_t position)
 	return ring->data + position % ring->sections.capacity;
 }
 
+static inline struct ring_record_header ring_header_at(const struct ring *ring, uint64_t position)
+{
+	struct ring_record_header header;
+	memcpy(&header, ring_at(ring, position), sizeof(header));
+	return header;
+}
+
+/* Of the commit record at `position`. (The double mapping has 8 bytes more behind every header.) */
+static inline uint64_t ring_end_lsn_at(const struct ring *ring, uint64_t position)
+{
+	uint64_t end_lsn;
+	memcpy(&end_lsn, ring_at(ring, position) + sizeof(struct ring_record_header), sizeof(end_lsn));
+	return end_lsn;
+}
+
+/* Step (c) of the reader: what was copied from `position` on is whole. */
+static inline bool ring_still_retained(const struct ring *ring, uint64_t position)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return live_figure(&ring->live->tail) <= position;
+}
+
 /* The checksum that the record at `position` has to carry, which is `size` bytes long and of this epoch. */
 uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position);
 uint64_t ring_collection_checksum(const struct ring_collection *collection);
@@ -194,12 +216,21 @@ static inline uint32_t ring_header_m(const struct ring_record_header *header)
 	return header->operation == OPERATION_MESSAGE ? header->collection : 0;
 }
 
-/* Of a record's header, in the order of cursors: a commit comes after all changes of its transaction. */
+/* In the order of cursors a commit comes after all changes of its transaction. */
 static inline struct cursor ring_header_id(const struct ring_record_header *header)
 {
 	return (struct cursor){.lsn = header->commit_lsn,
-						   .n = header->kind == RECORD_COMMIT ? UINT64_MAX : header->n,
+						   .n = header->kind == RECORD_COMMIT ? CURSOR_N_END : header->n,
 						   .m = ring_header_m(header)};
+}
+
+/* The same of a record that was read. */
+static inline struct cursor ring_record_id(const struct record *record)
+{
+	struct cursor id = record->change.id;
+	if (record->kind == RECORD_COMMIT)
+		id.n = CURSOR_N_END;
+	return id;
 }
 
 /* What a record of kind RECORD_CHANGE says without its body. */
@@ -216,6 +247,13 @@ static inline struct change ring_header_change(const struct ring_record_header *
 
 /* A header that can be one: the sizes fit each other and the ring, the kind exists. */
 bool ring_header_plausible(const struct ring *ring, const struct ring_record_header *header);
+
+/* The collection that it names, if it names one, is one of the first `count`. */
+static inline bool ring_header_names_known(const struct ring_record_header *header, uint32_t count)
+{
+	bool names_one = header->kind == RECORD_CHANGE && header->operation != OPERATION_MESSAGE;
+	return !names_one || header->collection < count;
+}
 
 /* Writes a checkpoint to the page that its sequence says, with its checksum, and syncs the file. Returns 0 or
  * an errno. */

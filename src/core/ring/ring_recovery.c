@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #include "core/clock.h"
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring_index.h"
 
 /* A number that is another after each start of the kernel; 0 if it cannot be had: then nothing is trusted. */
 static uint64_t boot_number(void)
@@ -20,51 +20,6 @@ static uint64_t boot_number(void)
 	ssize_t size = read(fd, text, sizeof(text));
 	close(fd);
 	return size > 0 ? XXH3_64bits(text, (size_t)size) | 1 : 0;
-}
-
-uint64_t ring_index_record(struct ring *ring, uint64_t first_block, uint64_t position, struct cursor id,
-						   int64_t max_us)
-{
-	struct ring_index_entry entry = {.position = position, .id = id, .max_us = max_us};
-	uint64_t block = position / RING_INDEX_GRAIN;
-
-	for (uint64_t b = first_block; b <= block; b++)
-		ring->index[b % ring->sections.index_capacity] = entry;
-	return block + 1;
-}
-
-/* The first block that no record before `head` was entered for. */
-static uint64_t first_unindexed_block(const struct ring *ring, uint64_t tail, uint64_t head)
-{
-	uint64_t block = head / RING_INDEX_GRAIN + 1;
-	while (block > tail / RING_INDEX_GRAIN) {
-		uint64_t position = ring->index[(block - 1) % ring->sections.index_capacity].position;
-		if (position >= (block - 1) * RING_INDEX_GRAIN && position < head)
-			break;
-		block--;
-	}
-	return block;
-}
-
-/* Builds the index of [tail, head) from the records. *ret_block is the first block behind. False: the chain
- * is broken. */
-static bool rebuild_index(struct ring *ring, const struct ring_checkpoint *state, uint64_t *ret_block)
-{
-	uint64_t block = state->tail / RING_INDEX_GRAIN;
-	int64_t max_us = INT64_MIN;
-
-	for (uint64_t position = state->tail; position < state->head;) {
-		struct ring_record_header header;
-		memcpy(&header, ring_at(ring, position), sizeof(header));
-		if (!ring_header_plausible(ring, &header) || header.size > state->head - position)
-			return false;
-		if (header.commit_us > max_us)
-			max_us = header.commit_us;
-		block = ring_index_record(ring, block, position, ring_header_id(&header), max_us);
-		position += header.size;
-	}
-	*ret_block = block;
-	return true;
 }
 
 static uint32_t count_collections(const struct ring *ring)
@@ -81,15 +36,12 @@ static bool record_continues(const struct ring *ring, const struct ring_checkpoi
 							 struct ring_record_header *ret_header)
 {
 	const char *at = ring_at(ring, state->head);
-	struct ring_record_header header;
+	struct ring_record_header header = ring_header_at(ring, state->head);
 
-	memcpy(&header, at, sizeof(header));
 	if (!ring_header_plausible(ring, &header) || header.size > state->tail + state->capacity - state->head ||
 		header.epoch != (uint32_t)state->epoch ||
-		header.checksum != ring_record_checksum(at, header.size, header.epoch, state->head))
-		return false;
-	if (header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE &&
-		header.collection >= state->collection_count)
+		header.checksum != ring_record_checksum(at, header.size, header.epoch, state->head) ||
+		!ring_header_names_known(&header, state->collection_count))
 		return false;
 	*ret_header = header;
 	return cursor_compare(ring_header_id(&header), state->last) > 0;
@@ -104,10 +56,9 @@ static uint64_t replay(struct ring *ring, struct ring_checkpoint *state, uint64_
 	while (record_continues(ring, state, &header)) {
 		if (header.commit_us > state->max_us)
 			state->max_us = header.commit_us;
-		block = ring_index_record(ring, block, state->head, ring_header_id(&header), state->max_us);
+		block = ring_index_enter(ring, block, state->head, ring_header_id(&header), state->max_us);
 		if (header.kind == RECORD_COMMIT)
-			memcpy(&state->streamed_lsn, ring_at(ring, state->head) + sizeof(header),
-				   sizeof(state->streamed_lsn));
+			state->streamed_lsn = ring_end_lsn_at(ring, state->head);
 		state->last = ring_header_id(&header);
 		state->head += header.size;
 	}
@@ -144,13 +95,13 @@ int ring_recover(struct ring *ring)
 	uint64_t boot = boot_number();
 	uint64_t block = 0;
 
-	/* more of them than the checkpoint counts may have been made since; those that it counts were there */
+	/* collections may have been added since the checkpoint; none that it counts can be missing */
 	state.collection_count = count_collections(ring);
 	bool whole = state.collection_count >= ring->checkpoint.collection_count;
 	if (ring_is_of_this_boot(ring))
-		block = first_unindexed_block(ring, state.tail, state.head);
+		block = ring_index_first_missing(ring, state.tail, state.head);
 	else
-		whole = whole && rebuild_index(ring, &state, &block);
+		whole = whole && ring_index_build(ring, state.tail, state.head, &block);
 	if (!whole) {
 		live_figure_set(&ring->live->boot, boot);
 		ring_set_damaged(ring);

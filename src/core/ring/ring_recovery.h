@@ -24,9 +24,4 @@ bool ring_is_of_this_boot(const struct ring *ring);
  */
 void ring_publish_state(struct ring *ring, const struct ring_checkpoint *state);
 
-/* Enters the record at `position` into the index. `first_block` is the first block not yet indexed; returns
- * the next. */
-uint64_t ring_index_record(struct ring *ring, uint64_t first_block, uint64_t position, struct cursor id,
-						   int64_t max_us);
-
 #endif

@@ -47,13 +47,11 @@ static bool copy_collections(const struct resize *resize)
 static bool record_is_sound(const struct ring *ring, uint64_t position, uint64_t head)
 {
 	const char *at = ring_at(ring, position);
-	struct ring_record_header header;
-	memcpy(&header, at, sizeof(header));
-	bool names_collection = header.kind == RECORD_CHANGE && header.operation != OPERATION_MESSAGE;
+	struct ring_record_header header = ring_header_at(ring, position);
 
 	return ring_header_plausible(ring, &header) && header.size <= head - position &&
 		   header.checksum == ring_record_checksum(at, header.size, header.epoch, position) &&
-		   (!names_collection || header.collection < ring_collection_count(ring));
+		   ring_header_names_known(&header, ring_collection_count(ring));
 }
 
 /* The changes after a record that fit in are all that a ring of this size would have kept anyway. */

@@ -8,12 +8,13 @@
 #include <xxhash.h>
 
 #include "core/clock.h"
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring_index.h"
 #include "core/ring/ring_recovery.h"
+#include "core/ring/ring_runs.h"
 
 /* A checkpoint makes room for this part of the capacity ahead of need: less would stall the writer, more is
  * history lost. */
-enum { ROOM_DIVISOR = 16, RUNS_DIVISOR = 8, OVERSIZE_DIVISOR = 4 };
+enum { ROOM_DIVISOR = 16, OVERSIZE_DIVISOR = 4 };
 
 /* Records are gathered in a stage of this size and written together. */
 enum { STAGE_SIZE = 128 * 1024 };
@@ -67,6 +68,12 @@ struct cursor ring_writer_last(const struct ring_writer *writer)
 	return writer->state.last;
 }
 
+uint64_t ring_writer_inside(const struct ring_writer *writer)
+{
+	struct cursor last = writer->state.last;
+	return last.n == CURSOR_N_END ? 0 : last.lsn;
+}
+
 uint64_t ring_writer_unsynced(const struct ring_writer *writer)
 {
 	return writer->state.head - writer->durable.head;
@@ -90,13 +97,14 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 
 	state->identity = *identity;
 	state->history = new_history_number(state->history);
-	/* or a recovery from the last checkpoint would take records of this history for more of the old one */
+	/* or recovery from the last checkpoint would take the records of this history for a continuation of the old
+	 * one */
 	state->epoch = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->epoch);
 	state->history_lsn = history_lsn;
 	state->tail = state->head;
 	state->run_floor = state->run_head = 0;
 	state->streamed_lsn = history_lsn;
-	state->last = (struct cursor){.n = UINT64_MAX};
+	state->last = (struct cursor){.n = CURSOR_N_END};
 	state->max_us = INT64_MIN;
 	for (uint32_t id = 0; id < state->collection_count; id++)
 		ring_writer_set_published(writer, id, false);
@@ -170,7 +178,7 @@ static void put_record(struct ring_writer *writer, struct ring_record_header *he
 	state->last = ring_header_id(header);
 	if (state->head / RING_INDEX_GRAIN >= writer->index_block)
 		writer->index_block =
-			ring_index_record(writer->ring, writer->index_block, state->head, state->last, state->max_us);
+			ring_index_enter(writer->ring, writer->index_block, state->head, state->last, state->max_us);
 	state->head += header->size;
 }
 
@@ -241,28 +249,14 @@ enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_l
 
 void ring_writer_take_runs(struct ring_writer *writer, const struct ring *from)
 {
-	uint64_t floor = from->checkpoint.run_floor, head = from->checkpoint.run_head;
-	uint64_t capacity =
-		writer->ring->sections.run_capacity - writer->ring->sections.run_capacity / RUNS_DIVISOR;
-	uint64_t first = head - floor > capacity ? head - capacity : floor;
-	uint64_t begin = first > 0; /* a log that begins at 0 says that nothing is missing from it */
-
-	for (uint64_t i = first; i < head; i++)
-		writer->ring->runs[(begin + i - first) % writer->ring->sections.run_capacity] =
-			from->runs[i % from->sections.run_capacity];
-	writer->state.run_floor = begin;
-	writer->state.run_head = begin + head - first;
-	live_store(&writer->ring->live->run_floor, writer->state.run_floor);
-	live_store(&writer->ring->live->run_head, writer->state.run_head);
+	ring_runs_take(writer->ring, &writer->state, from);
 }
 
 enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position,
 								 uint32_t *ret_size)
 {
-	const char *at = ring_at(from, position);
-	struct ring_record_header header;
-	memcpy(&header, at, sizeof(header));
-	struct bytes body = {at + sizeof(header), header.body_size};
+	struct ring_record_header header = ring_header_at(from, position);
+	struct bytes body = {ring_at(from, position) + sizeof(header), header.body_size};
 	struct change change = ring_header_change(&header);
 
 	*ret_size = header.size;
@@ -271,7 +265,7 @@ enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *
 	if (!has_room(writer, header.size))
 		return RING_WRITE_BLOCKED;
 	put_record(writer, &header, body);
-	memcpy(&writer->state.streamed_lsn, body.data, sizeof(writer->state.streamed_lsn));
+	writer->state.streamed_lsn = ring_end_lsn_at(from, position);
 	return RING_WRITE_OK;
 }
 
@@ -333,7 +327,7 @@ uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema,
 			return id;
 	}
 	if (count == ring->sections.collection_capacity)
-		return UINT32_MAX;
+		return COLLECTION_NONE;
 	struct ring_collection *entry = &ring->collections[count];
 	memcpy(entry->schema, fresh.schema, sizeof(fresh.schema));
 	memcpy(entry->name, fresh.name, sizeof(fresh.name));
@@ -354,84 +348,27 @@ void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, 
  * ---- eviction and checkpoints
  */
 
-/* Where in the run a change is, or would be: from 0. UINT64_MAX: it belongs to another one. */
-static uint64_t place_in_run(const struct ring_run *run, const struct ring_record_header *header)
-{
-	if (run->commit_lsn != header->commit_lsn || run->operation != header->operation)
-		return UINT64_MAX;
-	if (header->operation == OPERATION_MESSAGE)
-		return run->first_n == header->n ? ring_header_m(header) - UINT64_C(1) : UINT64_MAX;
-	return run->collection == header->collection ? header->n - run->first_n : UINT64_MAX;
-}
-
-static struct ring_run *run_slot(struct ring_writer *writer, uint64_t i)
-{
-	return &writer->ring->runs[i % writer->ring->sections.run_capacity];
-}
-
-static void log_evicted_change(struct ring_writer *writer, const struct ring_record_header *header)
-{
-	struct ring_checkpoint *state = &writer->state;
-	struct ring_run *last = run_slot(writer, state->run_head - 1);
-	uint64_t place = state->run_head > state->run_floor ? place_in_run(last, header) : UINT64_MAX;
-
-	if (place < last->count)
-		return; /* evicted again: the process crashed before the checkpoint of the first time was written */
-	if (place == last->count && last->count < UINT32_MAX) {
-		last->count++;
-		return;
-	}
-	*run_slot(writer, state->run_head) =
-		(struct ring_run){.commit_lsn = header->commit_lsn,
-						  .first_n = header->n,
-						  .count = 1,
-						  .collection = ring_header_m(header) > 0 ? 0 : (uint16_t)header->collection,
-						  .operation = header->operation};
-	state->run_head++;
-}
-
-/* Now the end of the evicted transaction is known: a bare LSN is compared with it. */
-static void log_evicted_commit(struct ring_writer *writer, uint64_t commit_lsn, uint64_t end_lsn)
-{
-	for (uint64_t i = writer->state.run_head; i > writer->state.run_floor; i--) {
-		struct ring_run *run = run_slot(writer, i - 1);
-		if (run->commit_lsn != commit_lsn)
-			break;
-		run->end_distance = (uint32_t)(end_lsn - commit_lsn);
-	}
-}
-
 /* Moves tail to the first record at or behind `target`, or as far as the run log has room. */
 static void evict(struct ring_writer *writer, uint64_t target)
 {
+	struct ring *ring = writer->ring;
 	struct ring_checkpoint *state = &writer->state;
-	struct ring_live *live = writer->ring->live;
-	uint64_t run_step = writer->ring->sections.run_capacity / RUNS_DIVISOR;
-	uint64_t run_limit = state->run_head + run_step;
+	uint64_t run_limit = state->run_head + ring_runs_step(ring);
 
 	while (state->tail < target && state->tail < state->head && state->run_head < run_limit) {
-		struct ring_record_header header;
-		const char *at = ring_at(writer->ring, state->tail);
-		memcpy(&header, at, sizeof(header));
-		if (!ring_header_plausible(writer->ring, &header)) {
-			ring_set_damaged(writer->ring);
+		struct ring_record_header header = ring_header_at(ring, state->tail);
+		if (!ring_header_plausible(ring, &header)) {
+			ring_set_damaged(ring);
 			break;
 		}
-		if (header.kind == RECORD_CHANGE) {
-			log_evicted_change(writer, &header);
-		} else {
-			uint64_t end_lsn;
-			memcpy(&end_lsn, at + sizeof(header), sizeof(end_lsn));
-			log_evicted_commit(writer, header.commit_lsn, end_lsn);
-		}
+		if (header.kind == RECORD_CHANGE)
+			ring_runs_log_change(ring, state, &header);
+		else
+			ring_runs_log_commit(ring, state, header.commit_lsn, ring_end_lsn_at(ring, state->tail));
 		state->tail += header.size;
 	}
-	/* the floor keeps a step ahead of what the next eviction overwrites */
-	if (state->run_head + run_step > writer->ring->sections.run_capacity + state->run_floor)
-		state->run_floor = state->run_head + run_step - writer->ring->sections.run_capacity;
-	live_store(&live->run_floor, state->run_floor);
-	live_store(&live->run_head, state->run_head);
-	live_store(&live->tail, state->tail);
+	ring_runs_keep_room(ring, state);
+	live_store(&ring->live->tail, state->tail);
 	atomic_thread_fence(memory_order_release); /* step (1) of the writer in ring_layout.h */
 }
 

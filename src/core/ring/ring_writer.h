@@ -23,9 +23,12 @@ uint64_t ring_writer_streamed_lsn(const struct ring_writer *writer);
 
 /*
  * The last change in the ring; what the server sends up to it is a repetition and is to be dropped. n =
- * UINT64_MAX: its transaction is complete.
+ * CURSOR_N_END: its transaction is complete.
  */
 struct cursor ring_writer_last(const struct ring_writer *writer);
+
+/* The commit_lsn of a transaction of which the ring has changes but not the end; 0: there is none. */
+uint64_t ring_writer_inside(const struct ring_writer *writer);
 
 /*
  * Forgets everything retained and begins a new history, of changes of transactions that end after
@@ -37,7 +40,9 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 
 enum ring_write {
 	RING_WRITE_OK,
-	RING_WRITE_BLOCKED, /* the room is promised but not yet durably: finish a checkpoint, then call again */
+	/* the room is promised but not yet durably, or the file cannot be written (ring_writer_error()): finish a
+	 * checkpoint, then call again */
+	RING_WRITE_BLOCKED,
 };
 
 /*
@@ -88,7 +93,7 @@ int ring_writer_error(const struct ring_writer *writer);
 
 /*
  * The number of the collection with these names (cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's
- * identifiers never exceed), made if there is none. UINT32_MAX when the table is full.
+ * identifiers never exceed), made if there is none. COLLECTION_NONE when the table is full.
  */
 uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema, struct bytes name);
 void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, bool published);
