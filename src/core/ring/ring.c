@@ -326,7 +326,9 @@ uint64_t ring_collection_checksum(const struct ring_collection *collection)
 
 uint32_t ring_collection_count(const struct ring *ring)
 {
-	return live_load(&ring->live->collection_count);
+	uint32_t count = live_load(&ring->live->collection_count), capacity = ring->sections.collection_capacity;
+	/* after a crash of the machine, and before the feed has seen to it, the live area can hold anything */
+	return count < capacity ? count : capacity;
 }
 
 static void collection_copy(const struct ring *ring, uint32_t id, struct collection *ret_collection)
