@@ -7,6 +7,33 @@
 
 enum { BUFFER_FIRST_CAPACITY = 256 };
 
+bool bytes_parse_u64(struct bytes text, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+	if (text.size == 0 || text.size > U64_DIGITS_MAX)
+		return false;
+	for (size_t i = 0; i < text.size; i++) {
+		unsigned digit = (unsigned char)text.data[i] - '0';
+		if (digit > 9 || number > (UINT64_MAX - digit) / 10)
+			return false;
+		number = number * 10 + digit;
+	}
+	*ret_number = number;
+	return true;
+}
+
+bool bytes_take_until(struct bytes *rest, char separator, struct bytes *ret_part)
+{
+	const char *at = rest->size == 0 ? NULL : memchr(rest->data, separator, rest->size);
+	size_t size = at == NULL ? rest->size : (size_t)(at - rest->data);
+	size_t taken = at == NULL ? size : size + 1;
+
+	*ret_part = (struct bytes){rest->data, size};
+	if (taken > 0)
+		*rest = bytes_from(*rest, taken);
+	return at != NULL;
+}
+
 char *buffer_reserve(struct buffer *buffer, size_t size)
 {
 	if (buffer->failed)

@@ -38,6 +38,34 @@ enum { U64_DIGITS_MAX = 20 };
 /* A number in decimal. The bytes are in ret_digits, without a 0 at their end. */
 struct bytes bytes_of_u64(uint64_t number, char ret_digits[U64_DIGITS_MAX]);
 
+/* Decimal digits only. Returns false, *ret_number untouched, if empty, not digits, or beyond 64 bits. */
+bool bytes_parse_u64(struct bytes text, uint64_t *ret_number);
+
+/* What is behind the first `offset` bytes. */
+static inline struct bytes bytes_from(struct bytes text, size_t offset)
+{
+	return (struct bytes){text.data + offset, text.size - offset};
+}
+
+/* Takes what is before the first `separator`, or all, off the front of `rest`. Returns whether there was one.
+ */
+bool bytes_take_until(struct bytes *rest, char separator, struct bytes *ret_part);
+
+/* The value of a hexadecimal digit in either case, -1 if it is none. */
+static inline int hex_digit(int c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Of ASCII only, whatever the locale. */
+static inline char ascii_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
 	return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
@@ -47,7 +75,7 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 static inline struct bytes bytes_trim(struct bytes text)
 {
 	while (text.size > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
-		text = (struct bytes){text.data + 1, text.size - 1};
+		text = bytes_from(text, 1);
 	while (text.size > 0 && (text.data[text.size - 1] == ' ' || text.data[text.size - 1] == '\t'))
 		text.size--;
 	return text;

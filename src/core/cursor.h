@@ -22,6 +22,8 @@
 #ifndef CHANGEFEED_CORE_CURSOR_H
 #define CHANGEFEED_CORE_CURSOR_H
 
+#include <inttypes.h>
+
 #include "core/bytes.h"
 
 struct cursor {
@@ -50,9 +52,12 @@ enum { CURSOR_TEXT_MAX = 3 * U64_DIGITS_MAX + 4 };
 /* Parses any cursor that users may write. Returns false, *ret_start untouched, when the text is none. */
 bool cursor_parse(struct bytes text, struct start *ret_start);
 
-/* Parses decimal digits only. Returns false, *ret_number untouched, if empty, not digits, or beyond 64 bits.
- */
-bool cursor_parse_u64(struct bytes text, uint64_t *ret_number);
+/* PostgreSQL's notation of an LSN. Returns false, *ret_lsn untouched, when the text is none. */
+bool lsn_parse(struct bytes text, uint64_t *ret_lsn);
+
+/* For printf. */
+#define LSN_FORMAT     "%" PRIX32 "/%" PRIX32
+#define LSN_PARTS(lsn) (uint32_t)((lsn) >> 32), (uint32_t)(lsn)
 
 /* A cursor as users see it: an event id, or a bare LSN in decimal if n and m are 0. The bytes are in
  * ret_memory. */

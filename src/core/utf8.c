@@ -30,7 +30,7 @@ bool utf8_valid(struct bytes text)
 		size_t size = utf8_sequence(text);
 		if (size == 0)
 			return false;
-		text = (struct bytes){text.data + size, text.size - size};
+		text = bytes_from(text, size);
 	}
 	return true;
 }

@@ -7,6 +7,9 @@
 
 #include "core/bytes.h"
 
+/* U+FFFD, for what is not well-formed or has no equivalent. */
+#define UTF8_REPLACEMENT "\xEF\xBF\xBD"
+
 /* The length, 1 to 4, of the well-formed sequence at the start of `text`; 0 if there is none. */
 size_t utf8_sequence(struct bytes text);
 

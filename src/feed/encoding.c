@@ -8,6 +8,8 @@
 #include <iconv.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 /* PostgreSQL's names and iconv's; the EUC ones have characters of several bytes. */
 static const struct known_encoding {
 	const char *name;
@@ -47,8 +49,6 @@ static const struct known_encoding {
 	{"EUC_TW", "EUC-TW"},
 };
 
-static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
-
 /* No byte becomes more than these in UTF-8, in no encoding. */
 enum { UTF8_PER_BYTE = 3 };
 
@@ -78,7 +78,7 @@ static void fill_single(struct encoding *encoding)
 		iconv(encoding->to_utf8, NULL, NULL, NULL, NULL);
 		if (iconv(encoding->to_utf8, &in, &in_left, &out, &out_left) == (size_t)-1 ||
 			iconv(encoding->to_utf8, NULL, NULL, &out, &out_left) == (size_t)-1)
-			memcpy(encoding->single[i], replacement, sizeof(replacement));
+			memcpy(encoding->single[i], UTF8_REPLACEMENT, sizeof(UTF8_REPLACEMENT));
 		else
 			*out = '\0';
 	}
@@ -167,7 +167,7 @@ static char *convert_several(struct encoding *encoding, struct bytes text, char 
 	iconv(encoding->to_utf8, NULL, NULL, NULL, NULL);
 	while (in_left > 0 && iconv(encoding->to_utf8, &in, &in_left, &out, &out_left) == (size_t)-1) {
 		size_t skipped = euc_character(encoding, (struct bytes){in, in_left});
-		memcpy(out, replacement, UTF8_PER_BYTE);
+		memcpy(out, UTF8_REPLACEMENT, UTF8_PER_BYTE);
 		out += UTF8_PER_BYTE;
 		out_left -= UTF8_PER_BYTE;
 		in += skipped;

@@ -25,7 +25,7 @@ static void make_line(char *text)
 		} else if (end > text && end[-1] != ' ') {
 			*end++ = ' ';
 		}
-		rest = (struct bytes){rest.data + size, rest.size - size};
+		rest = bytes_from(rest, size);
 	}
 	while (end > text && end[-1] == ' ')
 		end--;

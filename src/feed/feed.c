@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -148,8 +147,7 @@ static bool begin_history(struct feed *feed, const struct failure *reason, struc
 	if (!durability_wait(&feed->durability, STOP_SYNC_MS))
 		return failure_set(failure, "waiting for the disk");
 	log_line(first ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
-			 "the ring begins a new history at %" PRIX32 "/%" PRIX32 ": %s", (uint32_t)(from >> 32),
-			 (uint32_t)from, reason->text);
+			 "the ring begins a new history at " LSN_FORMAT ": %s", LSN_PARTS(from), reason->text);
 	ring_writer_begin_history(feed->writer, &feed->upstream.identity, from);
 	durability_forget(&feed->durability);
 	announce(feed, true);

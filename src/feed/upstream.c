@@ -4,16 +4,12 @@
  */
 #include "feed/upstream.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/cursor.h"
 #include "feed/encoding.h"
 #include "log.h"
-
-/* PostgreSQL's H/L notation of an LSN, for printf. */
-#define LSN_FORMAT     "%" PRIX32 "/%" PRIX32
-#define LSN_PARTS(lsn) (uint32_t)((lsn) >> 32), (uint32_t)(lsn)
 
 /* ---- what is there */
 
@@ -125,12 +121,12 @@ bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct
 	return found;
 }
 
+/* 0 if it is none. */
 static uint64_t parse_lsn(const char *text)
 {
-	uint32_t high = 0, low = 0;
-	if (sscanf(text, "%" SCNx32 "/%" SCNx32, &high, &low) != 2)
-		return 0;
-	return (uint64_t)high << 32 | low;
+	uint64_t lsn = 0;
+	lsn_parse(bytes_of(text), &lsn);
+	return lsn;
 }
 
 bool upstream_identify(struct upstream *upstream, struct connection *replication, struct failure *failure)

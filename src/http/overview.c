@@ -1,24 +1,14 @@
 /* overview.c: see overview.h. */
 #include "http/overview.h"
 
+#include "core/percent.h"
 #include "core/render/json.h"
 #include "http/response.h"
 
-/* A name as a part of a path: everything is encoded that a path or our own separators give a meaning (RFC
- * 3986, 2.3). */
+/* A name as a part of a path: everything is encoded that a path or our own separators give a meaning. */
 static void append_encoded(struct buffer *out, const char *name)
 {
-	static const char digits[] = "0123456789ABCDEF";
-	for (const char *c = name; *c != '\0'; c++) {
-		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '_' ||
-			*c == '-') {
-			buffer_append_char(out, *c);
-		} else {
-			buffer_append_char(out, '%');
-			buffer_append_char(out, digits[(unsigned char)*c >> 4]);
-			buffer_append_char(out, digits[(unsigned char)*c & 15]);
-		}
-	}
+	percent_encode(out, bytes_of(name), "_-");
 }
 
 /* The shortest path that finds the collection. */

@@ -73,7 +73,7 @@ static bool parse_size(const char *text, uint64_t *ret_size)
 	size_t digits = strspn(text, "0123456789");
 	uint64_t number;
 
-	if (!cursor_parse_u64((struct bytes){text, digits}, &number) || number > UINT32_MAX)
+	if (!bytes_parse_u64((struct bytes){text, digits}, &number) || number > UINT32_MAX)
 		return false;
 	for (size_t i = 0; i < COUNT(units); i++) {
 		if (strcmp(text + digits, units[i].unit) == 0 && number * units[i].factor >= RING_MIN_CAPACITY) {

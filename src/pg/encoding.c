@@ -5,6 +5,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+#include "core/utf8.h"
 #include "pg/encoding.h"
 
 /* Converts, with `substitute` for each character that cannot be. */
@@ -51,5 +52,5 @@ char *encoding_to_utf8(const char *text)
 {
 	if (GetDatabaseEncoding() == PG_SQL_ASCII || GetDatabaseEncoding() == PG_UTF8)
 		return pstrdup(text);
-	return convert(text, strlen(text), GetDatabaseEncoding(), PG_UTF8, "\xEF\xBF\xBD");
+	return convert(text, strlen(text), GetDatabaseEncoding(), PG_UTF8, UTF8_REPLACEMENT);
 }

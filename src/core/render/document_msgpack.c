@@ -31,9 +31,9 @@ static void pack_repaired(struct writer *writer, struct bytes text)
 		if (size > 0)
 			buffer_append(&repaired, text.data, size);
 		else
-			buffer_append_string(&repaired, "\xEF\xBF\xBD");
+			buffer_append_string(&repaired, UTF8_REPLACEMENT);
 		size = size == 0 ? 1 : size;
-		text = (struct bytes){text.data + size, text.size - size};
+		text = bytes_from(text, size);
 	}
 	writer->out->failed = writer->out->failed || repaired.failed;
 	msgpack_pack_str_with_body(&writer->packer, repaired.data, repaired.size);
@@ -130,11 +130,6 @@ static bool number_is_native(struct bytes text)
 }
 
 /* ---- JSON to MessagePack */
-
-static struct bytes bytes_from(struct bytes text, size_t offset)
-{
-	return (struct bytes){text.data + offset, text.size - offset};
-}
 
 /* The length of the string, with its quotes, that `json` starts with. */
 static size_t string_size(struct bytes json)

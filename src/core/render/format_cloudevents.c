@@ -1,22 +1,16 @@
 /* format_cloudevents.c: a CloudEvent in JSON; see format.h. */
 #include <time.h>
 
+#include "core/percent.h"
 #include "core/render/format.h"
 #include "core/render/json.h"
 #include "core/ring/ring.h"
 
-/* A segment of a URI's path (RFC 3986): what is not unreserved is percent-encoded. */
+/* A segment of a URI's path (RFC 3986): what is unreserved stays as it is. */
 static void append_segment(struct buffer *out, const char *text)
 {
-	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-
 	buffer_append_char(out, '/');
-	for (; *text != '\0'; text++) {
-		if (strchr(unreserved, *text) != NULL)
-			buffer_append_char(out, *text);
-		else
-			buffer_printf(out, "%%%02X", (unsigned char)*text);
-	}
+	percent_encode(out, bytes_of(text), "-._~");
 }
 
 void format_append_origin(struct buffer *out, const struct ring_identity *origin)

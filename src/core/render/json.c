@@ -35,7 +35,7 @@ static size_t plain_run(struct bytes text)
 		unsigned char c = (unsigned char)text.data[run];
 		if (c < 0x20 || c == '"' || c == '\\')
 			break;
-		size_t sequence = utf8_sequence((struct bytes){text.data + run, text.size - run});
+		size_t sequence = utf8_sequence(bytes_from(text, run));
 		if (sequence == 0)
 			break;
 		run += sequence;
@@ -52,7 +52,7 @@ static void append_escaped(struct buffer *out, unsigned char c)
 		['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
 
 	if (c >= 0x80)
-		buffer_append_string(out, "\xEF\xBF\xBD");
+		buffer_append_string(out, UTF8_REPLACEMENT);
 	else if (c == '"' || c == '\\')
 		buffer_append(out, (char[]){'\\', (char)c}, 2);
 	else if (short_forms[c] != 0)
@@ -69,7 +69,7 @@ void json_append_string(struct buffer *out, struct bytes text)
 		buffer_append(out, text.data, run);
 		if (run < text.size)
 			append_escaped(out, (unsigned char)text.data[run++]);
-		text = (struct bytes){text.data + run, text.size - run};
+		text = bytes_from(text, run);
 	}
 	buffer_append_char(out, '"');
 }

@@ -7,10 +7,8 @@
 
 static struct bytes fold(struct bytes name, char ret_folded[SUBSCRIPTION_NAME_SIZE_MAX])
 {
-	for (size_t i = 0; i < name.size; i++) {
-		char c = name.data[i];
-		ret_folded[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-	}
+	for (size_t i = 0; i < name.size; i++)
+		ret_folded[i] = ascii_lower(name.data[i]);
 	return (struct bytes){ret_folded, name.size};
 }
 

@@ -1,6 +1,7 @@
 /* subscription.c: see subscription.h. */
 #include "core/request/subscription.h"
 
+#include "core/percent.h"
 #include "core/utf8.h"
 
 /* The ways to say a start, the one that takes precedence first. */
@@ -29,56 +30,14 @@ static bool refuse(struct parser *parser, const char *what, struct bytes value, 
 	return false;
 }
 
-/* ---- splitting and decoding */
-
-/* Takes what is before the first `separator`, or all, off the front of `rest`. Returns whether there was one.
- */
-static bool take_until(struct bytes *rest, char separator, struct bytes *ret_part)
-{
-	const char *at = rest->size == 0 ? NULL : memchr(rest->data, separator, rest->size);
-	size_t size = at == NULL ? rest->size : (size_t)(at - rest->data);
-	size_t taken = at == NULL ? size : size + 1;
-
-	*ret_part = (struct bytes){rest->data, size};
-	if (taken > 0)
-		*rest = (struct bytes){rest->data + taken, rest->size - taken};
-	return at != NULL;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Decodes %XX. Returns false, with less than all appended, if one is broken. */
-static bool percent_decode(struct bytes raw, bool plus_is_space, struct buffer *out)
-{
-	for (size_t i = 0; i < raw.size; i++) {
-		char c = raw.data[i];
-		if (c == '+' && plus_is_space) {
-			c = ' ';
-		} else if (c == '%') {
-			int high = raw.size - i > 2 ? hex_value(raw.data[i + 1]) : -1;
-			int low = raw.size - i > 2 ? hex_value(raw.data[i + 2]) : -1;
-			if (high < 0 || low < 0)
-				return false;
-			c = (char)(high << 4 | low);
-			i += 2;
-		}
-		buffer_append_char(out, c);
-	}
-	return true;
-}
+/* ---- decoding */
 
 /* Decodes into the subscription's text, which has room for all that the request holds and so never moves. */
 static bool decode(struct parser *parser, struct bytes raw, bool plus_is_space, struct bytes *ret_text)
 {
 	struct buffer *out = &parser->result->text;
 	size_t from = out->size;
-	bool sound = percent_decode(raw, plus_is_space, out);
+	bool sound = percent_decode(out, raw, plus_is_space);
 	struct bytes text = {out->data + from, out->size - from};
 
 	if (!sound || !utf8_valid(text) || (text.size > 0 && memchr(text.data, '\0', text.size) != NULL)) {
@@ -98,7 +57,7 @@ static bool parse_name(struct parser *parser, struct bytes raw)
 	struct subscription *result = parser->result;
 	struct subscription_name name = {.schema = BYTES("public")};
 	struct bytes first;
-	bool has_schema = take_until(&raw, '.', &first);
+	bool has_schema = bytes_take_until(&raw, '.', &first);
 
 	if (has_schema &&
 		(!decode(parser, first, false, &name.schema) || !decode(parser, raw, false, &name.name)))
@@ -129,7 +88,7 @@ static bool parse_path(struct parser *parser)
 	bool more;
 
 	do {
-		more = take_until(&rest, ',', &name);
+		more = bytes_take_until(&rest, ',', &name);
 		if (!parse_name(parser, name))
 			return false;
 	} while (more);
@@ -163,7 +122,7 @@ static bool parse_since_lsn(struct parser *parser, struct bytes value)
 static bool parse_since_ms(struct parser *parser, struct bytes value)
 {
 	uint64_t ms;
-	if (!cursor_parse_u64(value, &ms) || ms > INT64_MAX / 1000)
+	if (!bytes_parse_u64(value, &ms) || ms > INT64_MAX / 1000)
 		return refuse(parser, "since_ms", value, "a number of milliseconds since 1970");
 	parser->has_start[START_TIME] = true;
 	parser->starts[START_TIME] = ms == 0
@@ -180,7 +139,7 @@ static bool parse_operation(struct bytes name, unsigned *operations)
 	if (name.size > sizeof(lower))
 		return false;
 	for (size_t i = 0; i < name.size; i++)
-		lower[i] = name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] | 0x20) : name.data[i];
+		lower[i] = ascii_lower(name.data[i]);
 	if (!operation_parse((struct bytes){lower, name.size}, &operation))
 		return false;
 	*operations |= 1u << operation;
@@ -194,7 +153,7 @@ static bool parse_operations(struct parser *parser, struct bytes value)
 	bool more;
 
 	do {
-		more = take_until(&rest, ',', &name);
+		more = bytes_take_until(&rest, ',', &name);
 		if (!parse_operation(name, &operations))
 			return refuse(parser, "operations", value,
 						  parser->request->messages ? "some of insert,update,delete,truncate,message"
@@ -217,7 +176,7 @@ static bool parse_columns(struct parser *parser, struct bytes value)
 
 	view->column_count = 0;
 	do {
-		more = take_until(&rest, ',', &name);
+		more = bytes_take_until(&rest, ',', &name);
 		if (name.size == 0 || view->column_count == VIEW_COLUMNS_MAX)
 			return refuse(parser, "columns", value, "1 to 64 names separated by commas");
 		view->columns[view->column_count++] = name;
@@ -362,8 +321,8 @@ static bool parse_query(struct parser *parser)
 	bool more;
 
 	do {
-		more = take_until(&rest, '&', &raw_value);
-		take_until(&raw_value, '=', &raw_name);
+		more = bytes_take_until(&rest, '&', &raw_value);
+		bytes_take_until(&raw_value, '=', &raw_name);
 		if (!decode(parser, raw_name, true, &name) || !decode(parser, raw_value, true, &value))
 			return false;
 		const struct parameter *parameter = find_parameter(name, parser->request->delivery);

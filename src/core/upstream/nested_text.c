@@ -9,6 +9,15 @@ int nested_text_peel(struct nested_text *text, unsigned layers)
 	return c == '\\' || c == '"' ? nested_text_peel(text, layers - 1) : c;
 }
 
+bool nested_text_take(struct nested_text *text, const char *bytes)
+{
+	for (; *bytes != '\0'; bytes++) {
+		if (nested_text_next(text) != *bytes)
+			return false;
+	}
+	return true;
+}
+
 struct nested_text nested_text_simplify(struct nested_text text)
 {
 	size_t size = (size_t)(text.end - text.at);

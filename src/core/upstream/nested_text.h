@@ -51,6 +51,9 @@ static inline int nested_text_peek(struct nested_text text)
 	return nested_text_next(&text);
 }
 
+/* Takes off these bytes. Returns false, with some of them taken off, if the text does not begin with them. */
+bool nested_text_take(struct nested_text *text, const char *bytes);
+
 /* The same text with layers 0 if nothing in it is escaped. */
 struct nested_text nested_text_simplify(struct nested_text text);
 

@@ -40,13 +40,6 @@ static bool pack_number(msgpack_packer *out, enum value_extension extension, str
 	return true;
 }
 
-static int hex_digit(int c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* bytea_output = hex: \x00ff */
 static bool pack_bytea(msgpack_packer *out, struct nested_text text)
 {

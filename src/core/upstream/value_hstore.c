@@ -2,15 +2,6 @@
  * or nil. */
 #include "core/upstream/value_kinds.h"
 
-static bool take_bytes(struct nested_text *text, const char *bytes)
-{
-	for (; *bytes != 0; bytes++) {
-		if (nested_text_next(text) != *bytes)
-			return false;
-	}
-	return true;
-}
-
 struct pair {
 	struct nested_text key;
 	struct nested_text value;
@@ -20,10 +11,11 @@ struct pair {
 /* Takes off "key"=>"value" or "key"=>NULL. */
 static bool take_pair(struct nested_text *text, struct pair *ret_pair)
 {
-	if (!nested_text_take_quoted(text, &ret_pair->key) || !take_bytes(text, "=>"))
+	if (!nested_text_take_quoted(text, &ret_pair->key) || !nested_text_take(text, "=>"))
 		return false;
 	ret_pair->is_null = nested_text_peek(*text) == 'N';
-	return ret_pair->is_null ? take_bytes(text, "NULL") : nested_text_take_quoted(text, &ret_pair->value);
+	return ret_pair->is_null ? nested_text_take(text, "NULL")
+							 : nested_text_take_quoted(text, &ret_pair->value);
 }
 
 static bool count_pairs(struct nested_text text, size_t *ret_count)
@@ -31,7 +23,7 @@ static bool count_pairs(struct nested_text text, size_t *ret_count)
 	struct pair pair;
 	size_t count = 0;
 	while (nested_text_peek(text) >= 0) {
-		if ((count > 0 && !take_bytes(&text, ", ")) || !take_pair(&text, &pair))
+		if ((count > 0 && !nested_text_take(&text, ", ")) || !take_pair(&text, &pair))
 			return false;
 		count++;
 	}
@@ -53,7 +45,7 @@ bool value_pack_hstore(msgpack_packer *out, struct nested_text text, unsigned de
 			msgpack_pack_nil(out);
 		else
 			nested_text_pack_str(out, pair.value);
-		take_bytes(&text, ", ");
+		nested_text_take(&text, ", ");
 	}
 	return true;
 }

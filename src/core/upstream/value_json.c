@@ -24,11 +24,6 @@ static bool is_digit(int c)
 	return c >= '0' && c <= '9';
 }
 
-static bool is_hex_digit(int c)
-{
-	return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
-
 static bool take_digits(struct nested_text *text)
 {
 	bool any = false;
@@ -62,20 +57,11 @@ bool value_take_number(struct nested_text *text)
 	return true;
 }
 
-static bool take_word(struct nested_text *text, const char *word)
-{
-	while (*word != 0) {
-		if (nested_text_next(text) != *word++)
-			return false;
-	}
-	return true;
-}
-
 static bool take_escape(struct nested_text *text)
 {
 	int c = nested_text_next(text);
 	for (int i = 0; c == 'u' && i < 4; i++) {
-		if (!is_hex_digit(nested_text_next(text)))
+		if (hex_digit(nested_text_next(text)) < 0)
 			return false;
 	}
 	return c > 0 && strchr("\"\\/bfnrtu", c) != NULL;
@@ -100,11 +86,11 @@ static bool take_scalar(struct nested_text *text)
 	case '"':
 		return take_string(text);
 	case 't':
-		return take_word(text, "true");
+		return nested_text_take(text, "true");
 	case 'f':
-		return take_word(text, "false");
+		return nested_text_take(text, "false");
 	case 'n':
-		return take_word(text, "null");
+		return nested_text_take(text, "null");
 	default:
 		return value_take_number(text);
 	}
