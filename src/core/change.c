@@ -30,3 +30,9 @@ bool operation_parse(struct bytes name, enum operation *ret_operation)
 	}
 	return false;
 }
+
+int64_t change_timestamp_ms(const struct change *change)
+{
+	int64_t ms = change->commit_us / 1000;
+	return change->commit_us % 1000 < 0 ? ms - 1 : ms;
+}

@@ -64,6 +64,9 @@ enum {
 
 enum { MESSAGE_PREFIX, MESSAGE_CONTENT, MESSAGE_SIZE };
 
+/* The commit time in milliseconds since 1970, rounded down. */
+int64_t change_timestamp_ms(const struct change *change);
+
 /* INSERT, ... as in `operation`, and insert, ... as in `event`. */
 const char *operation_name(enum operation operation);
 const char *operation_event(enum operation operation);

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "core/msgpack_text.h"
+
 enum { CACHE_START = 64 };
 
 struct relation_cache {
@@ -23,8 +25,7 @@ static struct bytes pack_string(struct arena *arena, struct bytes text)
 	struct buffer buffer = {0};
 	msgpack_packer packer;
 	msgpack_packer_init(&packer, &buffer, buffer_msgpack_write);
-	msgpack_pack_str(&packer, text.size);
-	msgpack_pack_str_body(&packer, text.data, text.size);
+	pack_str(&packer, text);
 	struct bytes packed = arena_copy(arena, buffer_bytes(&buffer));
 	buffer_free(&buffer);
 	return packed;

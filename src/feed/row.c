@@ -5,6 +5,7 @@
 #include "feed/row.h"
 
 #include "core/change.h"
+#include "core/msgpack_text.h"
 #include "core/render/json.h"
 #include "core/utf8.h"
 
@@ -56,12 +57,6 @@ static void pack_datum(msgpack_packer *packer, const struct type *type, const st
 		value_pack(packer, type, datum->text);
 }
 
-static void pack_text(msgpack_packer *packer, struct bytes text)
-{
-	msgpack_pack_str(packer, text.size);
-	msgpack_pack_str_body(packer, text.data, text.size);
-}
-
 /* ---- document_id */
 
 static void append_json(struct buffer *json, struct buffer *packed, const struct type *type,
@@ -95,7 +90,7 @@ static void pack_composite_id(struct row *row, struct row_scratch *scratch)
 	}
 	buffer_append_char(&scratch->json, ']');
 	row->body->failed = row->body->failed || scratch->json.failed;
-	pack_text(&row->packer, buffer_bytes(&scratch->json));
+	pack_str(&row->packer, buffer_bytes(&scratch->json));
 }
 
 static void pack_document_id(struct row *row, struct row_scratch *scratch)
@@ -111,7 +106,7 @@ static void pack_document_id(struct row *row, struct row_scratch *scratch)
 	if (datum == NULL || datum->kind == PGOUTPUT_NULL)
 		msgpack_pack_nil(&row->packer);
 	else if (relation->key_count == 1)
-		pack_text(&row->packer, datum->text);
+		pack_str(&row->packer, datum->text);
 	else
 		pack_composite_id(row, scratch);
 }
@@ -226,9 +221,9 @@ void row_pack_message(struct bytes prefix, struct bytes content, struct buffer *
 	buffer_clear(body);
 	msgpack_packer_init(&packer, body, buffer_msgpack_write);
 	msgpack_pack_array(&packer, MESSAGE_SIZE);
-	pack_text(&packer, prefix);
+	pack_str(&packer, prefix);
 	if (utf8_valid(content))
-		pack_text(&packer, content);
+		pack_str(&packer, content);
 	else
 		msgpack_pack_bin_with_body(&packer, content.data, content.size);
 }

@@ -234,7 +234,7 @@ static void add_change(struct poll *poll, const struct document *document)
 {
 	batch_add(&poll->batch, document, &poll->audience->subscription.view);
 	poll->last = document->change->id;
-	int64_t behind_ms = document_timestamp_ms(document->change) + 1;
+	int64_t behind_ms = change_timestamp_ms(document->change) + 1;
 
 	if (behind_ms > poll->latest_ms)
 		poll->latest_ms = behind_ms;

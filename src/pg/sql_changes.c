@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 
+#include "core/msgpack_text.h"
 #include "core/render/json.h"
 #include "core/reader.h"
 #include "pg/compat.h"
@@ -216,7 +217,7 @@ static void put_change(struct output *output, const struct document *document)
 	if (key == NULL)
 		sql_row_put_null(&row);
 	else
-		sql_row_put_text(&row, (struct bytes){key->via.str.ptr, key->via.str.size});
+		sql_row_put_text(&row, str_bytes(key));
 	sql_row_put_time(&row, change->commit_us);
 	sql_row_put_int8(&row, change->xid);
 	put_jsonb(&row, &output->core->json, document, document->new_row);

@@ -91,11 +91,11 @@ static void test_views(void)
 static void test_timestamps(void)
 {
 	struct change change = {.commit_us = -1};
-	ok(document_timestamp_ms(&change) == -1, "rounded down before 1970");
+	ok(change_timestamp_ms(&change) == -1, "rounded down before 1970");
 	change.commit_us = -1000;
-	ok(document_timestamp_ms(&change) == -1, "a whole millisecond before 1970");
+	ok(change_timestamp_ms(&change) == -1, "a whole millisecond before 1970");
 	change.commit_us = 1999;
-	ok(document_timestamp_ms(&change) == 1, "rounded down after 1970");
+	ok(change_timestamp_ms(&change) == 1, "rounded down after 1970");
 }
 
 /* ---- tenants */

@@ -1,8 +1,7 @@
 /* batch.c: see batch.h. */
 #include "core/render/batch.h"
 
-#include <msgpack.h>
-
+#include "core/msgpack_text.h"
 #include "core/render/format.h"
 
 const char *batch_content_type(enum batch_format format)
@@ -76,13 +75,12 @@ static void end_cloudevents(const struct batch *batch, struct buffer *out)
 static void pack_cursor(msgpack_packer *packer, struct cursor cursor)
 {
 	char memory[CURSOR_TEXT_MAX];
-	struct bytes text = cursor_text(cursor, memory);
-	msgpack_pack_str_with_body(packer, text.data, text.size);
+	pack_str(packer, cursor_text(cursor, memory));
 }
 
 static void pack_name(msgpack_packer *packer, const char *name)
 {
-	msgpack_pack_str_with_body(packer, name, strlen(name));
+	pack_str(packer, bytes_of(name));
 }
 
 static void end_msgpack(const struct batch *batch, const struct batch_cursor *next, bool has_more,
@@ -102,10 +100,7 @@ static void end_msgpack(const struct batch *batch, const struct batch_cursor *ne
 	pack_name(&packer, "since_lsn");
 	pack_cursor(&packer, next->since);
 	pack_name(&packer, "has_more");
-	if (has_more)
-		msgpack_pack_true(&packer);
-	else
-		msgpack_pack_false(&packer);
+	pack_bool(&packer, has_more);
 	pack_name(&packer, "count");
 	msgpack_pack_unsigned_int(&packer, batch->count);
 	if (batch->lagged > 0) {

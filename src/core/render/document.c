@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "core/msgpack_text.h"
 #include "core/render/json.h"
 #include "core/render/msgpack_check.h"
 
@@ -20,11 +21,6 @@ bool document_reader_init(struct document_reader *reader)
 void document_reader_free(struct document_reader *reader)
 {
 	msgpack_zone_destroy(&reader->zone);
-}
-
-static struct bytes str_bytes(const msgpack_object *str)
-{
-	return (struct bytes){str->via.str.ptr, str->via.str.size};
 }
 
 static bool is_array_of_str(const msgpack_object *object)
@@ -202,10 +198,17 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 	return !belongs_to_some_tenant && bytes_equal(tenant, BYTES("1"));
 }
 
+/* ---- what is shown */
+
 struct document document_shown(const struct document *document, const struct view *view)
 {
 	struct document shown = *document;
 
+	if (view->key_only) {
+		shown.content = NULL;
+		if (view->format != FORMAT_DEBEZIUM) /* which has rows of the key then */
+			shown.new_row = shown.old_row = shown.unchanged = NULL;
+	}
 	if (view->tenant_column.size == 0)
 		return shown;
 	if (tenant_is_unknown(document, view->tenant_column)) {
@@ -216,8 +219,6 @@ struct document document_shown(const struct document *document, const struct vie
 		shown.document_id = NULL;
 	return shown;
 }
-
-/* ---- JSON */
 
 bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column)
 {
@@ -235,6 +236,13 @@ bool document_shows(const struct document *document, const struct view *view, co
 	}
 	return false;
 }
+
+struct bytes document_content_bytes(const msgpack_object *content)
+{
+	return content->type == MSGPACK_OBJECT_BIN ? bin_bytes(content) : str_bytes(content);
+}
+
+/* ---- JSON */
 
 static void append_row(struct buffer *out, const struct document *document, const struct view *view,
 					   const msgpack_object *row)
@@ -283,20 +291,7 @@ static void append_rows(struct buffer *out, const struct document *document, con
 		append_unchanged(out, document, view);
 }
 
-int64_t document_timestamp_ms(const struct change *change)
-{
-	int64_t ms = change->commit_us / 1000;
-	return change->commit_us % 1000 < 0 ? ms - 1 : ms;
-}
-
-struct bytes document_content_bytes(const msgpack_object *content)
-{
-	if (content->type == MSGPACK_OBJECT_BIN)
-		return (struct bytes){content->via.bin.ptr, content->via.bin.size};
-	return str_bytes(content);
-}
-
-static void append_message(struct buffer *out, const struct document *document, const struct view *view)
+static void append_message(struct buffer *out, const struct document *document)
 {
 	buffer_append_string(out, ",\"transactional\":");
 	buffer_append_string(out, document->change->xid != 0 ? "true" : "false");
@@ -304,7 +299,7 @@ static void append_message(struct buffer *out, const struct document *document, 
 		return;
 	buffer_append_string(out, ",\"prefix\":");
 	json_append_string(out, str_bytes(document->prefix));
-	if (view->key_only)
+	if (document->content == NULL)
 		return;
 	buffer_append_string(out, ",\"content\":");
 	if (document->content->type == MSGPACK_OBJECT_STR) {
@@ -343,7 +338,7 @@ static void append_document(struct buffer *out, const struct document *document,
 	else
 		buffer_append_string(out, "null");
 	buffer_append_string(out, ",\"timestamp_ms\":");
-	buffer_append_i64(out, document_timestamp_ms(change));
+	buffer_append_i64(out, change_timestamp_ms(change));
 	buffer_append_string(out, ",\"lsn\":");
 	buffer_append_u64(out, change->id.lsn);
 	if (layout == DOCUMENT_ITEM) {
@@ -362,9 +357,8 @@ static void append_document(struct buffer *out, const struct document *document,
 	if (document->oversize)
 		buffer_append_string(out, ",\"oversize\":true");
 	if (change->operation == OPERATION_MESSAGE)
-		append_message(out, document, view);
-	else if (!view->key_only)
-		append_rows(out, document, view);
+		append_message(out, document);
+	append_rows(out, document, view);
 	buffer_append_char(out, '}');
 }
 

@@ -109,15 +109,14 @@ bool document_read(struct document_reader *reader, const struct change *change, 
 bool document_matches_tenant(const struct document *document, struct bytes tenant_column,
 							 struct bytes tenant);
 
-/* The commit time in milliseconds since 1970, rounded down. */
-int64_t document_timestamp_ms(const struct change *change);
-
 /* The bytes of a message's content. */
 struct bytes document_content_bytes(const msgpack_object *content);
 
 /*
- * What the view may show of a document, which the renderers then render: a change that every tenant sees
- * though it is one tenant's has neither rows nor document_id.
+ * What the view shows of a document, which the renderers then render: with key_only neither rows (but for those
+ * of the key in Debezium's format) nor content. A change that every tenant sees though it is one tenant's has
+ * neither rows nor document_id: the row was too large for the ring, and its tenant is no longer known; or it is
+ * an UPDATE whose tenant is an unchanged TOAST value, which PostgreSQL does not send.
  */
 struct document document_shown(const struct document *document, const struct view *view);
 

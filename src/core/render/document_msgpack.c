@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/msgpack_text.h"
 #include "core/render/document.h"
 #include "core/utf8.h"
 #include "core/upstream/value.h"
@@ -36,14 +37,14 @@ static void pack_repaired(struct writer *writer, struct bytes text)
 		text = bytes_from(text, size);
 	}
 	writer->out->failed = writer->out->failed || repaired.failed;
-	msgpack_pack_str_with_body(&writer->packer, repaired.data, repaired.size);
+	pack_str(&writer->packer, buffer_bytes(&repaired));
 	buffer_free(&repaired);
 }
 
 static void pack_text(struct writer *writer, struct bytes text)
 {
 	if (utf8_valid(text))
-		msgpack_pack_str_with_body(&writer->packer, text.data, text.size);
+		pack_str(&writer->packer, text);
 	else
 		pack_repaired(writer, text);
 }
@@ -199,10 +200,8 @@ static void pack_parsed(struct writer *writer, json_t *value)
 		msgpack_pack_double(&writer->packer, json_real_value(value));
 		break;
 	case JSON_TRUE:
-		msgpack_pack_true(&writer->packer);
-		break;
 	case JSON_FALSE:
-		msgpack_pack_false(&writer->packer);
+		pack_bool(&writer->packer, json_is_true(value));
 		break;
 	case JSON_NULL:
 		msgpack_pack_nil(&writer->packer);
@@ -265,7 +264,7 @@ static void pack_value(struct writer *writer, const msgpack_object *value)
 		}
 		break;
 	case MSGPACK_OBJECT_STR:
-		pack_text(writer, (struct bytes){value->via.str.ptr, value->via.str.size});
+		pack_text(writer, str_bytes(value));
 		break;
 	case MSGPACK_OBJECT_EXT:
 		pack_extension(writer, &value->via.ext);
@@ -329,7 +328,9 @@ static void pack_table_name(struct writer *writer, const struct document *docume
 		pack_text(writer, name);
 }
 
-/* The eight members that every document has. */
+enum { HEAD_MEMBERS = 8 };
+
+/* The members that every document has. */
 static void pack_head(struct writer *writer, const struct document *document, enum document_layout layout)
 {
 	const struct change *change = document->change;
@@ -346,7 +347,7 @@ static void pack_head(struct writer *writer, const struct document *document, en
 	else
 		msgpack_pack_nil(&writer->packer);
 	pack_name(writer, "timestamp_ms");
-	msgpack_pack_int64(&writer->packer, document_timestamp_ms(change));
+	msgpack_pack_int64(&writer->packer, change_timestamp_ms(change));
 	pack_name(writer, "lsn");
 	msgpack_pack_uint64(&writer->packer, change->id.lsn);
 	if (layout == DOCUMENT_ITEM) {
@@ -365,18 +366,15 @@ static void pack_head(struct writer *writer, const struct document *document, en
 }
 
 /* What a message has beside them. */
-static void pack_message(struct writer *writer, const struct document *document, bool with_content)
+static void pack_message(struct writer *writer, const struct document *document)
 {
 	pack_name(writer, "transactional");
-	if (document->change->xid != 0)
-		msgpack_pack_true(&writer->packer);
-	else
-		msgpack_pack_false(&writer->packer);
+	pack_bool(&writer->packer, document->change->xid != 0);
 	if (document->prefix == NULL)
 		return;
 	pack_name(writer, "prefix");
 	pack_value(writer, document->prefix);
-	if (with_content) {
+	if (document->content != NULL) {
 		pack_name(writer, "content");
 		pack_value(writer, document->content);
 	}
@@ -386,28 +384,26 @@ static void pack_document(struct buffer *out, const struct document *document, c
 						  enum document_layout layout)
 {
 	struct writer writer = {.out = out, .numbers_as_strings = view->numbers_as_strings};
-	bool has_new = !view->key_only && document->new_row != NULL;
-	bool has_old = !view->key_only && document->old_row != NULL;
-	uint32_t unchanged = view->key_only ? 0 : count_unchanged(document, view);
+	uint32_t unchanged = count_unchanged(document, view);
 	bool is_message = document->change->operation == OPERATION_MESSAGE;
-	bool has_prefix = document->prefix != NULL;
-	bool has_content = !view->key_only && has_prefix;
 
 	msgpack_packer_init(&writer.packer, out, buffer_msgpack_write);
-	msgpack_pack_map(&writer.packer, 8u + document->oversize + has_new + has_old + (unchanged > 0) +
-										 is_message + has_prefix + has_content);
+	msgpack_pack_map(&writer.packer, HEAD_MEMBERS + document->oversize + is_message +
+										 (document->prefix != NULL) + (document->content != NULL) +
+										 (document->new_row != NULL) + (document->old_row != NULL) +
+										 (unchanged > 0));
 	pack_head(&writer, document, layout);
 	if (document->oversize) {
 		pack_name(&writer, "oversize");
 		msgpack_pack_true(&writer.packer);
 	}
 	if (is_message)
-		pack_message(&writer, document, has_content);
-	if (has_new) {
+		pack_message(&writer, document);
+	if (document->new_row != NULL) {
 		pack_name(&writer, "new");
 		pack_row(&writer, document, view, document->new_row);
 	}
-	if (has_old) {
+	if (document->old_row != NULL) {
 		pack_name(&writer, "old");
 		pack_row(&writer, document, view, document->old_row);
 	}

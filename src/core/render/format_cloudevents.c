@@ -1,6 +1,7 @@
 /* format_cloudevents.c: a CloudEvent in JSON; see format.h. */
 #include <time.h>
 
+#include "core/msgpack_text.h"
 #include "core/percent.h"
 #include "core/render/format.h"
 #include "core/render/json.h"
@@ -56,7 +57,7 @@ static void append_subject(struct buffer *out, const struct document *document)
 	struct buffer subject = {0};
 
 	if (document->prefix != NULL) {
-		buffer_append(&subject, document->prefix->via.str.ptr, document->prefix->via.str.size);
+		buffer_append_bytes(&subject, str_bytes(document->prefix));
 	} else if (document->change->operation != OPERATION_MESSAGE) {
 		buffer_append_bytes(&subject, document->schema);
 		buffer_append_char(&subject, '.');

@@ -1,4 +1,5 @@
 /* format_debezium.c: the payload of Debezium's change event; see format.h. */
+#include "core/msgpack_text.h"
 #include "core/render/format.h"
 #include "core/render/json.h"
 #include "core/ring/ring.h"
@@ -7,11 +8,6 @@ static const char *const operation_codes[OPERATION_COUNT] = {
 	[OPERATION_INSERT] = "c",   [OPERATION_UPDATE] = "u",  [OPERATION_DELETE] = "d",
 	[OPERATION_TRUNCATE] = "t", [OPERATION_MESSAGE] = "m",
 };
-
-static struct bytes str_bytes(const msgpack_object *str)
-{
-	return (struct bytes){str->via.str.ptr, str->via.str.size};
-}
 
 /* Puts the separator of a member in front of it: `{` for the first. */
 static void begin_member(struct buffer *out, bool *first)
@@ -53,7 +49,7 @@ static void append_row(struct buffer *out, const struct document *document, cons
 static void append_times(struct buffer *out, const struct change *change)
 {
 	buffer_append_string(out, "\"ts_ms\":");
-	buffer_append_i64(out, document_timestamp_ms(change));
+	buffer_append_i64(out, change_timestamp_ms(change));
 	buffer_append_string(out, ",\"ts_us\":");
 	buffer_append_i64(out, change->commit_us);
 	buffer_append_string(out, ",\"ts_ns\":");
@@ -91,7 +87,7 @@ static void append_source(struct buffer *out, const struct document *document, c
 }
 
 /* Debezium's "message events". */
-static void append_message(struct buffer *out, const struct document *document, const struct view *view)
+static void append_message(struct buffer *out, const struct document *document)
 {
 	buffer_append_string(out, ",\"message\":");
 	if (document->prefix == NULL) {
@@ -100,7 +96,7 @@ static void append_message(struct buffer *out, const struct document *document, 
 	}
 	buffer_append_string(out, "{\"prefix\":");
 	json_append_string(out, str_bytes(document->prefix));
-	if (!view->key_only) {
+	if (document->content != NULL) {
 		buffer_append_string(out, ",\"content\":");
 		json_append_base64(out, document_content_bytes(document->content));
 	}
@@ -121,13 +117,13 @@ void format_append_debezium(struct buffer *out, const struct document *document,
 		append_row(out, &shown, view, shown.new_row, shown.unchanged);
 		buffer_append_char(out, ',');
 	}
-	append_source(out, document, view);
+	append_source(out, &shown, view);
 	buffer_append_string(out, ",\"op\":\"");
 	buffer_append_string(out, operation_codes[change->operation]);
 	buffer_append_string(out, "\",");
 	append_times(out, change);
 	if (change->operation == OPERATION_MESSAGE)
-		append_message(out, document, view);
+		append_message(out, &shown);
 	buffer_append_string(out, ",\"transaction\":null");
 	if (shown.oversize)
 		buffer_append_string(out, ",\"oversize\":true");

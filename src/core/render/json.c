@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "core/msgpack_text.h"
 #include "core/utf8.h"
 #include "core/upstream/value.h"
 
@@ -191,9 +192,8 @@ static void append_map(struct buffer *out, const msgpack_object_map *map, struct
 
 void json_append_member(struct buffer *out, const msgpack_object_kv *member, struct json_options options)
 {
-	struct bytes name = BYTES("");
-	if (member->key.type == MSGPACK_OBJECT_STR)
-		name = (struct bytes){member->key.via.str.ptr, member->key.via.str.size};
+	struct bytes name = member->key.type == MSGPACK_OBJECT_STR ? str_bytes(&member->key) : BYTES("");
+
 	json_append_string(out, name);
 	buffer_append_char(out, ':');
 	json_append_value(out, &member->val, options);
@@ -219,10 +219,10 @@ void json_append_value(struct buffer *out, const msgpack_object *value, struct j
 		append_float(out, value->via.f64);
 		break;
 	case MSGPACK_OBJECT_STR:
-		json_append_string(out, (struct bytes){value->via.str.ptr, value->via.str.size});
+		json_append_string(out, str_bytes(value));
 		break;
 	case MSGPACK_OBJECT_BIN:
-		append_bytea(out, (struct bytes){value->via.bin.ptr, value->via.bin.size});
+		append_bytea(out, bin_bytes(value));
 		break;
 	case MSGPACK_OBJECT_ARRAY:
 		append_array(out, &value->via.array, options);

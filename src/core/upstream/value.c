@@ -1,16 +1,14 @@
 /* value.c: value_pack() and the scalars; see value.h. The kinds that nest are in value_*.c. */
 #include "core/upstream/value.h"
 
+#include "core/msgpack_text.h"
 #include "core/upstream/value_kinds.h"
 
-static bool pack_bool(msgpack_packer *out, struct bytes text)
+static bool pack_boolean(msgpack_packer *out, struct bytes text)
 {
 	if (text.size != 1 || (text.data[0] != 't' && text.data[0] != 'f'))
 		return false;
-	if (text.data[0] == 't')
-		msgpack_pack_true(out);
-	else
-		msgpack_pack_false(out);
+	pack_bool(out, text.data[0] == 't');
 	return true;
 }
 
@@ -121,7 +119,7 @@ static bool pack_scalar(msgpack_packer *out, enum type_kind kind, struct bytes t
 {
 	switch (kind) {
 	case TYPE_BOOL:
-		return pack_bool(out, text);
+		return pack_boolean(out, text);
 	case TYPE_INTEGER:
 		return pack_integer(out, text);
 	case TYPE_BIGINT:

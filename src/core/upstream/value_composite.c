@@ -1,4 +1,5 @@
 /* value_composite.c: composites (PostgreSQL: src/backend/utils/adt/rowtypes.c, record_out). */
+#include "core/msgpack_text.h"
 #include "core/upstream/value_kinds.h"
 
 static bool take_field(struct nested_text *text, struct nested_text *ret_field)
@@ -43,7 +44,7 @@ bool value_pack_composite(msgpack_packer *out, const struct type *type, struct n
 		struct nested_text value;
 		nested_text_next(&text); /* the parenthesis or the comma before it */
 		take_field(&text, &value);
-		msgpack_pack_str_with_body(out, field->name, strlen(field->name));
+		pack_str(out, bytes_of(field->name));
 		if (is_null(value, text))
 			msgpack_pack_nil(out);
 		else
