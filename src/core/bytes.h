@@ -60,7 +60,7 @@ static inline int hex_digit(int c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Of ASCII only, whatever the locale. */
+/* Changes letters of ASCII only, whatever the locale. */
 static inline char ascii_lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;

@@ -8,13 +8,13 @@
 
 #include "core/bytes.h"
 
-/* Of a str; borrowed. */
+/* The bytes of a str, borrowed. */
 static inline struct bytes str_bytes(const msgpack_object *str)
 {
 	return (struct bytes){str->via.str.ptr, str->via.str.size};
 }
 
-/* Of a bin; borrowed. */
+/* The bytes of a bin, borrowed. */
 static inline struct bytes bin_bytes(const msgpack_object *bin)
 {
 	return (struct bytes){bin->via.bin.ptr, bin->via.bin.size};

@@ -95,8 +95,8 @@ enum reader_load reader_load(const struct ring *ring, const struct record *recor
 
 /*
  * Whether a new history has begun since the place was found. Positions of the new one follow those of the old
- * one, so a reader that had read everything goes on in it without a word: who keeps a reader has to ask,
- * after reader_next(), and to leave what that gave alone.
+ * one, so a reader that had read everything goes on in it without a word: whoever keeps a reader
+ * has to ask after reader_next(), and to leave what that gave alone.
  */
 bool reader_is_outdated(const struct reader *reader);
 

@@ -115,7 +115,7 @@ static void kill_program(struct launcher *launcher)
 static void retry_program(struct launcher *launcher, int status)
 {
 	if (WIFEXITED(status) && WEXITSTATUS(status) == PROGRAM_EXIT_CONFIG && launcher->reloaded) {
-		/* the hand came while it was ending, and it may have read the file of before */
+		/* the hand came while it was ending, and it may have read the old file */
 		set_due(launcher, 0);
 		return;
 	}

@@ -259,12 +259,12 @@ static void put_changes(struct output *output, struct reader *reader, int32 max_
 		case READER_FOREIGN:
 			ereport(WARNING, (errmsg("the given position is from another history"),
 							  errdetail("The oldest changes that are retained follow."),
-							  errhint("The replication slot was made anew, or the position is of another "
+							  errhint("There is a new replication slot, or the position is of another "
 									  "server: take a new snapshot of the table.")));
 			break;
 		case READER_DAMAGED:
 			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the ring of pg_changefeed is damaged"),
-							errdetail("It is made anew within a second, with a new history.")));
+							errdetail("A new one is made within a second, with a new history.")));
 			break;
 		case READER_FAILED:
 			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));

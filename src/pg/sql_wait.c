@@ -63,7 +63,7 @@ static void wait_a_step(int milliseconds)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* The ring may not be there yet, and it may be replaced at any time: it is opened anew at each step. */
+/* The ring may not be there yet, and it may be replaced at any time: it is opened again at each step. */
 static bool look(MemoryContext step, XLogRecPtr lsn)
 {
 	MemoryContext caller = MemoryContextSwitchTo(step);

@@ -32,8 +32,7 @@ struct batch {
 
 /* Where the next poll goes on. */
 struct batch_cursor {
-	int64_t
-		since_ms; /* time is coarse: it may repeat or skip changes of one millisecond, since_lsn does not */
+	int64_t since_ms; /* coarse: changes of one millisecond may be repeated or skipped */
 	struct cursor since;
 };
 

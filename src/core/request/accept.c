@@ -44,7 +44,7 @@ static unsigned weight_of(struct bytes number)
 	return weight;
 }
 
-/* Of the parameters behind a type: that of `q`, 1000 without one. */
+/* The value of `q` among the parameters behind a type, in thousandths; 1000 without one. */
 static unsigned weight_in(struct bytes parameters)
 {
 	while (parameters.size > 0) {

@@ -16,7 +16,7 @@ struct parser {
 	struct start starts[START_SOURCE_COUNT];
 };
 
-/* Of a client's text, what goes into a problem's detail. */
+/* How much of a client's text goes into a problem's detail. */
 enum { QUOTED_SIZE_MAX = 80 };
 
 /* Always false, for a parse function to return. */
@@ -231,7 +231,7 @@ static bool parse_on_gap(struct parser *parser, struct bytes value)
 
 static bool parse_tenant_id(struct parser *parser, struct bytes value)
 {
-	/* ignored, it would give everybody's changes to who asked for one tenant's */
+	/* were it ignored, a client that asked for one tenant's changes would get everybody's */
 	if (parser->request->tenant_column.size == 0 && !bytes_equal(value, BYTES("1"))) {
 		problem_set(parser->problem, 400,
 					"There are no tenants here, only tenant 1: h2o.conf sets them up with tenant-column.");

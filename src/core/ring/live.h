@@ -1,7 +1,7 @@
 /*
  * live.h: the part of the ring file that is only true while the processes run: how far the feed is, what it
  * is doing, who sleeps. Mapped by feed, workers, master (read and write) and by backends (read only). After a
- * crash of the machine its contents mean nothing; whoever opens the file for writing sets it anew.
+ * crash of the machine its contents mean nothing; whoever opens the file for writing sets it again.
  *
  * Each field says who writes it. There are two kinds of them. Words tell how far something has gone that is
  * to be read next: live_store() releases, live_load() acquires. Figures tell of nothing else, are relaxed,
@@ -89,7 +89,7 @@ struct ring_live {
 	_Atomic uint64_t transactions_total;
 	_Atomic uint64_t appended_bytes_total;
 	_Atomic uint64_t checkpoints_total;
-	_Atomic uint64_t boot; /* which run of the kernel the index belongs to; another one: it is built anew */
+	_Atomic uint64_t boot; /* which run of the kernel the index belongs to; another one: it is built again */
 
 	/* ---- written by the feed itself; pid, state, its time and message by the master without one ---- */
 	_Alignas(64) _Atomic int32_t feed_pid;
@@ -106,7 +106,7 @@ struct ring_live {
 	struct live_message message; /* what the feed is doing or waiting for, one line */
 
 	/* ---- written by many ---- */
-	/* `boot`, once feed or worker found bytes that are no record: the master makes the file anew */
+	/* `boot`, once feed or worker found bytes that are no record: the master makes a new file */
 	_Atomic uint64_t damaged;
 	/* workers add 1 and wake the feed: look at the catalog and the WAL's end now */
 	_Alignas(64) _Atomic uint64_t refresh_asked;
@@ -122,7 +122,7 @@ struct ring_live {
 	struct live_worker workers[LIVE_WORKERS_MAX];
 };
 
-/* Of any type, as the operations of stdatomic.h that they stand for. */
+/* These take words of any type, as the operations of stdatomic.h that they stand for do. */
 #define live_load(word)         atomic_load_explicit(word, memory_order_acquire)
 #define live_store(word, value) atomic_store_explicit(word, value, memory_order_release)
 
@@ -169,7 +169,7 @@ struct live_totals {
 
 struct live_totals live_totals(const struct ring_live *live);
 
-/* Collections share bits: who wants one may be woken for another, which only costs time. */
+/* Collections share bits: a worker that wants one may be woken for another, which only costs time. */
 #define LIVE_WANTS_ALL UINT64_MAX
 
 static inline uint64_t live_collection_bit(uint32_t collection)

@@ -45,8 +45,8 @@ uint64_t ring_capacity(const struct ring *ring);
 struct ring_identity ring_identity(const struct ring *ring);
 
 /*
- * True once somebody who may write the live area met bytes that are no record, or a file that was
- * overwritten: no history can be vouched for then, and the file has to be made anew.
+ * True once a process that may write the live area has met bytes that are no record, or a file that was
+ * overwritten: then no history can be vouched for, and a new file has to be made.
  */
 bool ring_is_damaged(const struct ring *ring);
 void ring_set_damaged(const struct ring *ring);
@@ -59,8 +59,8 @@ uint64_t ring_retained(const struct ring *ring);
 
 /*
  * Reads the record at a position that is a record's start (or head). *ret_record is of no use unless
- * RING_READ_OK. Of a change that is the header only, with a look at what it can be: its checksum is of the
- * body too, see ring_read_body().
+ * RING_READ_OK. It is made of the header only, which is merely plausible where the record is a change: the
+ * checksum covers the body, too, see ring_read_body().
  */
 enum ring_read ring_read(const struct ring *ring, uint64_t position, struct record *ret_record);
 

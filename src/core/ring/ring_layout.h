@@ -29,9 +29,9 @@
  * Readers map the data, the writer does not store to it through a mapping: each page would cost it a fault,
  * and another one after each sync, which has to make the page read-only again in every process while the
  * writer waits. It gathers records and writes them when it publishes; pages of a file are the same memory for
- * write() and for mappings, and what one thread writes before (3) is seen by who acquires (3). Only records
- * that are larger than what is gathered are put together in the mapping, as are the sections before the data,
- * of which little changes.
+ * write() and for mappings, and what one thread writes before (3) is seen by whoever acquires (3). Only
+ * records larger than the stage are built in the mapping, and so are the small sections before the data, which
+ * change rarely.
  *
  * The run log tells what has been evicted: for each run of changes of one transaction, collection and
  * operation that lie side by side, one entry. It is what makes the N of 'lagged N events' exact for a cursor
@@ -131,8 +131,7 @@ struct ring_checkpoint {
 	uint64_t sequence; /* the newer of two valid checkpoints has the higher one */
 	uint64_t capacity;
 	struct ring_identity identity;
-	/* of the records behind `head`; new at each recovery, so that a leftover of before is never taken for a
-	 * record */
+	/* of the records behind `head`; new at each recovery, so that a leftover is never taken for a record */
 	uint64_t epoch;
 	uint64_t history;     /* 0: no history yet */
 	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
@@ -191,7 +190,7 @@ static inline struct ring_record_header ring_header_at(const struct ring *ring, 
 	return header;
 }
 
-/* Of the commit record at `position`. (The double mapping has 8 bytes more behind every header.) */
+/* The end_lsn of the commit record at `position`. (The double mapping has 8 bytes more behind every header.) */
 static inline uint64_t ring_end_lsn_at(const struct ring *ring, uint64_t position)
 {
 	uint64_t end_lsn;

@@ -1,7 +1,7 @@
 /*
  * ring_resize.h: gives a ring another size and keeps its history as far as it fits.
  *
- * The history is written anew into a second file, which then takes the place of the first. What does not fit
+ * The history is written into a second file, which then takes the place of the first. What does not fit
  * is evicted in the course of it, and so is in the log of evicted changes: cursors and gaps mean the same
  * afterwards.
  */

@@ -23,15 +23,14 @@ struct ring_writer {
 	struct ring *ring;
 	struct ring_checkpoint state;   /* as it is now; `head` may be ahead of what readers see */
 	struct ring_checkpoint pending; /* what the checkpoint under way writes */
-	struct ring_checkpoint
-		durable;          /* what the last one wrote: bytes up to its tail + capacity may be written */
-	uint64_t index_block; /* the first block that is not indexed yet */
-	uint64_t wanted;      /* bytes that an append is waiting for */
-	uint64_t staged_news; /* of what was appended, see ring_writer_news() */
-	uint64_t news;        /* of what was published */
-	bool published;       /* and that something was */
-	uint64_t written;     /* the file has all records before it; `stage` has those from there to head */
-	int error;            /* errno of the last write if it failed, else 0 */
+	struct ring_checkpoint durable; /* what the last one wrote: its tail + capacity is the end of the room */
+	uint64_t index_block;           /* the first block that is not indexed yet */
+	uint64_t wanted;                /* bytes that an append is waiting for */
+	uint64_t staged_news;           /* of what was appended, see ring_writer_news() */
+	uint64_t news;                  /* of what was published */
+	bool published;                 /* and that something was */
+	uint64_t written; /* the file has all records before it; `stage` has those from there to head */
+	int error;        /* errno of the last write if it failed, else 0 */
 	char stage[STAGE_SIZE];
 };
 

@@ -13,7 +13,7 @@ static bool is_null(struct nested_text field, struct nested_text text)
 	return !nested_text_is_quoted(field, text) && field.at == field.end;
 }
 
-/* Whether this is a composite of so many fields. () is one of none, and one of a single null. */
+/* Whether this is a composite with that number of fields. () is one without any, and one with a single null. */
 static bool has_fields(struct nested_text text, unsigned field_count)
 {
 	struct nested_text field;
