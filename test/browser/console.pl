@@ -19,7 +19,7 @@ my $browser = ChangefeedTest::Browser->start($server->{dir});
 sub text_of { return $browser->script('return document.querySelector(arguments[0]).innerText', $_[0]); }
 
 # What the rows show in one column, the newest first.
-sub column { return $browser->script('return [...document.querySelectorAll("#changes tr")].map((row) => row.cells[arguments[0]].innerText)', $_[0]); }
+sub column { return $browser->script('return [...document.querySelectorAll("#changes tr:not(.notice)")].map((row) => row.cells[arguments[0]].innerText)', $_[0]); }
 sub documents { return column(3); }
 
 
