@@ -59,15 +59,18 @@ for my $way (sort keys %second)
 	}
 }
 
-# ---- nobody waits for the one who waits
+# ---- nobody waits for the one who waits, who may do nothing but read, at any level of isolation
+$server->sql('TRUNCATE users; CREATE ROLE reader; GRANT SELECT ON users TO reader');
 my ($writer, $reader) = map { $server->session } 1 .. 2;
 $writer->query(q{BEGIN; INSERT INTO users VALUES ('open')});
-my $reader_pid = $reader->query('SELECT pg_backend_pid()');
+my $reader_pid = $reader->query(q{SELECT pg_backend_pid(); SET SESSION AUTHORIZATION reader; SET default_transaction_isolation = 'serializable'});
+like($reader->query($where), qr/^\d+$/, 'a role that may only read has the LSN');
 $reader->send($wait);
 wait_for(sub { $server->sql("SELECT wait_event FROM pg_stat_activity WHERE pid = $reader_pid") eq 'PgSleep' }, 'the reader waits');
 is($server->sql(q{SET statement_timeout = '10s'; INSERT INTO users VALUES ('another') RETURNING id}), 'another', 'who writes does not wait for the reader');
 $writer->query('ROLLBACK');
 $reader->finish;
+is(ids($reader->query($rows)), 'another', 'it waits until the transactions of before have ended, and has the rows');
 $_->close for $writer, $reader;
 
 # ---- under load: writers whose commits hang together, now and then
