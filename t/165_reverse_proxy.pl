@@ -6,6 +6,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use ChangefeedTest::Browser;
 use Test::More;
 
 my ($nginx) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
@@ -20,6 +21,7 @@ $for_tenants =~ s/^    # and the last three lines from above\n/$last_lines/m;
 $for_prometheus =~ s{10\.0\.0\.0/8}{127.0.0.1};
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, 'tenant-column' => 'tenant'});
+$server->{h2o}{hosts}{default}{paths}{'/page'} = {'file.dir' => "$ChangefeedTest::root/test/browser"};
 my %port = map { $_ => free_port() } qw(all tenants http2 auth);
 my @temporary = map { "${_}_temp_path $server->{dir}/nginx_$_;" } qw(client_body proxy fastcgi uwsgi scgi);
 my $configuration = <<"CONF" =~ s/\b7080\b/$server->{http_port}/gr;
@@ -31,7 +33,7 @@ http {
 access_log off;
 @temporary
 $map
-server { listen 127.0.0.1:$port{all}; $for_all $for_prometheus }
+server { listen 127.0.0.1:$port{all}; $for_all $for_prometheus location /page { proxy_pass http://127.0.0.1:7080; } }
 server { listen 127.0.0.1:$port{http2} http2; $for_all }
 server { listen 127.0.0.1:$port{tenants}; $for_tenants $away location = /auth { internal; proxy_pass http://127.0.0.1:$port{auth}; } }
 # The application: a name is a tenant.
@@ -104,5 +106,22 @@ $server->wait_ready;
 $stream = $server->stream('/cdc/users', port => $port{all}, headers => {'Last-Event-ID' => $stream->{last_id}});
 $server->sql(q{INSERT INTO users VALUES ('u2', 'Bob')});
 is($stream->event->{json}{document_id}, 'u2', 'and a stream goes on with its last id');
+
+# ---- a browser, which is there all the time
+SKIP:
+{
+	skip('no chromium and chromedriver here', 2) unless ChangefeedTest::Browser::there();
+	my $browser = ChangefeedTest::Browser->start($server->{dir});
+	my $seen = sub { return $browser->script('return seen'); };
+	$browser->open("http://127.0.0.1:$port{all}/page/follow.html#users");
+	wait_for(sub { $seen->()->{opens} == 1 }, 'EventSource is open');
+	$server->pg_stop;
+	wait_for(sub { $seen->()->{errors} >= 3 }, 'EventSource has tried again, in vain');
+	is($browser->script('return source.readyState'), 0, 'EventSource goes on trying while PostgreSQL is away');
+	$server->pg_start;
+	$server->sql(q{INSERT INTO users VALUES ('u3', 'Cid')});
+	ok(wait_for(sub { ($seen->()->{documents}[-1] // '') eq 'u3' }, 'EventSource is back'), 'and is back with it');
+	$browser->quit;
+}
 
 done_testing();

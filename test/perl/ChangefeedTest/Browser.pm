@@ -24,10 +24,13 @@ sub program
 	return (grep { -x } map { "$_/$name" } split(/:/, $ENV{PATH}), '/usr/lib/chromium')[0];
 }
 
-# Skips the whole test where the two programs are not: Ubuntu has Chromium as a snap only, which does not run in containers.
+# Whether the two programs are: Ubuntu has Chromium as a snap only, which does not run in containers.
+sub there { return program('chromium') && program('chromedriver'); }
+
+# Skips the whole test where they are not.
 sub needed
 {
-	plan skip_all => 'no chromium and chromedriver here' unless program('chromium') && program('chromedriver');
+	plan skip_all => 'no chromium and chromedriver here' unless there();
 	return;
 }
 
