@@ -20,10 +20,8 @@ static int open_lock_file(const char *ring_file)
 {
 	char path[PATH_MAX];
 
-	if (snprintf(path, sizeof(path), "%s" RING_LOCK_SUFFIX, ring_file) >= (int)sizeof(path)) {
-		errno = ENAMETOOLONG;
+	if (!ring_file_beside(ring_file, RING_LOCK_SUFFIX, path))
 		return -1;
-	}
 	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 }
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -17,7 +16,10 @@
 #include "core/ring/ring_recovery.h"
 
 /* A small ring still counts its gaps exactly over many of its own lengths: 8 MB. */
-enum { RUNS_MIN = 262144, COLLECTIONS_MIN = 1024, COLLECTIONS_MAX = 65536 };
+enum { RUNS_MIN = 262144 };
+
+/* Room for the names of one table for each of these bytes of capacity. */
+enum { COLLECTION_GRAIN = 16384, COLLECTIONS_MIN = 1024, COLLECTIONS_MAX = 65536 };
 
 static uint64_t round_up(uint64_t size)
 {
@@ -32,7 +34,7 @@ uint64_t ring_file_capacity(uint64_t wanted)
 static struct ring_sections sections_of(uint64_t capacity)
 {
 	struct ring_sections s = {.capacity = capacity};
-	uint64_t collections = capacity / 16384;
+	uint64_t collections = capacity / COLLECTION_GRAIN;
 	s.collection_capacity = collections < COLLECTIONS_MIN   ? COLLECTIONS_MIN
 							: collections > COLLECTIONS_MAX ? COLLECTIONS_MAX
 															: (uint32_t)collections;
@@ -91,9 +93,18 @@ int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
-bool ring_file_rename(const char *from, const char *to)
+bool ring_file_beside(const char *path, const char *suffix, char ret_path[PATH_MAX])
 {
-	char directory[4096];
+	if (snprintf(ret_path, PATH_MAX, "%s%s", path, suffix) < PATH_MAX)
+		return true;
+	errno = ENAMETOOLONG;
+	return false;
+}
+
+/* Makes the new name durable, too. False: errno says why. */
+static bool rename_durably(const char *from, const char *to)
+{
+	char directory[PATH_MAX];
 	snprintf(directory, sizeof(directory), "%s", to);
 	char *slash = strrchr(directory, '/');
 	if (slash == NULL)
@@ -108,6 +119,18 @@ bool ring_file_rename(const char *from, const char *to)
 	bool synced = fsync(fd) == 0;
 	close(fd);
 	return synced;
+}
+
+enum ring_file_error ring_file_settle(const char *temporary, const char *path, enum ring_file_error error)
+{
+	if (error == RING_FILE_OK && !rename_durably(temporary, path))
+		error = RING_FILE_SYSTEM;
+	if (error != RING_FILE_OK) {
+		int saved = errno;
+		unlink(temporary);
+		errno = saved;
+	}
+	return error;
 }
 
 static enum ring_file_error fill_new_file(int fd, const struct ring_sections *sections)
@@ -127,25 +150,16 @@ static enum ring_file_error fill_new_file(int fd, const struct ring_sections *se
 
 enum ring_file_error ring_file_create(const char *path, uint64_t capacity)
 {
-	char temporary[4096];
-	if (snprintf(temporary, sizeof(temporary), "%s.new", path) >= (int)sizeof(temporary)) {
-		errno = ENAMETOOLONG;
+	char temporary[PATH_MAX];
+	if (!ring_file_beside(path, ".new", temporary))
 		return RING_FILE_SYSTEM;
-	}
 	struct ring_sections sections = sections_of(ring_file_capacity(capacity));
 	int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return RING_FILE_SYSTEM;
 	enum ring_file_error error = fill_new_file(fd, &sections);
 	close(fd);
-	if (error == RING_FILE_OK && !ring_file_rename(temporary, path))
-		error = RING_FILE_SYSTEM;
-	if (error != RING_FILE_OK) {
-		int saved = errno;
-		unlink(temporary);
-		errno = saved;
-	}
-	return error;
+	return ring_file_settle(temporary, path, error);
 }
 
 static bool checkpoint_valid(const struct ring_checkpoint *checkpoint)
@@ -304,7 +318,7 @@ bool ring_file_is_claimed(const char *path)
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	char lock_path[PATH_MAX];
 
-	if (snprintf(lock_path, sizeof(lock_path), "%s" RING_LOCK_SUFFIX, path) >= (int)sizeof(lock_path))
+	if (!ring_file_beside(path, RING_LOCK_SUFFIX, lock_path))
 		return false;
 	int fd = open(lock_path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

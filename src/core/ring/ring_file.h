@@ -5,6 +5,8 @@
 #ifndef CHANGEFEED_CORE_RING_RING_FILE_H
 #define CHANGEFEED_CORE_RING_RING_FILE_H
 
+#include <limits.h>
+
 #include "core/ring/ring.h"
 
 enum { RING_MIN_CAPACITY = 1 << 20 };
@@ -50,8 +52,14 @@ void ring_file_close(struct ring *ring);
  */
 void ring_file_hide_stale(struct ring *ring);
 
-/* Renames a file and makes the name durable. False: errno says why. */
-bool ring_file_rename(const char *from, const char *to);
+/* The name of a file beside the ring's: `path` with a suffix. Returns false if it is too long: errno says so. */
+bool ring_file_beside(const char *path, const char *suffix, char ret_path[PATH_MAX]);
+
+/*
+ * Lets a ring that was made under a temporary name take the place of the one at `path`, durably, if `error`
+ * is RING_FILE_OK. Else, and if that fails, removes it; errno is then what it was.
+ */
+enum ring_file_error ring_file_settle(const char *temporary, const char *path, enum ring_file_error error);
 
 /* The capacity that ring_file_create() makes of a wish: at least RING_MIN_CAPACITY, whole pages. */
 uint64_t ring_file_capacity(uint64_t wanted);

@@ -2,8 +2,6 @@
 #include "core/ring/ring_resize.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "core/ring/ring_layout.h"
 #include "core/ring/ring_writer.h"
@@ -112,18 +110,8 @@ static enum ring_file_error fill(const char *path, const char *temporary, uint64
 
 enum ring_file_error ring_resize(const char *path, uint64_t capacity)
 {
-	char temporary[4096];
-	if (snprintf(temporary, sizeof(temporary), "%s.resized", path) >= (int)sizeof(temporary)) {
-		errno = ENAMETOOLONG;
+	char temporary[PATH_MAX];
+	if (!ring_file_beside(path, ".resized", temporary))
 		return RING_FILE_SYSTEM;
-	}
-	enum ring_file_error error = fill(path, temporary, capacity);
-	if (error == RING_FILE_OK && !ring_file_rename(temporary, path))
-		error = RING_FILE_SYSTEM;
-	if (error != RING_FILE_OK) {
-		int saved = errno;
-		unlink(temporary);
-		errno = saved;
-	}
-	return error;
+	return ring_file_settle(temporary, path, fill(path, temporary, capacity));
 }
