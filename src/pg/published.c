@@ -23,7 +23,7 @@
 #include "utils/varlena.h"
 
 #include "pg/compat.h"
-#include "pg/encoding.h"
+#include "pg/database_text.h"
 #include "pg/published.h"
 #include "pg/settings.h"
 
@@ -43,8 +43,8 @@ static struct published_table *published_table(const char *schema, const char *n
 	table->relation = OidIsValid(table->namespace) ? get_relname_relid(name, table->namespace) : InvalidOid;
 	table->schema = pstrdup(schema);
 	table->name = pstrdup(name);
-	table->ring_schema = encoding_to_utf8(schema);
-	table->ring_name = encoding_to_utf8(name);
+	table->ring_schema = database_text_to_utf8(schema);
+	table->ring_name = database_text_to_utf8(name);
 	return table;
 }
 

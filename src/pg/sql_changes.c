@@ -22,7 +22,7 @@
 #include "core/render/json.h"
 #include "core/reader.h"
 #include "pg/compat.h"
-#include "pg/encoding.h"
+#include "pg/database_text.h"
 #include "pg/local_ring.h"
 #include "pg/published.h"
 #include "pg/sql_row.h"
@@ -142,7 +142,7 @@ static const char *parse_jsonb(struct bytes json, Datum *ret_jsonb)
 		return "it has 1 GB";
 	PG_TRY();
 	{
-		*ret_jsonb = DirectFunctionCall1(jsonb_in, CStringGetDatum(encoding_from_utf8(json)));
+		*ret_jsonb = DirectFunctionCall1(jsonb_in, CStringGetDatum(database_text_from_utf8(json)));
 	}
 	PG_CATCH();
 	{

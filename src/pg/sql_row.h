@@ -14,7 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "core/bytes.h"
-#include "pg/encoding.h"
+#include "pg/database_text.h"
 
 enum { SQL_ROW_COLUMNS_MAX = 48 };
 
@@ -62,7 +62,7 @@ static inline void sql_row_put_lsn(struct sql_row *row, uint64 lsn)
 
 static inline void sql_row_put_text(struct sql_row *row, struct bytes text)
 {
-	sql_row_put(row, CStringGetTextDatum(encoding_from_utf8(text)));
+	sql_row_put(row, CStringGetTextDatum(database_text_from_utf8(text)));
 }
 
 /* Microseconds since 1970. */

@@ -86,9 +86,8 @@ struct live_totals live_totals(const struct ring_live *live)
 	return totals;
 }
 
-/*
- * ---- sleep
- */
+/* ---- sleep */
+
 void live_sleep(struct live_worker *worker, uint64_t wanted)
 {
 	live_figure_set(&worker->wanted, wanted);
@@ -122,9 +121,8 @@ uint64_t live_wake(struct ring_live *live, uint64_t collections)
 	return woken;
 }
 
-/*
- * ---- what is more than a word
- */
+/* ---- what is more than a word */
+
 void live_message_set(struct live_message *message, const char *text)
 {
 	size_t length = utf8_whole((struct bytes){text, strnlen(text, LIVE_MESSAGE_SIZE - 1)});

@@ -154,9 +154,7 @@ bool filter_matches(const struct filter *filter, const struct change *change)
 	return is_among(filter->collections, filter->collection_count, change->collection);
 }
 
-/*
- * ---- where to start
- */
+/* ---- where to start */
 
 /* The cursor of what came before the oldest record. If that is of the same transaction, it is the change that
  * was evicted last. */
@@ -316,9 +314,8 @@ enum ring_seek ring_seek(const struct ring *ring, const struct start *start, str
 	return result;
 }
 
-/*
- * ---- collections
- */
+/* ---- collections */
+
 uint64_t ring_collection_checksum(const struct ring_collection *collection)
 {
 	return XXH3_64bits(collection->schema, sizeof(collection->schema) + sizeof(collection->name));

@@ -4,9 +4,8 @@
 /* How often a search starts again because the writer passed it; then the answer is given from what is there. */
 enum { TRIES = 100 };
 
-/*
- * ---- the writer's side
- */
+/* ---- the writer's side */
+
 uint64_t ring_index_enter(struct ring *ring, uint64_t first_block, uint64_t position, struct cursor id,
 						  int64_t max_us)
 {
@@ -48,9 +47,8 @@ bool ring_index_build(struct ring *ring, uint64_t tail, uint64_t head, uint64_t 
 	return true;
 }
 
-/*
- * ---- search
- */
+/* ---- search */
+
 static bool entry_is_before(const struct ring_index_entry *entry, const struct ring_target *target)
 {
 	if (target->by_time)

@@ -11,9 +11,8 @@ enum { TRIES = 100 };
 /* A checkpoint logs this part of what the log has room for at the most, so that its floor can keep ahead. */
 enum { STEP_DIVISOR = 8 };
 
-/*
- * ---- the writer's side
- */
+/* ---- the writer's side */
+
 #define NOWHERE UINT64_MAX
 
 static struct ring_run *run_slot(struct ring *ring, uint64_t i)
@@ -97,9 +96,8 @@ void ring_runs_take(struct ring *to, struct ring_checkpoint *state, const struct
 	publish(to, state);
 }
 
-/*
- * ---- search
- */
+/* ---- search */
+
 /* The first entry in [floor, head) whose last change comes after the cursor; `head` if there is none. */
 static uint64_t first_run_after(const struct ring *ring, uint64_t floor, uint64_t head, struct cursor cursor)
 {
@@ -156,9 +154,8 @@ bool ring_runs_evicted_after(const struct ring *ring, struct cursor cursor)
 	return cursor_compare(cursor, ring_run_last_id(&last)) < 0;
 }
 
-/*
- * ---- gaps
- */
+/* ---- gaps */
+
 enum { GAP_BLOCKS = 1024 };
 
 struct gap_block {

@@ -110,9 +110,7 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	ring_publish_state(writer->ring, state);
 }
 
-/*
- * ---- appending
- */
+/* ---- appending */
 
 /* Writes what is staged to the file. Returns false, and goes on from there the next time, if that fails. */
 static bool write_stage(struct ring_writer *writer)
@@ -302,9 +300,8 @@ bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections)
 	return published;
 }
 
-/*
- * ---- collections
- */
+/* ---- collections */
+
 static void put_name(char to[RING_NAME_SIZE], struct bytes name)
 {
 	size_t size = name.size < RING_NAME_SIZE ? name.size : RING_NAME_SIZE - 1;
@@ -343,9 +340,7 @@ void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, 
 	live_figure_set(&writer->ring->collections[collection].published, published);
 }
 
-/*
- * ---- eviction and checkpoints
- */
+/* ---- eviction and checkpoints */
 
 /* Moves tail to the first record at or behind `target`, or as far as the run log has room. */
 static void evict(struct ring_writer *writer, uint64_t target)

@@ -1,4 +1,4 @@
-/* encoding.c: see encoding.h. */
+/* database_text.c: see database_text.h. */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
@@ -6,7 +6,7 @@
 #include "utils/memutils.h"
 
 #include "core/utf8.h"
-#include "pg/encoding.h"
+#include "pg/database_text.h"
 
 /* Converts, with `substitute` for each character that cannot be. */
 static char *convert(const char *from, size_t size, int from_encoding, int to_encoding,
@@ -41,14 +41,14 @@ static char *convert(const char *from, size_t size, int from_encoding, int to_en
 	return result;
 }
 
-char *encoding_from_utf8(struct bytes text)
+char *database_text_from_utf8(struct bytes text)
 {
 	if (GetDatabaseEncoding() == PG_SQL_ASCII || GetDatabaseEncoding() == PG_UTF8)
 		return pnstrdup(text.data, text.size);
 	return convert(text.data, text.size, PG_UTF8, GetDatabaseEncoding(), "?");
 }
 
-char *encoding_to_utf8(const char *text)
+char *database_text_to_utf8(const char *text)
 {
 	if (GetDatabaseEncoding() == PG_SQL_ASCII || GetDatabaseEncoding() == PG_UTF8)
 		return pstrdup(text);
