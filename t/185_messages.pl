@@ -124,6 +124,7 @@ is_deeply({%{$packed[1]}, transactional => 1}, {%{$bytes[1]{json}}, transactiona
 # ---- one that is too large for the ring is announced without its content
 my $before_huge = $server->now_lsn;
 $server->sql(emit('true', 'huge', q{repeat('x', (SELECT (capacity_bytes / 4)::int FROM changefeed.status()))}) . '; ' . emit('true', 'small', q{'x'}));
+$server->wait_for_feed;
 my @announced = $server->poll_all('t', since => $before_huge);
 is_deeply([map { [@$_{qw(operation oversize content)}] } @announced], [['MESSAGE', JSON::PP::true, undef], ['MESSAGE', undef, 'x']], 'a message of a quarter of the ring');
 

@@ -12,7 +12,7 @@
 
 enum {
 	REFRESH_INTERVAL_US = 2 * SECOND,
-	RECONNECT_INTERVAL_US = 1 * SECOND,
+	RETRY_INTERVAL_US = 1 * SECOND,
 	REFRESH_SHARE = 20, /* by itself the refresh takes at most this fraction of the time */
 };
 
@@ -62,7 +62,7 @@ static void give_up(struct catalog *catalog, const struct failure *failure)
 	catalog->failure = *failure;
 	trust_wal_end(catalog, 0);
 	catalog_close(catalog);
-	catalog->deadline_us = clock_monotonic_us() + RECONNECT_INTERVAL_US;
+	catalog->deadline_us = clock_monotonic_us() + RETRY_INTERVAL_US;
 }
 
 int catalog_poll(const struct catalog *catalog, short *ret_events)
@@ -145,7 +145,7 @@ static void end_refresh(struct catalog *catalog)
 	int64_t pause_us =
 		took_us * REFRESH_SHARE > REFRESH_INTERVAL_US ? took_us * REFRESH_SHARE : REFRESH_INTERVAL_US;
 
-	catalog->earliest_refresh_us = now_us + took_us;
+	catalog->earliest_refresh_us = now_us + (catalog->put_off ? RETRY_INTERVAL_US : took_us);
 	transition(catalog, CATALOG_IDLE, now_us + pause_us);
 	trust_wal_end(catalog, now_us + pause_us + CONNECTION_TIMEOUT_US);
 }

@@ -28,8 +28,9 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
 
 /*
  * Queries find the operators of pg_catalog only: one of the same name, in a schema that others may create in,
- * would be somebody else's code run by the feed's role, often a superuser. And the list of what is published
- * locks every table in it, so that one which is locked for long would keep the stream from asking anything.
+ * would be somebody else's code run by the feed's role, often a superuser. And to list what is published
+ * locks every table in it, from version 16 on, so that one which is locked for long would keep the stream
+ * from asking anything.
  */
 #define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s -c lock_timeout=500ms"
 

@@ -29,7 +29,7 @@ struct published {
 	" THEN COALESCE(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"              \
 	" ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn"
 
-/* The query; its one parameter is the publication's name. Waits for a lock on each table that is published. */
+/* The query; its one parameter is the publication's name. Locks each table from version 16 on. */
 extern const struct query published_query;
 
 /* Applies an answer. */
