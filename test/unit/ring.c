@@ -332,6 +332,12 @@ static void test_large(void)
 	fixture_checkpoint(&fixture);
 	is_first(seek(event(5800, 1), SEEK_FOUND, "among large records"), 5900, 1,
 			 "the index knows large records");
+
+	struct ring huge = *fixture.ring;
+	huge.checkpoint.capacity = UINT64_C(1) << 40;
+	struct ring_writer *writer = ring_writer_open(&huge);
+	ok(ring_writer_body_max(writer) < UINT32_MAX, "in a huge ring no record is larger than its size can say");
+	ring_writer_close(writer);
 	remove_fixture();
 }
 

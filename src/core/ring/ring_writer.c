@@ -16,6 +16,10 @@
  * history lost. */
 enum { ROOM_DIVISOR = 16, OVERSIZE_DIVISOR = 4 };
 
+/* A record's size has 32 bits. A quarter of a ring is more from 16 GB on, and so can a body be: a row of
+ * composites has each name of its columns each time. */
+#define RECORD_SIZE_MAX (UINT32_MAX / RING_ALIGN * RING_ALIGN)
+
 /* Records are gathered in a stage of this size and written together. */
 enum { STAGE_SIZE = 128 * 1024 };
 
@@ -187,7 +191,10 @@ static uint32_t record_size(size_t body_size)
 
 size_t ring_writer_body_max(const struct ring_writer *writer)
 {
-	return writer->state.capacity / OVERSIZE_DIVISOR - sizeof(struct ring_record_header);
+	uint64_t record_max = writer->state.capacity / OVERSIZE_DIVISOR;
+	if (record_max > RECORD_SIZE_MAX)
+		record_max = RECORD_SIZE_MAX;
+	return record_max - sizeof(struct ring_record_header);
 }
 
 enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change, struct bytes body)

@@ -46,14 +46,14 @@ enum ring_write {
 };
 
 /*
- * Appends a change. A body of more than a quarter of the ring is replaced by an empty one, and
+ * Appends a change. A body of more than ring_writer_body_max() is replaced by an empty one, and
  * CHANGE_OVERSIZE is set: the change is still seen by all. The bytes are copied. Nothing is visible before
  * ring_writer_publish().
  */
 enum ring_write ring_writer_change(struct ring_writer *writer, const struct change *change,
 								   struct bytes body);
 
-/* The largest body that is kept. */
+/* The largest body that is kept: it has a quarter of the ring, and 4 GB at the most. */
 size_t ring_writer_body_max(const struct ring_writer *writer);
 
 /* Ends the transaction whose changes were appended last. Not called for one without changes. */
