@@ -95,4 +95,20 @@ shutdown($leaving, 1);
 kill('CONT', $worker);
 ok(wait_for(sub { streams() == 1 }, 'its stream is gone'), 'and is freed when it leaves while its last write completes');
 
+# A client that reads, but needs longer for one row than stall-timeout: it is not stalled.
+my $steady = $server->stream('/cdc/users', json => 0, deadline => 60);
+my $size = 3_500_000;
+$session->query("INSERT INTO users VALUES (-1, repeat('x', $size))");
+my ($got, $began) = (0, time);
+wait_for(
+	sub {
+		my $read = $steady->{socket}->sysread(my $bytes, 8192);
+		$got += $read // 0;
+		return !$read || $got > $size;
+	},
+	'it has read the row',
+	60
+);
+cmp_ok($got, '>', $size, sprintf('a client that reads 400 kB a second has a row of 3.5 MB after %.1f s', time - $began));
+
 done_testing();

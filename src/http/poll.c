@@ -11,7 +11,6 @@ enum {
 	POLL_CROWDED = 64 * 1024 * 1024,
 	POLL_SIZE_CROWDED = 64 * 1024,
 	POLL_OVERCROWDED = 256 * 1024 * 1024,
-	POLL_TAKE_BYTES_PER_S = 16 * 1024, /* at least so fast a client has to take its answer */
 };
 
 enum poll_state {
@@ -132,8 +131,8 @@ static void send_answer(struct poll *poll, struct answer *answer)
 
 	live_figure_add(&worker->figures->events_total, answer->count);
 	live_figure_add(&worker->figures->sent_bytes_total, answer->size);
-	poll->deadline_ms = worker->now_ms + poll->audience->options->stall_s * INT64_C(1000) +
-						answer->size * UINT64_C(1000) / POLL_TAKE_BYTES_PER_S;
+	poll->deadline_ms =
+		worker->now_ms + changefeed_options_patience_ms(poll->audience->options, answer->size);
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
 		add_headers(poll, answer);

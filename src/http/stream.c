@@ -577,6 +577,12 @@ static void send_keepalive(struct stream *stream)
 		send_bytes(stream, buffer_bytes(&stream->own));
 }
 
+/* Of the send under way, or somewhat more: the segment is sent from where the stream stood in it. */
+static size_t size_of_send(const struct stream *stream)
+{
+	return stream->segment != NULL ? stream->segment->size : stream->own.size;
+}
+
 /* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
 static bool tick_stream(struct stream *stream, int64_t silent_ms)
 {
@@ -584,7 +590,7 @@ static bool tick_stream(struct stream *stream, int64_t silent_ms)
 
 	if (stream->state == STREAM_ENDED)
 		return false;
-	if (stream->sending && silent_ms >= options->stall_s * INT64_C(1000)) {
+	if (stream->sending && silent_ms >= changefeed_options_patience_ms(options, size_of_send(stream))) {
 		live_figure_add(&stream->worker->figures->reaped_total, 1);
 		abandon_stream(stream);
 		return true;

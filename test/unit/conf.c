@@ -258,6 +258,8 @@ static void test_cors(void)
 			"a list of origins"))
 		return;
 	ok(on, "a mapping turns it on");
+	is_u64((uint64_t)changefeed_options_patience_ms(&options, 1 << 20), options.stall_s * 1000 + 64000,
+		   "a client has a minute more for a megabyte");
 	ok(changefeed_options_allow_origin(&options, BYTES("http://b:81")), "an origin of the list");
 	ok(!changefeed_options_allow_origin(&options, BYTES("http://b:8")), "a part of an origin is not one");
 	ok(!changefeed_options_allow_origin(&options, BYTES("https://c.example")), "an origin not in the list");

@@ -6,6 +6,8 @@
 
 #include "http/conf/yaml_value.h"
 
+enum { SLOWEST_BYTES_PER_S = 16 * 1024 }; /* that a client may read, once stall-timeout is over */
+
 static const struct changefeed_options default_options = {
 	.heartbeat_s = 10,
 	.retry_ms = 1000,
@@ -136,6 +138,11 @@ void changefeed_options_free(struct changefeed_options *options)
 	free(options->cors_origins);
 	free(options->tenant_column);
 	*options = (struct changefeed_options){0};
+}
+
+int64_t changefeed_options_patience_ms(const struct changefeed_options *options, size_t size)
+{
+	return options->stall_s * INT64_C(1000) + (int64_t)(size * UINT64_C(1000) / SLOWEST_BYTES_PER_S);
 }
 
 bool changefeed_options_allow_origin(const struct changefeed_options *options, struct bytes origin)
