@@ -346,17 +346,42 @@ bool ring_collection(const struct ring *ring, uint32_t id, struct collection *re
 	return true;
 }
 
+static void put_name(char to[RING_NAME_SIZE], struct bytes name)
+{
+	size_t size = name.size < RING_NAME_SIZE ? name.size : RING_NAME_SIZE - 1;
+	memset(to, 0, RING_NAME_SIZE);
+	memcpy(to, name.data, size);
+}
+
+struct ring_collection ring_collection_named(struct bytes schema, struct bytes name)
+{
+	struct ring_collection collection = {0};
+	put_name(collection.schema, schema);
+	put_name(collection.name, name);
+	collection.checksum = ring_collection_checksum(&collection);
+	return collection;
+}
+
+/* There may be tens of thousands: their checksums tell apart nearly all of them. */
+uint32_t ring_collection_find(const struct ring *ring, uint32_t count, const struct ring_collection *wanted)
+{
+	for (uint32_t id = 0; id < count; id++) {
+		const struct ring_collection *entry = &ring->collections[id];
+		if (entry->checksum == wanted->checksum && strcmp(entry->name, wanted->name) == 0 &&
+			strcmp(entry->schema, wanted->schema) == 0)
+			return id;
+	}
+	return COLLECTION_NONE;
+}
+
 bool ring_find_published(const struct ring *ring, struct bytes schema, struct bytes name,
 						 struct collection *ret_collection)
 {
-	uint32_t count = ring_collection_count(ring);
-	for (uint32_t id = 0; id < count; id++) {
-		const struct ring_collection *entry = &ring->collections[id];
-		if (bytes_equal(bytes_of(entry->name), name) && bytes_equal(bytes_of(entry->schema), schema) &&
-			live_figure(&entry->published) != 0) {
-			collection_copy(ring, id, ret_collection);
-			return true;
-		}
-	}
-	return false;
+	struct ring_collection wanted = ring_collection_named(schema, name);
+	uint32_t id = ring_collection_find(ring, ring_collection_count(ring), &wanted);
+
+	if (id == COLLECTION_NONE || live_figure(&ring->collections[id].published) == 0)
+		return false;
+	collection_copy(ring, id, ret_collection);
+	return true;
 }

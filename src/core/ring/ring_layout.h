@@ -209,6 +209,12 @@ static inline bool ring_still_retained(const struct ring *ring, uint64_t positio
 uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position);
 uint64_t ring_collection_checksum(const struct ring_collection *collection);
 
+/* An entry for these names, cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's identifiers never exceed. */
+struct ring_collection ring_collection_named(struct bytes schema, struct bytes name);
+
+/* The number of the entry with the same names among the first `count`; COLLECTION_NONE if there is none. */
+uint32_t ring_collection_find(const struct ring *ring, uint32_t count, const struct ring_collection *wanted);
+
 /* A message has no collection, its m stands there. */
 static inline uint32_t ring_header_m(const struct ring_record_header *header)
 {

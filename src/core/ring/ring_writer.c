@@ -309,26 +309,15 @@ bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections)
 
 /* ---- collections */
 
-static void put_name(char to[RING_NAME_SIZE], struct bytes name)
-{
-	size_t size = name.size < RING_NAME_SIZE ? name.size : RING_NAME_SIZE - 1;
-	memset(to, 0, RING_NAME_SIZE);
-	memcpy(to, name.data, size);
-}
-
 uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema, struct bytes name)
 {
 	struct ring *ring = writer->ring;
 	uint32_t count = writer->state.collection_count;
-	struct ring_collection fresh = {0};
+	struct ring_collection fresh = ring_collection_named(schema, name);
+	uint32_t known = ring_collection_find(ring, count, &fresh);
 
-	put_name(fresh.schema, schema);
-	put_name(fresh.name, name);
-	for (uint32_t id = 0; id < count; id++) {
-		if (strcmp(ring->collections[id].name, fresh.name) == 0 &&
-			strcmp(ring->collections[id].schema, fresh.schema) == 0)
-			return id;
-	}
+	if (known != COLLECTION_NONE)
+		return known;
 	if (count == ring->sections.collection_capacity)
 		return COLLECTION_NONE;
 	struct ring_collection *entry = &ring->collections[count];
@@ -336,7 +325,7 @@ uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema,
 	memcpy(entry->name, fresh.name, sizeof(fresh.name));
 	live_figure_set(&entry->published, 0);
 	live_figure_set(&entry->changes, 0);
-	entry->checksum = ring_collection_checksum(entry);
+	entry->checksum = fresh.checksum;
 	writer->state.collection_count = count + 1;
 	live_store(&ring->live->collection_count, count + 1);
 	return count;
