@@ -111,7 +111,7 @@ for my $transport ('cleartext', 'TLS')
 {
 	# over TLS against streams of events
 	my @to = $transport eq 'TLS' ? ('--port', $tls_port, '--tls', '--path', '/cdc/users') : ();
-	for my $attack (qw(resets pings settings windows priorities continuations bodies requests))
+	for my $attack (qw(resets pings settings windows priorities continuations bodies unknown requests))
 	{
 		my $what = "$attack over $transport";
 		my $floods = metric('floods_total');
@@ -126,6 +126,8 @@ for my $transport ('cleartext', 'TLS')
 		}
 	}
 }
+
+is(() = slurp("$server->{dir}/program.log") =~ /skipping frame/g, 0, 'frames of an unknown type write nothing to the log');
 
 # Answers that use up their window, stuck in TCP, and then WINDOW_UPDATE: an assertion of libh2o 2.2.5.
 # src/http/h2_guard.c keeps it away, unless the library was linked to bind its own functions, as Ubuntu's may be; then the worker

@@ -3,6 +3,9 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <h2o.h>
 #include <h2o/http2.h>
@@ -32,9 +35,32 @@ void h2o_http2_stream_reset(h2o_http2_conn_t *conn, h2o_http2_stream_t *stream)
 	library_reset(conn, stream);
 }
 
+/* What stdio prints to stderr, line by line; our own log does not go this way. */
+static ssize_t write_to_stderr(void *cookie, const char *bytes, size_t size)
+{
+	static const char unknown_frame[] = "skipping frame (type:";
+	(void)cookie;
+
+	if (size >= sizeof(unknown_frame) - 1 && memcmp(bytes, unknown_frame, sizeof(unknown_frame) - 1) == 0)
+		return (ssize_t)size;
+	ssize_t written = write(STDERR_FILENO, bytes, size);
+	return written < 0 ? 0 : written;
+}
+
+static bool filter_stderr(void)
+{
+	FILE *filtered = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_to_stderr});
+
+	if (filtered == NULL)
+		return false;
+	setvbuf(filtered, NULL, _IOLBF, BUFSIZ);
+	stderr = filtered;
+	return true;
+}
+
 bool h2_guard_init(void)
 {
 	library_send = (stream_function)dlsym(RTLD_NEXT, "h2o_http2_stream_send_pending_data");
 	library_reset = (stream_function)dlsym(RTLD_NEXT, "h2o_http2_stream_reset");
-	return library_send != NULL && library_reset != NULL;
+	return library_send != NULL && library_reset != NULL && filter_stderr();
 }

@@ -1,7 +1,7 @@
 /*
- * h2_guard.h: keeps a remote client from aborting a worker through libh2o 2.2.5.
+ * h2_guard.h: keeps a remote client from aborting a worker, or filling its log, through libh2o 2.2.5.
  *
- * A stream whose last bytes have been handed to TCP, but not taken by it, waits in a list. When the
+ * Aborts: a stream whose last bytes have been handed to TCP, but not taken by it, waits in a list. When the
  * flow-control window of such a stream opens (WINDOW_UPDATE, or SETTINGS_INITIAL_WINDOW_SIZE) after it had
  * been used up, update_stream_output_window() in lib/http2/connection.c asserts that it is not in that list,
  * and aborts. (Later versions of h2o look instead.)
@@ -14,13 +14,17 @@
  *
  * With a library that binds its own symbols (-Bsymbolic) this does nothing; the worker then aborts and is
  * replaced.
+ *
+ * The log: the library prints a line for each frame of a type that it does not know, which RFC 9113, section
+ * 4.1, says to ignore, and honest browsers send such frames. These lines, and only these, are dropped.
  */
 #ifndef CHANGEFEED_HTTP_H2_GUARD_H
 #define CHANGEFEED_HTTP_H2_GUARD_H
 
 #include <stdbool.h>
 
-/* To be called before the first connection. Returns false if the library has no such functions. */
+/* To be called before the first connection. Returns false if the library has no such functions, or memory is
+ * out. */
 bool h2_guard_init(void);
 
 #endif

@@ -12,6 +12,7 @@
  *     priorities      PRIORITY of streams that do not exist
  *     continuations   a request whose header never ends, in empty CONTINUATION frames
  *     bodies          DATA for a request that is over
+ *     unknown         frames of a type that the server does not know (PRIORITY_UPDATE, RFC 9218)
  *     requests        requests that are answered, as many as possible
  *     late-windows    answers that use their window up to the last byte, and then WINDOW_UPDATE for them
  *                     while they are stuck in TCP (aborts libh2o 2.2.5)
@@ -55,6 +56,7 @@ enum frame_type {
 	PING = 6,
 	WINDOW_UPDATE = 8,
 	CONTINUATION = 9,
+	PRIORITY_UPDATE = 16,
 };
 enum { END_STREAM = 1, END_HEADERS = 4, SETTING_WINDOW = 4, ERROR_CANCEL = 8 };
 
@@ -180,6 +182,11 @@ static void bodies(struct connection *to)
 	put(to, "x", 1);
 }
 
+static void unknown(struct connection *to)
+{
+	put_head(to, 0, PRIORITY_UPDATE, 0, 0);
+}
+
 static void requests(struct connection *to)
 {
 	put_request(to, next_stream(to), END_STREAM | END_HEADERS);
@@ -215,6 +222,7 @@ static const struct attack {
 	{"priorities", priorities, false},
 	{"continuations", continuations, false},
 	{"bodies", bodies, false},
+	{"unknown", unknown, false},
 	{"requests", requests, false},
 	{"late-windows", late_windows, false},
 	{"nothing", requests, true},
