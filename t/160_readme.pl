@@ -8,8 +8,8 @@
 #   <!-- test: skip, because ... -->                  for a reader only; the reason is shown
 #
 # ```sh blocks run in sh -e, ```sql blocks in psql. Commands that stream (curl -N) end after three seconds, which is
-# no error. Port 7080, the one in the README, is replaced by the test's. A block of sh or sql without such a line
-# fails the test: nothing in README.md stays untested by accident.
+# no error. Port 7080, the one in the README, is replaced by the test's. A block of sh or sql, or of no language, without
+# such a line fails the test: no command in README.md stays untested by accident.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ use Test::More;
 my $readme = "$ChangefeedTest::root/README.md";
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
 
-# {language, wanted, text, line} for each fenced block of sh or sql.
+# {language, wanted, text, line} for each fenced block of sh, sql or no language.
 sub blocks
 {
 	my (@blocks, $block, $mark);
@@ -31,7 +31,7 @@ sub blocks
 		$number++;
 		if ($block && $line =~ /^```\s*$/)
 		{
-			push @blocks, $block if $block->{language} =~ /^(sh|sql)$/;
+			push @blocks, $block if $block->{language} =~ /^(sh|sql|)$/;
 			undef $block;
 		}
 		elsif ($block)
