@@ -96,10 +96,21 @@ $long_poll->read_head;
 is($long_poll->{status}, 200, 'there is room for none: a poll that waits is answered before its worker ends');
 ok($last_stream->wait_for_end, 'and its streams end');
 $server->{h2o}{'num-threads'} = 1;
+$paths->{'/cdc'}{'header.set'} = 'X-Generation: 9';
+$server->write_h2o_conf;
+$server->reload;
+ok(wait_for(sub { header() eq '9' && @{$server->processes->{workers}} == 1 }, 'one worker'), 'one worker again');
+
+# ---- an old worker that dies
+my ($old_worker) = @{$server->processes->{workers}};
+$last_stream = $server->stream('/cdc/users');
 $paths->{'/cdc'}{'header.set'} = 'X-Generation: 7';
 $server->write_h2o_conf;
 $server->reload;
-ok(wait_for(sub { header() eq '7' && @{$server->processes->{workers}} == 1 }, 'the file from before'), 'the file from before');
+ok(wait_for(sub { header() eq '7' }, 'the file from before'), 'the file from before');
+kill('KILL', $old_worker) or die "kill: $!";
+ok($last_stream->wait_for_end, 'an old worker dies: its streams end');
+ok(wait_for(sub { $server->log =~ /worker \d+, which only kept its streams, was killed by signal 9/ }, 'the log says it'), 'and the log says so');
 
 # ---- broken files: each is refused with its place in the log and in status(), and nothing changes
 $stream = $server->stream('/cdc/users');

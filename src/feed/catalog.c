@@ -145,7 +145,7 @@ static void end_refresh(struct catalog *catalog)
 	int64_t pause_us =
 		took_us * REFRESH_SHARE > REFRESH_INTERVAL_US ? took_us * REFRESH_SHARE : REFRESH_INTERVAL_US;
 
-	catalog->earliest_refresh_us = now_us + (catalog->put_off ? RETRY_INTERVAL_US : took_us);
+	catalog->earliest_refresh_us = now_us + (catalog->refusals > 0 ? RETRY_INTERVAL_US : took_us);
 	transition(catalog, CATALOG_IDLE, now_us + pause_us);
 	trust_wal_end(catalog, now_us + pause_us + CONNECTION_TIMEOUT_US);
 }
@@ -165,9 +165,8 @@ static void put_off(struct catalog *catalog, const struct failure *failure)
 {
 	int64_t now_us = clock_monotonic_us();
 
-	if (!catalog->put_off)
+	if (++catalog->refusals == 2)
 		log_line(LOG_LEVEL_WARNING, "%s; it is asked again", failure->text);
-	catalog->put_off = true;
 	catalog->wanted =
 		catalog->wanted || catalog->answering != live_load(&catalog->published.live->refresh_done);
 	transition(catalog, CATALOG_IDLE, now_us);
@@ -182,7 +181,7 @@ static void take_answer(struct catalog *catalog)
 	}
 	published_apply(&catalog->published, catalog->answer);
 	live_store(&catalog->published.live->refresh_done, catalog->answering);
-	catalog->put_off = false;
+	catalog->refusals = 0;
 }
 
 /* Returns true if the answer was one. */

@@ -4,7 +4,7 @@
  * It does two things. In the event loop, without ever waiting: it refreshes what is published (published.h),
  * every two seconds and whenever a worker asks, and connects again when the connection breaks. And, waiting,
  * it answers the few questions the stream cannot go on without (describe.h, upstream.h). They wait for a
- * refresh that is under way; where a table in the publication is locked, that is half a second at most.
+ * refresh that is under way; where a table in the publication is locked, that is 0.2 s at most.
  */
 #ifndef CHANGEFEED_FEED_CATALOG_H
 #define CHANGEFEED_FEED_CATALOG_H
@@ -38,7 +38,7 @@ struct catalog {
 
 	uint64_t answering;     /* live->refresh_asked before the refresh under way */
 	bool wanted;            /* a worker asked */
-	bool put_off;           /* the server refuses to say what is published, and the log says so */
+	unsigned refusals;      /* in a row: the server does not say what is published */
 	bool quiet;             /* a failure is told by the caller, not in the log */
 	unsigned failures;      /* in a row */
 	struct failure failure; /* why it was last closed */

@@ -32,7 +32,7 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
  * locks every table in it, from version 16 on, so that one which is locked for long would keep the stream
  * from asking anything.
  */
-#define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s -c lock_timeout=500ms"
+#define SQL_OPTIONS PINNED_OPTIONS " -c search_path=pg_catalog -c statement_timeout=5s -c lock_timeout=200ms"
 
 /* A walsender that decodes without having anything to send speaks up after half of wal_sender_timeout, which
  * is sooner than connection_patience_us(). */

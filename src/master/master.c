@@ -339,6 +339,9 @@ static void on_worker_end(struct master *master, struct process *process, int st
 {
 	forget_worker(master, process->number);
 	if (process->draining) {
+		if (status != 0)
+			log_line(LOG_LEVEL_WARNING, "worker %u, which only kept its streams, %s", process->number,
+					 process_end_text(status));
 		process->kind = PROCESS_NONE;
 		return;
 	}
