@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BUFFER_FIRST_CAPACITY = 256 };
+enum { BUFFER_FIRST_CAPACITY = 256, BUFFER_KEPT_MAX = 2 << 20 };
 
 bool bytes_parse_u64(struct bytes text, uint64_t *ret_number)
 {
@@ -118,6 +118,13 @@ const char *buffer_message(struct buffer *buffer)
 {
 	const char *text = buffer_string(buffer);
 	return text == NULL ? "out of memory" : text;
+}
+
+void buffer_restart(struct buffer *buffer)
+{
+	if (buffer->capacity > BUFFER_KEPT_MAX)
+		buffer_free(buffer);
+	buffer_clear(buffer);
 }
 
 void buffer_free(struct buffer *buffer)

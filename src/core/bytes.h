@@ -144,6 +144,10 @@ static inline void buffer_clear(struct buffer *buffer)
 	buffer->failed = false;
 }
 
+/* The same for a buffer that lives as long as the process: the memory of something unusually large, more than
+ * 2 MB, is given back. */
+void buffer_restart(struct buffer *buffer);
+
 static inline struct bytes buffer_bytes(const struct buffer *buffer)
 {
 	return (struct bytes){buffer->data, buffer->size};

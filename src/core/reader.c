@@ -99,7 +99,7 @@ static bool read_document(struct reader_scratch *scratch, struct bytes body, str
 enum reader_load reader_load(const struct ring *ring, const struct record *record,
 							 struct reader_scratch *scratch, struct document *ret_document)
 {
-	buffer_clear(&scratch->body);
+	buffer_restart(&scratch->body);
 	enum ring_read result = ring_read_body(ring, record, &scratch->body);
 	if (result != RING_READ_OK)
 		return result == RING_READ_DAMAGED ? READER_LOAD_DAMAGED : READER_LOAD_OVERRUN;

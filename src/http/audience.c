@@ -179,7 +179,7 @@ enum reader_event audience_render(struct audience *audience, struct reader *read
 	struct document document;
 	enum reader_event event;
 
-	buffer_clear(&fanout->frames);
+	buffer_restart(&fanout->frames);
 	do {
 		event = reader_next(&ahead, fanout->scratch, &budget, &document, ret_lagged);
 		if (event == READER_CHANGE) {
@@ -259,7 +259,7 @@ void audience_offer(struct audience *audience, const struct document *document, 
 	audience->rested = false;
 	if (audience->live_streams == 0)
 		return;
-	buffer_clear(&fanout->frames);
+	buffer_restart(&fanout->frames);
 	frame_append_change(&fanout->frames, document, &audience->subscription.view);
 	struct segment *segment = fanout->frames.failed ? NULL : open_for(audience, fanout->frames.size);
 	if (segment == NULL) {

@@ -21,7 +21,13 @@ int main(void)
 	ok(buffer.size == 10000 && memcmp(buffer.data + 9990, "0123456789", 10) == 0,
 	   "grows and keeps what it has");
 
-	buffer_clear(&buffer);
+	char *before = buffer.data;
+	buffer_restart(&buffer);
+	ok(buffer.size == 0 && buffer.data == before, "begins again in the memory that it has");
+	buffer_reserve(&buffer, 3 << 20);
+	buffer_restart(&buffer);
+	ok(buffer.capacity == 0, "but gives a lot of it back");
+
 	buffer_printf(&buffer, "%s-%d", "text", 7);
 	is_bytes(buffer_bytes(&buffer), "text-7", "printf");
 
