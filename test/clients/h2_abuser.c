@@ -215,18 +215,12 @@ static const struct attack {
 	void (*round)(struct connection *to);
 	bool once;
 } attacks[] = {
-	{"resets", resets, false},
-	{"pings", pings, false},
-	{"settings", settings, false},
-	{"windows", windows, false},
-	{"priorities", priorities, false},
-	{"continuations", continuations, false},
-	{"bodies", bodies, false},
-	{"unknown", unknown, false},
-	{"requests", requests, false},
-	{"late-windows", late_windows, false},
-	{"nothing", requests, true},
-	{"crowd", crowd, true},
+	{"resets", resets, false},         {"pings", pings, false},
+	{"settings", settings, false},     {"windows", windows, false},
+	{"priorities", priorities, false}, {"continuations", continuations, false},
+	{"bodies", bodies, false},         {"unknown", unknown, false},
+	{"requests", requests, false},     {"late-windows", late_windows, false},
+	{"nothing", requests, true},       {"crowd", crowd, true},
 };
 
 static const struct attack *find_attack(const char *name)
