@@ -12,8 +12,10 @@
 #include <h2o/http2_internal.h>
 
 typedef void (*stream_function)(h2o_http2_conn_t *, h2o_http2_stream_t *);
+typedef void (*connection_function)(h2o_http2_conn_t *);
 
 static stream_function library_send, library_reset;
+static connection_function library_request_write;
 
 /* Beyond the largest window there is by more than any change of it. */
 static void open_window(h2o_http2_stream_t *stream)
@@ -33,6 +35,12 @@ void h2o_http2_stream_reset(h2o_http2_conn_t *conn, h2o_http2_stream_t *stream)
 {
 	open_window(stream);
 	library_reset(conn, stream);
+}
+
+void h2o_http2_conn_request_write(h2o_http2_conn_t *conn)
+{
+	if (conn->sock != NULL)
+		library_request_write(conn);
 }
 
 /* What stdio prints to stderr, line by line; our own log does not go this way. */
@@ -62,5 +70,6 @@ bool h2_guard_init(void)
 {
 	library_send = (stream_function)dlsym(RTLD_NEXT, "h2o_http2_stream_send_pending_data");
 	library_reset = (stream_function)dlsym(RTLD_NEXT, "h2o_http2_stream_reset");
-	return library_send != NULL && library_reset != NULL && filter_stderr();
+	library_request_write = (connection_function)dlsym(RTLD_NEXT, "h2o_http2_conn_request_write");
+	return library_send != NULL && library_reset != NULL && library_request_write != NULL && filter_stderr();
 }
