@@ -27,6 +27,13 @@ static inline h2o_socket_t *request_socket(h2o_req_t *req)
 	return req->conn->callbacks->get_socket(req->conn);
 }
 
+/* Whether libh2o copies an answer as a whole when it is sent: TLS over HTTP/1.1 encrypts all of it at once. */
+static inline bool request_is_copied(h2o_req_t *req)
+{
+	h2o_socket_t *socket = request_socket(req);
+	return !request_is_http2(req) && socket != NULL && socket->ssl != NULL;
+}
+
 /* The value of the first header of that name behind `*at`, which is -1 at first; `*at` is then its place, and
  * -1 again behind the last. libh2o leaves the blanks at its end. */
 static inline struct bytes request_next_header(const h2o_req_t *req, const char *name, ssize_t *at)

@@ -36,6 +36,7 @@ struct connection {
 	uint64_t unexplained; /* bytes, less FLOOD_BYTES for each second that passed */
 	int64_t cancelled_ms;
 	unsigned cancelled; /* requests in the second from then */
+	size_t account;     /* see limits_account() */
 };
 
 /* ---- connections */
@@ -154,6 +155,12 @@ static struct connection *connection_of(h2o_req_t *req)
 {
 	h2o_socket_t *socket = request_socket(req);
 	return socket == NULL ? NULL : socket->on_close.data;
+}
+
+size_t *limits_account(h2o_req_t *req)
+{
+	struct connection *connection = connection_of(req);
+	return connection == NULL ? NULL : &connection->account;
 }
 
 static int answer(h2o_req_t *req, const struct problem *problem)

@@ -50,6 +50,10 @@ void limits_init(struct limits *limits, const struct outline *outline);
  */
 bool limits_connect(struct limits *limits, h2o_socket_t *socket);
 
+/* What the answers hold that the request's connection has asked for, to be counted by the one who makes them. It
+ * lives as long as the connection, which outlives its requests. NULL where request_socket() is. */
+size_t *limits_account(h2o_req_t *req);
+
 /* Looks at some connections; to be called once per turn of the loop. */
 void limits_look(struct limits *limits, int64_t now_ms);
 

@@ -1,16 +1,25 @@
 /* poll.c: see poll.h. */
 #include "http/poll.h"
 
+#include <malloc.h>
+
+#include "core/clock.h"
+#include "http/libh2o.h"
 #include "http/response.h"
 
 enum {
-	POLL_BUDGET = 1024 * 1024, /* bytes of history that one poll walks in one turn */
-	POLL_TURN_BUDGET = 4 * 1024 * 1024,
-	POLL_SIZE_MAX = 8 * 1024 * 1024, /* a batch ends when it is this large, whatever its limit */
-	/* clients that do not take their answers: while those hold so much, batches are small, then refused */
+	POLL_BUDGET = 1024 * 1024,          /* bytes of history that one poll walks in one turn */
+	POLL_TURN_BUDGET = 4 * 1024 * 1024, /* of all polls, see worker->poll_work */
+	POLL_COST = 8 * 1024,               /* of an answer, however small it is, in the same unit */
+	POLL_SIZE_MAX = 8 * 1024 * 1024,    /* a batch ends when it is this large, whatever its limit */
+	/* clients that do not take their answers: while those hold so much, batches are small, then refused; first
+	 * those of a connection that holds much by itself */
 	POLL_CROWDED = 64 * 1024 * 1024,
 	POLL_SIZE_CROWDED = 64 * 1024,
 	POLL_OVERCROWDED = 256 * 1024 * 1024,
+	POLL_CONNECTION_CROWDED = 16 * 1024 * 1024,
+	POLL_CONNECTION_OVERCROWDED = 32 * 1024 * 1024,
+	POLL_COMPRESSED_MAX = 1024 * 1024, /* libh2o compresses an answer all at once, while everybody waits */
 };
 
 enum poll_state {
@@ -35,7 +44,9 @@ struct poll {
 	uint64_t from;      /* where in the ring the batch began to look */
 	struct cursor last; /* of the batch */
 	struct batch batch;
-	size_t held; /* bytes of worker->batch_bytes */
+	size_t held;     /* bytes of worker->batch_bytes */
+	size_t *account; /* of the connection, what all of its polls have charged; NULL: it has none */
+	size_t charged;  /* bytes of *account: the batch, then the answer */
 	struct reader reader;
 	h2o_linklist_t worker_link; /* in ready_polls, waiting_polls or answered_polls */
 	struct hangup_watch hangup; /* while it waits */
@@ -75,16 +86,36 @@ static void set_state(struct poll *poll, enum poll_state state)
 		begin_wait(poll);
 }
 
+static void charge(struct poll *poll, size_t bytes)
+{
+	if (poll->account != NULL)
+		*poll->account += bytes - poll->charged;
+	poll->charged = bytes;
+}
+
+/* Counts memory that is this poll's own. */
 static void hold(struct poll *poll, size_t bytes)
 {
 	poll->worker->batch_bytes += bytes - poll->held;
 	poll->held = bytes;
+	charge(poll, bytes);
 }
 
 /* What polls hold: batches, and answers that are kept or have not been taken. */
 static size_t poll_bytes(const struct worker *worker)
 {
 	return worker->batch_bytes + worker->answers.bytes;
+}
+
+static bool is_crowded(const struct worker *worker, const size_t *account)
+{
+	return poll_bytes(worker) >= POLL_CROWDED || (account != NULL && *account >= POLL_CONNECTION_CROWDED);
+}
+
+static bool is_overcrowded(const struct worker *worker, const size_t *account)
+{
+	return poll_bytes(worker) >= POLL_OVERCROWDED ||
+		   (account != NULL && *account >= POLL_CONNECTION_OVERCROWDED);
 }
 
 static void on_dispose(void *pointer)
@@ -134,6 +165,12 @@ static void send_answer(struct poll *poll, struct answer *answer)
 	poll->deadline_ms =
 		worker->now_ms + changefeed_options_patience_ms(poll->audience->options, answer->size);
 	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
+	worker->poll_work += POLL_COST + answer->size;
+	if (request_is_copied(poll->req))
+		hold(poll, answer->size);
+	charge(poll, answer->size);
+	if (answer->size > POLL_COMPRESSED_MAX)
+		poll->req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
 		add_headers(poll, answer);
 	h2o_mem_link_shared(&poll->req->pool, answer);
@@ -180,8 +217,6 @@ static void answer_batch(struct poll *poll, bool has_more)
 	}
 	send_answer(poll, answer);
 	h2o_mem_release_shared(answer);
-	if (worker->output.capacity > POLL_SIZE_MAX / 4)
-		buffer_free(&worker->output);
 }
 
 /* Returns whether somebody else's answer was the right one. */
@@ -194,6 +229,9 @@ static bool answer_kept(struct poll *poll)
 		answer = answers_find(&poll->worker->answers, &key, ring_head(poll->worker->ring));
 	if (answer == NULL || answer->next.since_ms < poll->since_ms)
 		return false;
+	if (answer->size > POLL_SIZE_CROWDED && request_is_copied(poll->req) &&
+		is_crowded(poll->worker, poll->account))
+		return false;
 	set_state(poll, POLL_ANSWERED);
 	send_answer(poll, answer);
 	return true;
@@ -202,6 +240,7 @@ static bool answer_kept(struct poll *poll)
 static void answer_problem(struct poll *poll, const struct problem *problem)
 {
 	set_state(poll, POLL_ANSWERED);
+	poll->worker->poll_work += POLL_COST;
 	response_problem(poll->req, problem);
 }
 
@@ -238,7 +277,7 @@ static void add_change(struct poll *poll, const struct document *document)
 	if (behind_ms > poll->latest_ms)
 		poll->latest_ms = behind_ms;
 	hold(poll, batch_size(&poll->batch));
-	size_t size_max = poll_bytes(poll->worker) < POLL_CROWDED ? POLL_SIZE_MAX : POLL_SIZE_CROWDED;
+	size_t size_max = is_crowded(poll->worker, poll->account) ? POLL_SIZE_CROWDED : POLL_SIZE_MAX;
 	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
 }
 
@@ -364,14 +403,14 @@ static void read_on(struct poll *poll, uint64_t *budget)
 	}
 }
 
-/* Brings a poll a piece further. Returns how many bytes it walked, of history and of the run log. */
-static uint64_t run(struct poll *poll)
+/* Brings a poll a piece further. */
+static void run(struct poll *poll)
 {
-	const struct gap_counter *gaps = &poll->worker->scratch.gaps;
-	uint64_t budget = POLL_BUDGET, counted = gaps->walked;
+	struct worker *worker = poll->worker;
+	uint64_t budget = POLL_BUDGET, counted = worker->scratch.gaps.walked;
 
 	read_on(poll, &budget);
-	return POLL_BUDGET - budget + gaps->walked - counted;
+	worker->poll_work += POLL_BUDGET - budget + worker->scratch.gaps.walked - counted;
 }
 
 /* The client is gone: any answer makes libh2o notice. */
@@ -385,7 +424,9 @@ static void on_gone(struct hangup_watch *watch)
 void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format)
 {
-	if (poll_bytes(worker) >= POLL_OVERCROWDED) {
+	size_t *account = limits_account(req);
+
+	if (is_overcrowded(worker, account)) {
 		struct problem problem;
 		fanout_leave(audience);
 		problem_set(&problem, 503, "too many answers are waiting for their clients to take them: try again");
@@ -399,11 +440,13 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 						  .audience = audience,
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
-						  .deadline_ms = worker->now_ms + subscription->wait_s * INT64_C(1000),
+						  .account = account,
 						  .reader = *reader,
 						  .hangup = {on_gone, -1}};
 	if (reader->start.kind == CURSOR_TIME)
 		poll->since_ms = reader->start.since_us / 1000;
+	if (subscription->wait_s > 0) /* worker->now_ms may be of half a second ago */
+		poll->deadline_ms = clock_monotonic_ms() + subscription->wait_s * INT64_C(1000);
 	batch_begin(&poll->batch, format);
 	live_figure_add(&worker->figures->polls_total, 1);
 	set_state(poll, POLL_READING);
@@ -436,17 +479,17 @@ static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 void polls_pump(struct worker *worker, enum fanout_drain drain)
 {
 	h2o_linklist_t turn;
-	uint64_t walked = 0;
+	uint64_t done = worker->poll_work;
 
 	if (drain == FANOUT_BROKEN)
 		answers_clear(&worker->answers);
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
 	take_line(&turn, &worker->ready_polls);
-	while (!h2o_linklist_is_empty(&turn) && walked < POLL_TURN_BUDGET) {
+	while (!h2o_linklist_is_empty(&turn) && worker->poll_work - done < POLL_TURN_BUDGET) {
 		struct poll *poll = LIST_FIRST(struct poll, worker_link, &turn);
 		h2o_linklist_unlink(&poll->worker_link);
-		walked += run(poll);
+		run(poll);
 	}
 	put_back(&turn, &worker->ready_polls);
 }
@@ -454,14 +497,28 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 bool polls_expire(struct worker *worker, bool all)
 {
 	LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls) {
-		if (all || worker->now_ms >= poll->deadline_ms)
-			answer_batch(poll, false);
+		if (all)
+			poll->deadline_ms = worker->now_ms;
+		if (worker->now_ms >= poll->deadline_ms)
+			set_state(poll, POLL_READING);
 	}
 	return !h2o_linklist_is_empty(&worker->waiting_polls);
 }
 
+/* After a crowd has taken its answers, what those used goes back to the kernel. */
+static void give_back_memory(struct worker *worker)
+{
+	size_t bytes = poll_bytes(worker);
+
+	if (worker->polls_were_crowded && bytes < POLL_CROWDED / 8)
+		malloc_trim(0);
+	worker->polls_were_crowded =
+		bytes >= POLL_CROWDED || (worker->polls_were_crowded && bytes >= POLL_CROWDED / 8);
+}
+
 void polls_tick(struct worker *worker)
 {
+	give_back_memory(worker);
 	LIST_EACH (struct poll, worker_link, poll, &worker->answered_polls) {
 		if (worker->now_ms < poll->deadline_ms)
 			continue;

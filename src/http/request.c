@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/request/accept.h"
 #include "http/libh2o.h"
 #include "http/poll.h"
@@ -12,6 +13,7 @@
 enum {
 	DEFER_MS = 2000,
 	COUNT_BUDGET = 8 * 1024 * 1024, /* of the log of what is gone that requests read in one turn */
+	REQUESTS_PER_TURN = 256,        /* that are taken up again, however many have been answered by the feed */
 };
 
 struct request {
@@ -88,7 +90,7 @@ static void ask_feed(struct worker *worker, struct request *request)
 	uint64_t one = 1;
 
 	request->asked = atomic_fetch_add_explicit(&worker->live->refresh_asked, 1, memory_order_acq_rel) + 1;
-	request->deadline_ms = worker->now_ms + DEFER_MS;
+	request->deadline_ms = clock_monotonic_ms() + DEFER_MS; /* worker->now_ms may be of half a second ago */
 	h2o_linklist_insert(&worker->deferred, &request->link);
 	if (write(worker->refresh_fd, &one, sizeof(one)) < 0 || !feed_streams(worker))
 		request->deadline_ms = worker->now_ms; /* nobody who answers now */
@@ -127,7 +129,8 @@ static void begin(struct worker *worker, const struct request *request, struct s
 	struct reader reader;
 
 	if (audience == NULL) {
-		problem_set(&problem, 503, "out of memory");
+		problem_set(&problem, 503,
+					"too many different requests are followed now, or memory is out: try again");
 		response_problem(request->req, &problem);
 		return;
 	}
@@ -243,7 +246,7 @@ static void take_up_ready(struct worker *worker)
 	h2o_linklist_t turn;
 
 	take_line(&turn, &worker->ready_requests);
-	while (!h2o_linklist_is_empty(&turn) && may_count(worker)) {
+	for (int i = 0; i < REQUESTS_PER_TURN && !h2o_linklist_is_empty(&turn) && may_count(worker); i++) {
 		struct request *request = LIST_FIRST(struct request, link, &turn);
 		h2o_linklist_unlink(&request->link);
 		take_up(worker, request);
@@ -255,12 +258,12 @@ bool requests_settle(struct worker *worker)
 {
 	worker->refresh_seen = live_load(&worker->live->refresh_done);
 	worker->gaps_walked = worker->scratch.gaps.walked;
-	take_up_ready(worker);
 	LIST_EACH (struct request, link, request, &worker->deferred) {
 		if (has_answered(worker, request) || worker->now_ms >= request->deadline_ms) {
 			h2o_linklist_unlink(&request->link);
-			take_up(worker, request);
+			h2o_linklist_insert(&worker->ready_requests, &request->link);
 		}
 	}
+	take_up_ready(worker);
 	return !h2o_linklist_is_empty(&worker->deferred);
 }

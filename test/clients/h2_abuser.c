@@ -19,7 +19,8 @@
  *     nothing         one request, and then silence; with --window 0 its answer cannot even begin
  *     crowd           the same with 100 requests, as many as a connection may have open; its own window is
  *                     wide
- *   --path PATH       of the requests (/healthz)      --window N     SETTINGS_INITIAL_WINDOW_SIZE
+ *   --path PATH       of the requests (/healthz);     --window N     SETTINGS_INITIAL_WINDOW_SIZE
+ *                     a # at its end is the number of the stream
  *   --connections N   how many (1)                    --address A    where they come from (127.0.0.1)
  *   --seconds N       for how long (2)                --deaf         read nothing
  *                                                     --tls          any certificate will do
@@ -108,11 +109,15 @@ static void put_head(struct connection *to, size_t size, enum frame_type type, i
 /* GET, as HPACK (RFC 7541) has it: two entries of the static table, two literals that are not indexed. */
 static void put_request(struct connection *to, uint32_t stream, int flags)
 {
+	char numbered[128];
 	size_t path = strlen(options.path);
+	bool is_numbered = options.path[path - 1] == '#';
+	if (is_numbered)
+		path = (size_t)snprintf(numbered, sizeof(numbered), "%.*s%u", (int)path - 1, options.path, stream);
 	put_head(to, 2 + 2 + path + 2 + 1, HEADERS, flags, stream);
 	put(to, "\x82\x86\x04", 3);
 	put_number(to, (uint32_t)path, 1);
-	put(to, options.path, path);
+	put(to, is_numbered ? numbered : options.path, path);
 	put(to, "\x01\x01x", 3);
 }
 

@@ -1,0 +1,69 @@
+# One client does not take what is everybody's: not the memory, by answers over TLS that it does not read; not the polls, by
+# those of one connection over HTTP/2; not the time, by large rows in different forms.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../test/perl";
+use ChangefeedTest;
+use IPC::Open2;
+use Test::More;
+
+use constant CLIENTS => 30;
+
+my $server = ChangefeedTest->new(h2o => {'num-threads' => 1}, postgresql => {'changefeed.ring_size' => '64MB'});
+my $tls_port = $server->listen_tls('localhost');
+$server->begin;
+$server->publish('users', 'id int PRIMARY KEY, filler text');
+$server->sql(q{INSERT INTO users SELECT i, repeat('x', 1000) FROM generate_series(1, 9000) i});
+$server->wait_for_feed;
+my ($worker) = @{$server->processes->{workers}};
+
+sub metric { return $server->get('/metrics')->{content} =~ /^pg_changefeed_$_[0] (\d+)$/m ? $1 : -1; }
+
+# Waits until $count polls more than $before have begun, and then until no more of them are answered.
+sub wait_for_answers
+{
+	my ($before, $count) = @_;
+	wait_for(sub { metric('polls_total') >= $before + $count }, "$count polls");
+	my ($last, $same) = (-1, 0);
+	return wait_for(sub { my $now = metric('events_total'); $same = $now == $last ? $same + 1 : 0; $last = $now; $same > 20 }, 'all are answered');
+}
+
+# ---- TLS over HTTP/1.1: libh2o encrypts an answer at once, for each client
+is($server->poll('/cdc/users/poll?limit=10000')->{has_more} ? 1 : 0, 1, 'an answer that is as large as can be');
+my $before_kb = ChangefeedTest::anonymous_kb($worker);
+my $before = metric('polls_total');
+my @clients;
+for (1 .. CLIENTS)
+{
+	my $pid = open2(my $from, my $to, 'openssl', 's_client', '-quiet', '-connect', "127.0.0.1:$tls_port") or die "openssl: $!";
+	push @clients, [$pid, $from, $to];
+	print $to "GET /cdc/users/poll?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	$to->flush;
+}
+wait_for_answers($before, CLIENTS);
+my $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
+cmp_ok($grown_mb, '<', 128, sprintf('%d clients over TLS that take nothing make the worker hold %.0f MB', CLIENTS, $grown_mb));
+kill('KILL', map { $_->[0] } @clients);
+waitpid($_->[0], 0) for @clients;
+undef @clients;
+
+# ---- a hundred polls of one connection over HTTP/2 that takes nothing, each for something else
+$before_kb = ChangefeedTest::anonymous_kb($worker);
+$before = metric('polls_total');
+$server->client_start('h2_abuser', '--port', $server->{http_port}, qw(--attack crowd --window 0 --seconds 60 --path), '/cdc/users/poll?limit=6#');
+wait_for_answers($before, 80);
+$grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
+cmp_ok($grown_mb, '<', 128, sprintf('one connection makes the worker hold %.0f MB', $grown_mb));
+my $other = $server->poll('/cdc/users/poll?limit=5000');
+is($other->{count}, 5000, 'the polls of others are answered, and as large as before');
+
+# ---- a large row for streams that want it in different forms: it is rendered for one after the other
+my @streams = map { $server->stream("/cdc/users?columns=filler,c$_", json => 0) } 1 .. 8;
+$_->block for @streams;
+$server->sql(q{INSERT INTO users VALUES (100001, repeat('y', 6000000)); INSERT INTO users VALUES (100002, 'after')});
+is(join(' ', map { length($_->event->{data}) > 6_000_000 ? 1 : 0 } @streams), '1 1 1 1 1 1 1 1', 'a large row reaches each of eight streams that differ');
+is(join(' ', map { $_->event->{data} =~ /"after"/ ? 1 : 0 } @streams), '1 1 1 1 1 1 1 1', 'and so does what follows');
+
+done_testing();
