@@ -1,6 +1,9 @@
 /* reader.c: see reader.h. */
 #include "core/reader.h"
 
+/* How many times as long it takes to read a change and to find it is another tenant's, as to walk over it. */
+enum { LOAD_COST = 8 };
+
 bool reader_scratch_init(struct reader_scratch *scratch)
 {
 	*scratch = (struct reader_scratch){0};
@@ -150,11 +153,12 @@ enum reader_event reader_next(struct reader *reader, struct reader_scratch *scra
 			return READER_FAILED;
 		if (result == RING_READ_OVERRUN || load == READER_LOAD_OVERRUN)
 			return skip_gap(reader, scratch, ret_lagged) ? READER_GAP : READER_SKIPPED;
-		uint64_t walked = record.next - record.position;
-		*budget -= walked < *budget ? walked : *budget;
+		bool admitted = wanted && scope_admits(reader->scope, ret_document);
+		uint64_t cost = (record.next - record.position) * (wanted && !admitted ? LOAD_COST : 1);
+		*budget -= cost < *budget ? cost : *budget;
 		place_advance(&reader->place, &record);
 		reader->fresh = false;
-		if (wanted && scope_admits(reader->scope, ret_document))
+		if (admitted)
 			return READER_CHANGE;
 	}
 	return READER_PAUSED;

@@ -75,7 +75,7 @@ bool reader_find_start(struct reader *reader, struct reader_scratch *scratch, en
 
 /*
  * The next event. *budget is the number of bytes of history that may still be walked; what was walked is
- * taken off. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be
+ * taken off, several times over where it had to be read for nothing. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be
  * unpacked is told as that of an oversize row: a change is never left out.
  */
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,

@@ -57,10 +57,13 @@ uint64_t audience_wanted(const struct audience *audience)
 
 /* ---- the audience's segments */
 
+/* Bytes in the ring: once the drain has done its work, no more such changes are rendered for further audiences. */
+enum { LARGE_RECORD = 256 * 1024 };
+
 static const struct footing nowhere = {.from = UINT64_MAX};
 
-/* The drain goes on in another segment, from the place where it stands. */
-static void close_open(struct audience *audience)
+/* What the drain renders from `end` on goes into another segment. */
+static void close_open_at(struct audience *audience, struct place end)
 {
 	struct segment *segment = audience->open;
 
@@ -68,8 +71,13 @@ static void close_open(struct audience *audience)
 		return;
 	audience->open = NULL;
 	audience->before = (struct footing){segment->from, segment->size, segment->events};
-	audience->front = audience->fanout->place;
-	segment_close(&audience->fanout->kept, segment, audience->fanout->place);
+	audience->front = end;
+	segment_close(&audience->fanout->kept, segment, end);
+}
+
+static void close_open(struct audience *audience)
+{
+	close_open_at(audience, audience->fanout->place);
 }
 
 void audience_follow(struct audience *audience)
@@ -175,7 +183,7 @@ enum reader_event audience_render(struct audience *audience, struct reader *read
 	struct fanout *fanout = audience->fanout;
 	struct reader ahead = *reader;
 	struct place from = reader->place, end = from; /* behind the last frame */
-	uint64_t budget = span_of(fanout, from.position), events = 0;
+	uint64_t span = span_of(fanout, from.position), budget = span, events = 0;
 	struct document document;
 	enum reader_event event;
 
@@ -195,7 +203,7 @@ enum reader_event audience_render(struct audience *audience, struct reader *read
 		return event;
 	}
 	/* whatever came after `end` is met again by the next reader that stands there */
-	*walked += end.position - from.position;
+	*walked += span - budget;
 	reader->fresh = false;
 	return keep_rendered(audience, from.position, end, events) ? READER_CHANGE : READER_FAILED;
 }
@@ -249,9 +257,19 @@ static struct segment *open_for(struct audience *audience, size_t size)
 	return audience->open;
 }
 
+/* The drain goes on behind a change without a frame for it: the streams read it from the ring, each when its
+ * turn comes. */
+static void leave_to_streams(struct audience *audience, const struct place *behind)
+{
+	close_open(audience);
+	audience->before = nowhere;
+	audience->front = *behind;
+}
+
 void audience_offer(struct audience *audience, const struct document *document, const struct place *behind)
 {
 	struct fanout *fanout = audience->fanout;
+	bool large = behind->position - fanout->place.position > LARGE_RECORD;
 
 	if (!scope_admits(&audience->scope, document))
 		return;
@@ -259,18 +277,22 @@ void audience_offer(struct audience *audience, const struct document *document, 
 	audience->rested = false;
 	if (audience->live_streams == 0)
 		return;
+	if (large && fanout->work >= RENDER_BUDGET) {
+		leave_to_streams(audience, behind);
+		return;
+	}
 	buffer_restart(&fanout->frames);
 	frame_append_change(&fanout->frames, document, &audience->subscription.view);
 	struct segment *segment = fanout->frames.failed ? NULL : open_for(audience, fanout->frames.size);
 	if (segment == NULL) {
-		/* no memory for this frame now: its streams read it from the ring later */
-		close_open(audience);
-		audience->before = nowhere;
-		audience->front = *behind;
+		leave_to_streams(audience, behind); /* there is no memory for the frame now */
 		return;
 	}
 	segment_append(segment, buffer_bytes(&fanout->frames), 1);
+	fanout->work += fanout->frames.size + FRAME_COST;
 	fanout->renders++;
+	if (segment->capacity > SEGMENT_SIZE)
+		close_open_at(audience, *behind); /* what is large is to be among what is kept, and may be dropped */
 }
 
 /* ---- what leaves the publication */

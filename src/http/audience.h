@@ -82,7 +82,7 @@ bool audience_slice(struct audience *audience, struct footing *at, struct reader
  * Renders the segment that begins where the reader stands, which is one of the audience's and stands before the
  * drain, up to the drain at most. Returns READER_CHANGE when there is a segment there now, maybe one without
  * frames; the reader has not moved then, but is no longer fresh. Else what reader_next() said. *walked is
- * increased by the bytes of history it took.
+ * increased by what it took off a budget for reader_next().
  */
 enum reader_event audience_render(struct audience *audience, struct reader *reader, uint64_t *walked,
 								  uint64_t *ret_lagged);

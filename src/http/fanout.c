@@ -103,6 +103,7 @@ static struct audience *add_audience(struct fanout *fanout, struct audience *aud
 		return NULL;
 	}
 	h2o_linklist_insert(&fanout->audiences, &audience->link);
+	fanout->audience_count++;
 	fanout->wanted_known = false;
 	return audience;
 }
@@ -114,7 +115,7 @@ struct audience *fanout_join(struct fanout *fanout, struct subscription *subscri
 	selection_key(selection, subscription, &key);
 	struct audience *audience = key.failed ? NULL : find_audience(fanout, buffer_bytes(&key), options);
 
-	if (audience == NULL && !key.failed)
+	if (audience == NULL && !key.failed && fanout->audience_count < AUDIENCES_MAX)
 		audience =
 			add_audience(fanout, audience_make(fanout, subscription, selection, options, buffer_bytes(&key)));
 	if (audience != NULL)
@@ -135,6 +136,7 @@ void fanout_leave(struct audience *audience)
 	for (unsigned i = 0; i < audience->selection.count; i++)
 		list_remove(list_of(fanout, audience->selection.collections[i]), audience);
 	h2o_linklist_unlink(&audience->link);
+	fanout->audience_count--;
 	list_leave(&audience->changed_link);
 	audience_free(audience);
 }
@@ -231,7 +233,9 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 		return start_over(fanout);
 	}
 	fanout->full = false;
-	while (!fanout->full && fanout->place.position - before.position < budget) {
+	fanout->work = 0;
+	while (!fanout->full && fanout->work < RENDER_BUDGET &&
+		   fanout->place.position - before.position < budget) {
 		struct record record;
 		enum ring_read result = ring_read(fanout->ring, fanout->place.position, &record);
 		if (result == RING_READ_END) {

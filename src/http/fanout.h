@@ -11,6 +11,12 @@
 
 #include "http/audience.h"
 
+enum {
+	RENDER_BUDGET = 4 * 1024 * 1024, /* for struct fanout.work */
+	FRAME_COST = 2 * 1024,
+	AUDIENCES_MAX = 8192, /* of a worker: each has some kilobytes of its own */
+};
+
 struct fanout {
 	const struct ring *ring;
 	struct reader_scratch *scratch; /* shared with the worker's readers */
@@ -20,9 +26,11 @@ struct fanout {
 	uint64_t catalog_generation; /* of live, when what is published was last looked at */
 	bool new_history;            /* why the last drain was FANOUT_BROKEN */
 	bool full;        /* the drain under way has rendered as much for an audience as goes out at once */
+	size_t work;      /* bytes that it has rendered for all of them, and FRAME_COST for each frame */
 	uint64_t renders; /* frames rendered since it was last set to 0 */
 	struct segments_kept kept;
 	h2o_linklist_t audiences;
+	unsigned audience_count;
 	bool wanted_known; /* `wanted` is that of the audiences there are now */
 	uint64_t wanted;
 	h2o_linklist_t changed;
@@ -37,8 +45,8 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 
 /*
  * The audience of a subscription, made if there is none; then it takes over the text that the subscription
- * owns, which stays readable as long as the audience. NULL out of memory. Each join is one fanout_leave(), and
- * the last one ends the audience.
+ * owns, which stays readable as long as the audience. NULL out of memory, or beyond AUDIENCES_MAX. Each join
+ * is one fanout_leave(), and the last one ends the audience.
  */
 struct audience *fanout_join(struct fanout *fanout, struct subscription *subscription,
 							 const struct selection *selection, const struct changefeed_options *options);
@@ -52,8 +60,8 @@ enum fanout_drain {
 };
 
 /*
- * Renders what is new: at most `budget` bytes of history, and about a segment for each audience, which is what
- * goes out at once. The ring is the queue: what is rendered ahead of the streams would be dropped before they
+ * Renders what is new: at most `budget` bytes of history, about a segment for each audience, which is what goes
+ * out at once, and RENDER_BUDGET for all of them together. The ring is the queue: what is rendered ahead of the streams would be dropped before they
  * come to it. Audiences with something new are then in fanout->changed.
  */
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget);

@@ -217,6 +217,8 @@ static void answer_batch(struct poll *poll, bool has_more)
 	}
 	send_answer(poll, answer);
 	h2o_mem_release_shared(answer);
+	if (worker->output.capacity > POLL_SIZE_MAX / 4)
+		buffer_free(&worker->output);
 }
 
 /* Returns whether somebody else's answer was the right one. */

@@ -70,7 +70,7 @@ static void read_up_to_place(struct stream *stream)
 		stream->seen = audience_before(stream->audience, stream->reader.place.cursor);
 }
 
-static void begin(struct stream *stream, const char *path, enum cursor_kind kind)
+static struct audience *join(const char *path, const struct changefeed_options *of)
 {
 	struct subscription_request request = {.delivery = DELIVERY_SSE, .path = bytes_of(path)};
 	struct subscription subscription;
@@ -80,8 +80,14 @@ static void begin(struct stream *stream, const char *path, enum cursor_kind kind
 	if (!subscription_parse(&request, &subscription, &problem) ||
 		!selection_resolve(&subscription, fixture.ring, BYTES("changefeed"), &selection, &problem))
 		abort();
-	*stream = (struct stream){.audience = fanout_join(&fanout, &subscription, &selection, &options)};
+	struct audience *audience = fanout_join(&fanout, &subscription, &selection, of);
 	subscription_free(&subscription);
+	return audience;
+}
+
+static void begin(struct stream *stream, const char *path, enum cursor_kind kind)
+{
+	*stream = (struct stream){.audience = join(path, &options)};
 	reader_init(&stream->reader, fixture.ring, &stream->audience->scope, (struct start){.kind = kind});
 	stream->at = (struct footing){.from = stream->reader.place.position};
 	stream->seen = UINT64_MAX; /* the oldest may be evicted without a word, until something is read */
@@ -302,6 +308,38 @@ static void test_first_gap(void)
 	end(&now);
 }
 
+/* Many audiences want the same changes in different forms: a turn has an end all the same, and so has their number. */
+static void test_work(void)
+{
+	enum { MANY = 100, TRANSACTIONS = 100 };
+	static struct changefeed_options forms[MANY];
+	struct audience *audiences[MANY];
+
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	for (int i = 0; i < MANY; i++) {
+		audiences[i] = join("*", &forms[i]);
+		audience_follow(audiences[i]);
+	}
+	for (int i = 0; i < TRANSACTIONS; i++)
+		fixture_transaction(&fixture, 1);
+	fixture_checkpoint(&fixture);
+	fanout.renders = 0;
+	enum fanout_drain drained = fanout_drain(&fanout, UINT64_MAX);
+	ok(drained == FANOUT_MORE && fanout.renders > 0 && fanout.renders <= RENDER_BUDGET / FRAME_COST + MANY,
+	   "a drain for many audiences ends after %" PRIu64 " frames", fanout.renders);
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	is_u64(fanout.renders, MANY * TRANSACTIONS, "and the next ones go on");
+	fanout.audience_count += AUDIENCES_MAX;
+	ok(join("*", &options) == NULL, "there is no audience beyond their bound");
+	fanout.audience_count -= AUDIENCES_MAX;
+	for (int i = 0; i < MANY; i++) {
+		audience_unfollow(audiences[i]);
+		fanout_leave(audiences[i]);
+	}
+}
+
 static uint64_t spool_memory(void)
 {
 	struct stat stat;
@@ -383,6 +421,7 @@ int main(void)
 	   "nothing is left of audiences without streams");
 	is_u64(spool_memory(), 0, "nor in the spool");
 	test_first_gap();
+	test_work();
 	test_held();
 	reader_scratch_free(&scratch);
 	fixture_remove(&fixture);
