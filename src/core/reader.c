@@ -93,7 +93,8 @@ bool reader_find_start(struct reader *reader, struct reader_scratch *scratch, en
 	return false;
 }
 
-static bool read_document(struct reader_scratch *scratch, struct bytes body, struct document *ret_document)
+static enum document_read read_document(struct reader_scratch *scratch, struct bytes body,
+										struct document *ret_document)
 {
 	return document_read(&scratch->documents, &scratch->change, bytes_of(scratch->collection.schema),
 						 bytes_of(scratch->collection.name), body, ret_document);
@@ -113,10 +114,17 @@ enum reader_load reader_load(const struct ring *ring, const struct record *recor
 	if (scratch->body.failed)
 		return READER_LOAD_FAILED;
 	scratch->change = record->change;
-	if (read_document(scratch, buffer_bytes(&scratch->body), ret_document))
+	switch (read_document(scratch, buffer_bytes(&scratch->body), ret_document)) {
+	case DOCUMENT_READ:
 		return READER_LOADED;
+	case DOCUMENT_NO_MEMORY:
+		return READER_LOAD_FAILED;
+	case DOCUMENT_MALFORMED:
+		break;
+	}
 	scratch->change.flags |= CHANGE_OVERSIZE;
-	return read_document(scratch, (struct bytes){0}, ret_document) ? READER_LOADED : READER_LOAD_FAILED;
+	read_document(scratch, (struct bytes){0}, ret_document);
+	return READER_LOADED;
 }
 
 bool scope_admits(const struct scope *scope, const struct document *document)

@@ -75,8 +75,9 @@ bool reader_find_start(struct reader *reader, struct reader_scratch *scratch, en
 
 /*
  * The next event. *budget is the number of bytes of history that may still be walked; what was walked is
- * taken off, several times over where it had to be read for nothing. *ret_lagged is set with READER_GAP, *ret_document with READER_CHANGE. A body that cannot be
- * unpacked is told as that of an oversize row: a change is never left out.
+ * taken off, several times over where it had to be read for nothing. *ret_lagged is set with READER_GAP,
+ * *ret_document with READER_CHANGE. A body that is malformed is told as that of an oversize row: a change is
+ * never left out.
  */
 enum reader_event reader_next(struct reader *reader, struct reader_scratch *scratch, uint64_t *budget,
 							  struct document *ret_document, uint64_t *ret_lagged);

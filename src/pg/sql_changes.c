@@ -220,6 +220,10 @@ static void put_change(struct output *output, const struct document *document)
 		sql_row_put_text(&row, str_bytes(key));
 	sql_row_put_time(&row, change->commit_us);
 	sql_row_put_int8(&row, change->xid);
+	if (document->oversize)
+		ereport(WARNING, (errmsg("change " UINT64_FORMAT "-" UINT64_FORMAT " has no row", change->id.lsn,
+								 change->id.n),
+						  errdetail("The row was too large for the ring.")));
 	put_jsonb(&row, &output->core->json, document, document->new_row);
 	put_jsonb(&row, &output->core->json, document, document->old_row);
 	Assert(row.count == output->result->setDesc->natts);

@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct document document;
 
 	require(document_reader_init(&reader));
-	if (document_read(&reader, &change, BYTES("public"), BYTES("t"), body, &document))
+	if (document_read(&reader, &change, BYTES("public"), BYTES("t"), body, &document) == DOCUMENT_READ)
 		render(&document, &view);
 	document_reader_free(&reader);
 	return 0;

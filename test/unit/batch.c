@@ -16,7 +16,8 @@ static void add(uint64_t n)
 	struct change change = example_change(OPERATION_INSERT);
 	struct document document;
 	change.id.n = n;
-	if (ok(document_read(&reader, &change, BYTES("public"), BYTES("users"), buffer_bytes(&insert), &document),
+	if (ok(document_read(&reader, &change, BYTES("public"), BYTES("users"), buffer_bytes(&insert),
+						 &document) == DOCUMENT_READ,
 		   "change %" PRIu64 " is read", n))
 		batch_add(&batch, &document, &keys);
 	buffer_free(&insert);

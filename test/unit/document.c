@@ -1,6 +1,9 @@
 /* document.c: the document of a change in JSON and MessagePack, views, tenants, and bodies that are none. */
 #include "core/render/document.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "core/render/msgpack_check.h"
 #include "example_body.h"
 #include "tap.h"
@@ -11,7 +14,8 @@ static const struct view everything;
 
 static bool read_body(const struct change *change, const struct buffer *body, struct document *ret_document)
 {
-	return document_read(&reader, change, BYTES("public"), BYTES("users"), buffer_bytes(body), ret_document);
+	return document_read(&reader, change, BYTES("public"), BYTES("users"), buffer_bytes(body),
+						 ret_document) == DOCUMENT_READ;
 }
 
 static void is_json(const struct change *change, const struct buffer *body, const struct view *view,
@@ -175,7 +179,7 @@ static bool reads(struct bytes body)
 {
 	struct change change = example_change(OPERATION_INSERT);
 	struct document document;
-	return document_read(&reader, &change, BYTES("public"), BYTES("users"), body, &document);
+	return document_read(&reader, &change, BYTES("public"), BYTES("users"), body, &document) == DOCUMENT_READ;
 }
 
 static void test_malformed(void)
@@ -316,6 +320,47 @@ static void test_messages(void)
 	buffer_free(&row);
 }
 
+/* An array of `count` numbers: its objects take some twenty times what its bytes do. */
+static struct buffer example_numbers(unsigned count)
+{
+	struct buffer body = {0};
+	msgpack_packer packer;
+
+	msgpack_packer_init(&packer, &body, buffer_msgpack_write);
+	msgpack_pack_array(&packer, BODY_NEW + 1);
+	msgpack_pack_nil(&packer);
+	msgpack_pack_nil(&packer);
+	msgpack_pack_map(&packer, 1);
+	msgpack_pack_str_with_body(&packer, "v", 1);
+	msgpack_pack_array(&packer, count);
+	while (count-- > 0)
+		msgpack_pack_int(&packer, 1);
+	return body;
+}
+
+static void test_little_memory(void)
+{
+	struct buffer body = example_numbers(4000000);
+	struct change change = example_change(OPERATION_INSERT);
+	struct document document;
+	struct rlimit before, little;
+	unsigned long pages = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+
+	if (!ok(file != NULL && fscanf(file, "%lu", &pages) == 1, "what this process has"))
+		return;
+	fclose(file);
+	getrlimit(RLIMIT_AS, &before);
+	little = (struct rlimit){pages * (rlim_t)sysconf(_SC_PAGESIZE) + (16 << 20), before.rlim_max};
+	setrlimit(RLIMIT_AS, &little);
+	ok(document_read(&reader, &change, BYTES("public"), BYTES("users"), buffer_bytes(&body), &document) ==
+		   DOCUMENT_NO_MEMORY,
+	   "without memory a body is not called malformed");
+	setrlimit(RLIMIT_AS, &before);
+	ok(read_body(&change, &body, &document), "with it, it is read");
+	buffer_free(&body);
+}
+
 int main(void)
 {
 	if (!document_reader_init(&reader))
@@ -328,6 +373,7 @@ int main(void)
 	test_msgpack_values();
 	test_msgpack_document();
 	test_messages();
+	test_little_memory();
 	buffer_free(&out);
 	document_reader_free(&reader);
 	return tap_end();

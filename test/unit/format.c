@@ -21,7 +21,7 @@ static void render(const struct change *change, struct buffer *body, struct view
 	if (!ok(document_reader_init(&reader), "a reader"))
 		return;
 	if (ok(document_read(&reader, change, BYTES("public"), BYTES("us\"ers"),
-						 body == NULL ? (struct bytes){0} : buffer_bytes(body), &document),
+						 body == NULL ? (struct bytes){0} : buffer_bytes(body), &document) == DOCUMENT_READ,
 		   "is read"))
 		format_append(&out, &document, &view, DOCUMENT_EVENT);
 	document_reader_free(&reader);

@@ -108,8 +108,9 @@ static void drop_unfitting(struct document *document)
 		document->unchanged = NULL;
 }
 
-bool document_read(struct document_reader *reader, const struct change *change, struct bytes schema,
-				   struct bytes name, struct bytes body, struct document *ret_document)
+enum document_read document_read(struct document_reader *reader, const struct change *change,
+								 struct bytes schema, struct bytes name, struct bytes body,
+								 struct document *ret_document)
 {
 	struct document document = {
 		.change = change, .schema = schema, .name = name, .oversize = (change->flags & CHANGE_OVERSIZE) != 0};
@@ -119,16 +120,19 @@ bool document_read(struct document_reader *reader, const struct change *change, 
 
 	if (body.size > 0) {
 		msgpack_zone_clear(&reader->zone);
-		if (!msgpack_is_whole(body) ||
-			msgpack_unpack(body.data, body.size, &offset, &reader->zone, &root) != MSGPACK_UNPACK_SUCCESS ||
-			root.type != MSGPACK_OBJECT_ARRAY ||
+		if (!msgpack_is_whole(body))
+			return DOCUMENT_MALFORMED;
+		msgpack_unpack_return result = msgpack_unpack(body.data, body.size, &offset, &reader->zone, &root);
+		if (result == MSGPACK_UNPACK_NOMEM_ERROR)
+			return DOCUMENT_NO_MEMORY;
+		if (result != MSGPACK_UNPACK_SUCCESS || root.type != MSGPACK_OBJECT_ARRAY ||
 			!(is_message ? take_message(&root.via.array, &document)
 						 : take_elements(&root.via.array, &document)))
-			return false;
+			return DOCUMENT_MALFORMED;
 		drop_unfitting(&document);
 	}
 	*ret_document = document;
-	return true;
+	return DOCUMENT_READ;
 }
 
 /* ---- tenants */

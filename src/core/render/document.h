@@ -91,13 +91,19 @@ struct document {
 bool document_reader_init(struct document_reader *reader);
 void document_reader_free(struct document_reader *reader);
 
+enum document_read {
+	DOCUMENT_READ,
+	DOCUMENT_MALFORMED, /* the bytes are no such body: corruption, the feed never writes one */
+	DOCUMENT_NO_MEMORY,
+};
+
 /*
  * Reads a body; an empty one is that of a change without a row. The document is valid until the reader's next
- * call, and as long as what it borrows from. Returns false, *ret_document untouched, if the bytes are no such
- * body (corruption: the feed never writes one) or memory ran out.
+ * call, and as long as what it borrows from. *ret_document is untouched unless it is DOCUMENT_READ.
  */
-bool document_read(struct document_reader *reader, const struct change *change, struct bytes schema,
-				   struct bytes name, struct bytes body, struct document *ret_document);
+enum document_read document_read(struct document_reader *reader, const struct change *change,
+								 struct bytes schema, struct bytes name, struct bytes body,
+								 struct document *ret_document);
 
 /*
  * Whether a tenant sees this change: if the tenant column's value, as text, is `tenant` in `new` or in `old`.
