@@ -93,6 +93,9 @@ static const struct query types_query = {
 
 enum { COLUMN_OID, COLUMN_KIND, COLUMN_CHILD, COLUMN_DELIMITER, COLUMN_FIELD, COLUMN_NOW };
 
+/* Types in types, domains over domains: PostgreSQL has no limit, the stack has. */
+enum { TYPE_DEPTH_MAX = 1000 };
+
 static const struct type text_type = {.kind = TYPE_TEXT};
 static const struct type hstore_type = {.kind = TYPE_HSTORE};
 
@@ -103,6 +106,7 @@ struct type_builder {
 	const struct type **built; /* one for each row, set in the first row of a type */
 	bool incomplete;           /* a type was not found */
 	bool composite;            /* a type is, or contains, a composite */
+	unsigned depth;            /* of the type that is being built, in the one that was asked for */
 };
 
 static uint32_t oid_at(const PGresult *rows, int row, int column)
@@ -164,9 +168,13 @@ static const struct type *build_type(struct type_builder *builder, uint32_t oid)
 	if (builder->built[row] != NULL)
 		return builder->built[row];
 
+	if (builder->depth == TYPE_DEPTH_MAX)
+		return &text_type;
+
 	struct type *type = arena_alloc(builder->arena, sizeof(*type));
-	builder->built[row] =
-		type; /* PostgreSQL forbids a type that contains itself, so this is never seen half made */
+	/* PostgreSQL forbids a type that contains itself, so this is never seen half made */
+	builder->built[row] = type;
+	builder->depth++;
 	switch (PQgetvalue(builder->rows, row, COLUMN_KIND)[0]) {
 	case 'a':
 		build_array(builder, row, type);
@@ -183,6 +191,7 @@ static const struct type *build_type(struct type_builder *builder, uint32_t oid)
 	default:
 		*type = text_type;
 	}
+	builder->depth--;
 	return type;
 }
 

@@ -305,6 +305,7 @@ bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *
 {
 	struct ring_identity ring = ring_writer_identity(writer);
 	uint64_t streamed = ring_writer_streamed_lsn(writer);
+	uint64_t last = ring_writer_last(writer).lsn, end = last > streamed ? last : streamed;
 
 	if (ring.system_identifier == 0)
 		failure_set(ret_reason, "the ring is new");
@@ -318,10 +319,10 @@ bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *
 					"it ends at " LSN_FORMAT ", and the slot goes on at " LSN_FORMAT
 					": somebody else read or advanced it",
 					LSN_PARTS(streamed), LSN_PARTS(upstream->confirmed_lsn));
-	else if (upstream->flushed_lsn < streamed && !upstream->is_standby)
+	else if (upstream->flushed_lsn < end && !upstream->is_standby)
 		failure_set(ret_reason,
 					"it ends at " LSN_FORMAT ", beyond the server's WAL, which ends at " LSN_FORMAT,
-					LSN_PARTS(streamed), LSN_PARTS(upstream->flushed_lsn));
+					LSN_PARTS(end), LSN_PARTS(upstream->flushed_lsn));
 	else
 		return false;
 	return true;

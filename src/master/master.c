@@ -488,6 +488,10 @@ static void on_signals(struct master *master)
 
 static void end_children(struct master *master)
 {
+	if (processes_find_kind(&master->processes, PROCESS_CHECKER) != NULL) {
+		master->reload_wanted = true; /* if the ring alone is begun again */
+		conf_source_free(&master->candidate);
+	}
 	for (int i = 0; i < PROCESSES_MAX; i++)
 		master->processes.list[i].ending = true;
 	processes_end(&master->processes);
@@ -533,6 +537,8 @@ static int serve_ring(struct master *master)
 	set_live(master);
 	processes_add(&master->processes, PROCESS_FEED);
 	start_workers(master);
+	if (master->reload_wanted)
+		begin_reload(master);
 	bool ended = watch(master);
 	end_children(master);
 	if (ended)

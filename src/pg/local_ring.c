@@ -110,14 +110,16 @@ void local_ring_refuse(void)
 				 : errhint("changefeed.database says which database is fed: \"%s\".", setting_database)));
 }
 
-/* The setting counts too: in the moment after it was changed the file is still that of the database before.
+/*
+ * The setting counts too: in the moment after it was changed the file is still that of the database before. And
+ * without a history, as before the ring is recovered, nobody can say what has changed.
  */
 static bool is_of_database(const struct ring *ring)
 {
 	struct ring_identity identity = ring_identity(ring);
 
-	return identity.system_identifier == GetSystemIdentifier() && local_ring_is_wanted() &&
-		   strcmp(identity.database, get_database_name(MyDatabaseId)) == 0;
+	return live_load(&ring_live(ring)->history) != 0 && identity.system_identifier == GetSystemIdentifier() &&
+		   local_ring_is_wanted() && strcmp(identity.database, get_database_name(MyDatabaseId)) == 0;
 }
 
 struct ring *local_ring_open(void)

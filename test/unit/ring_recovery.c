@@ -419,6 +419,7 @@ static void test_stale_live_area(void)
 	live_store(&ring->live->head, head + 4096);
 	ring_file_hide_stale(ring);
 	is_u64(live_load(&ring->live->history), 0, "after a crash of the machine there is none");
+	is_u64(ring_retained(ring), 0, "nor a record");
 	ring_set_damaged(ring);
 	ok(!ring_is_damaged(ring), "and whoever reads all the same does not condemn the ring");
 	fixture_open(&fixture);

@@ -305,6 +305,7 @@ void ring_file_hide_stale(struct ring *ring)
 	if (ring_is_of_this_boot(ring))
 		return;
 	live_store(&ring->live->history, 0);
+	live_store(&ring->live->head, live_load(&ring->live->tail));
 	live_figure_set(&ring->live->boot, 0);
 }
 

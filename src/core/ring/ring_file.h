@@ -47,8 +47,8 @@ void ring_file_close(struct ring *ring);
 
 /*
  * For the master, before there are readers: after a crash of the machine the live area speaks of records that
- * may never have reached the disk. Then there is no history to be seen, nor damage, until a writer has
- * recovered the ring.
+ * may never have reached the disk. Then there is no history to be seen, no record to be read and no damage to
+ * be found until a writer has recovered the ring.
  */
 void ring_file_hide_stale(struct ring *ring);
 
