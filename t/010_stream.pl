@@ -84,7 +84,10 @@ $server->wait_for_feed;
 my $moved;
 wait_for(sub { my $block = $quiet->block(5) or return; $moved = $block; ($block->{id} // '') ne $start }, 'the keep-alive moves the id');
 ok(!defined $moved->{data}, 'a keep-alive fires no event');
-is($server->get("/cdc/quiet/poll?since_lsn=$moved->{id}")->{status}, 200, 'and its id is a cursor of this history');
+my $behind = $server->stream('/cdc/quiet', headers => {'Last-Event-ID' => $moved->{id}});
+$server->sql('INSERT INTO quiet VALUES (2)');
+my $resumed = $behind->event;
+is("$resumed->{event} $resumed->{data}" =~ s/^(\w+) .*"document_id":"(\d+)".*$/$1 $2/r, 'insert 2', 'and its id is a cursor of this history: what comes next comes, and nothing else');
 
 # ---- where a stream starts
 my @all = $server->poll_all('users');

@@ -40,7 +40,7 @@ is_problem($server->get('/cdc/users?since_lsn=1-2-3'), 400, qr/since_lsn/, 'a ma
 is_problem($server->get('/cdc/users?operations=insert,drop'), 400, qr/drop|operations/, 'an unknown operation');
 is_problem($server->get('/cdc/%ff'), 400, qr/UTF-8/, 'a name that is not UTF-8');
 is_problem($server->get('/cdc/users%'), 400, qr/percent/i, 'a broken percent-encoding');
-is($server->get('/cdc/')->{json}{feed}{state}, 'streaming', 'no name: the same as /cdc');
+is_deeply([sort map { $_->{path} } @{$server->get('/cdc/')->{json}{collections}}], ['/cdc/orders', '/cdc/users'], 'no name: the list, as without the slash');
 is_problem($server->get('/cdc/users/nosuch'), 404, qr/\w/, 'no such page of a collection');
 for my $method (qw(POST PUT DELETE PATCH))
 {

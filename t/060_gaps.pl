@@ -80,10 +80,17 @@ my ($lagged) = $two =~ /(\d+)/;
 is($lagged, $users - 1 + 2001 - $both_retained, 'two collections: N is the sum');
 
 # ---- who has missed nothing is told nothing
-is($server->get("/cdc/quiet/poll?since_lsn=$quiet_cursor")->{status}, 200, 'a cursor of a quiet table is older than the ring, and no gap');
-ok(!exists $server->poll("/cdc/quiet/poll?since_lsn=$quiet_cursor&on_gap=warn")->{lagged}, 'on_gap=warn does not tell of one either');
+is($server->get("/cdc/quiet/poll?since_lsn=$quiet_cursor")->{json}{count}, 0, 'a cursor of a quiet table is older than the ring, and no gap');
+ok(!exists $server->poll("/cdc/quiet/poll?since_lsn=$quiet_cursor&on_gap=warn")->{lagged}, 'nor one of no changes, with on_gap=warn');
+my $quiet = $server->stream('/cdc/quiet?on_gap=fail', headers => {'Last-Event-ID' => $quiet_cursor});
+is($quiet->{status}, 200, 'nor is it for a stream with on_gap=fail');
+$quiet->close;
 is($server->get('/cdc/users/poll?since_lsn=earliest&on_gap=fail')->{status}, 200, 'earliest is never a gap');
 is($server->get('/cdc/users/poll?since_ms=1&on_gap=fail')->{status}, 200, 'nor is a time');
+for my $query ('since_lsn=earliest', 'since_ms=1')
+{
+	is($server->stream("/cdc/users?$query")->event->{event}, 'insert', "a stream with $query begins with a change, without a word of a gap");
+}
 
 # ---- on_gap
 my $gone = $server->get("/cdc/users?on_gap=fail", headers => {'Last-Event-ID' => $first[0]});

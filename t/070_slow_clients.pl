@@ -8,7 +8,11 @@ use ChangefeedTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, 'stall-timeout' => 2}, h2o => {'num-threads' => 1});
+my %paths = (
+	'/cdc' => {changefeed => {heartbeat => 1, 'stall-timeout' => 2}},
+	'/seldom' => {changefeed => {heartbeat => 15}},
+);
+my $server = ChangefeedTest->new(h2o => {'num-threads' => 1, hosts => {default => {paths => \%paths}}});
 my $tls_port = $server->listen_tls('localhost');
 $server->begin;
 $server->publish('users', 'id int PRIMARY KEY, filler text');
@@ -18,11 +22,13 @@ my @stalled = map { $server->stream('/cdc/users') } 1 .. 20;
 # Two connections over HTTP/2, one of them with TLS, each with 100 streams and a wide window, that are not read either.
 $server->client_start('h2_abuser', @$_, qw(--attack crowd --path /cdc/users --window 100000000 --deaf --seconds 120))
   for ['--port', $server->{http_port}], ['--port', $tls_port, '--tls'];
-ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? 221$/m }, '221 streams'), '220 streams of clients that stop to read');
+ok(wait_for(sub { streams() == 221 }, '221 streams'), '220 streams of clients that stop to read');
 my $pids = $server->processes;
 is(scalar @{$pids->{workers}}, 1, 'one worker for all');
 my ($worker) = @{$pids->{workers}};
 my $before_kb = ChangefeedTest::anonymous_kb($worker);
+
+sub streams { return $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? (\d+)$/m ? $1 : -1; }
 
 # What the kernel holds for the connection that has the most waiting in it, in bytes.
 sub most_queued
@@ -67,7 +73,7 @@ ok(wait_for(sub { $server->sql("SELECT confirmed_flush_lsn >= '$written' FROM pg
 	'the slot is confirmed up to here'), 'a stalled client holds no WAL back');
 
 # Stalled clients are cut off; the kernel tells them once they read what was sent before.
-ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? 1$/m }, 'one stream is left'),
+ok(wait_for(sub { streams() == 1 }, 'one stream is left'),
 	'stalled clients are cut off after stall-timeout');
 ok($stalled[0]->wait_for_end, 'the connection of a stalled client has ended');
 my $resumed = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $fast->{last_id}});
@@ -75,14 +81,16 @@ $session->query('INSERT INTO users VALUES (0)');
 is($resumed->event->{json}{document_id}, '0', 'and clients can come back');
 $fast->event;
 
-# A client that goes away is freed at once, not at the second keep-alive.
+# A client that goes away is freed at once, not by a keep-alive that finds nobody: the first one is due after 15 s.
+$resumed->close;
+$resumed = $server->stream('/seldom/users');
+ok(wait_for(sub { streams() == 2 }, 'two streams'), 'a client whose next keep-alive is far');
 $resumed->close;
 my $gone = time;
-ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? 1$/m }, 'the stream is gone'), 'a client that closes is noticed');
+ok(wait_for(sub { streams() == 1 }, 'the stream is gone'), 'a client that closes is noticed');
 cmp_ok(time - $gone, '<', 5, sprintf('after %.2f s', time - $gone));
 
 # One that takes the rest of what it is being sent and says goodbye in the same moment.
-sub streams { return $server->get('/metrics')->{content} =~ /^\w*streams(?:\{[^}]*\})? (\d+)$/m ? $1 : -1; }
 my $leaving = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) or die "connect: $!";
 print $leaving "GET /cdc/users?since_lsn=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n";
 my $before = -1;
