@@ -82,12 +82,14 @@ my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'repli
 
 sub program_start
 {
+	my ($log) = @_;
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
 		open(STDIN, '<', '/dev/null');
 		open(STDOUT, '>>', "$server->{dir}/program.log");
-		open(STDERR, '>&', \*STDOUT);
+		open(STDERR, '>&', $log // \*STDOUT);
+		$SIG{PIPE} = 'DEFAULT';
 		exec { $program } $program, @options or POSIX::_exit(127);
 	}
 	push @{$server->{clients}}, $pid;
@@ -160,6 +162,19 @@ $server->pg_start;
 ok($server->wait_ready, 'it connects as soon as there is a server');
 kill('TERM', $pid);
 is($server->client_result($pid), 0, 'it ends');
+
+# ---- whoever reads what it logs goes away
+pipe(my $reader, my $writer) or die "pipe: $!";
+$pid = program_start($writer);
+close($writer);
+$server->wait_ready;
+close($reader);
+$server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 3';
+$server->write_h2o_conf;
+kill('HUP', $pid);
+ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '3' }, 'the new h2o.conf is in force'), 'nobody reads what it logs: it goes on');
+kill('TERM', $pid);
+is($server->client_result($pid), 0, 'and ends as always');
 
 # ---- master killed: feed and workers do not stay behind
 $pid = program_start();
