@@ -5,6 +5,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use ChangefeedTest::Msgpack;
 use JSON::PP ();
 use List::Util qw(min);
 use Test::More;
@@ -102,6 +103,45 @@ is($server->poll('/cdc/users/poll?tenant_id=2&operations=insert')->{count}, 0, '
 my $second = $server->stream('/cdc/orders?tenant_id=2');
 $server->sql(q{INSERT INTO orders VALUES (4, 1, 'x'), (5, 2, 'y')});
 is($second->event->{json}{document_id}, '5', 'a stream of tenant 2');
+
+# a row that moves from one tenant to another
+$server->publish('moving', 'tenant int, id int, note text, PRIMARY KEY (tenant, id)');
+my $moved = $server->now_lsn;
+my @moves = map { $server->stream("/cdc/moving?tenant_id=$_&since_lsn=$moved") } 0, 2, 3;
+$server->sql(q{INSERT INTO moving VALUES (2, 1, 'of 2'); UPDATE moving SET tenant = 3, note = 'of 3'; UPDATE moving SET note = 'still of 3'});
+sub told { return [map { [@$_{qw(operation document_id new old)}] } @_]; }
+my %of3 = (tenant => 3, id => 1);
+my @to2 = (['INSERT', '[2,1]', {tenant => 2, id => 1, note => 'of 2'}, undef], ['DELETE', '[2,1]', undef, {tenant => 2, id => 1}]);
+my @to3 = (['INSERT', '[3,1]', {%of3, note => 'of 3'}, undef], ['UPDATE', '[3,1]', {%of3, note => 'still of 3'}, undef]);
+my @seen2 = $moves[1]->events(2);
+is_deeply(told(map { $_->{json} } @seen2), \@to2, 'is a DELETE to the one');
+is($seen2[1]{event}, 'delete', 'also by its event');
+my @seen3 = $moves[2]->events(2);
+is_deeply(told(map { $_->{json} } @seen3), \@to3, 'and an INSERT to the other');
+is($seen3[0]{id}, $seen2[1]{id}, 'of the same id');
+sub moving { return $server->get("/cdc/moving/poll?since_lsn=$moved&tenant_id=$_[0]", @_[1 .. $#_]); }
+is_deeply(told(@{moving(2)->{json}{changes}}), \@to2, 'so it is in a poll');
+is_deeply(told(@{ChangefeedTest::Msgpack::decode(moving(3, headers => {Accept => 'application/msgpack'})->{content})->{changes}}), \@to3, 'in MessagePack');
+is(join(' ', map { $_->{op} } @{moving('2&format=debezium')->{json}{changes}}), 'c d', "in Debezium's form");
+is(join(' ', map { $_->{type} } @{moving('3&format=cloudevents')->{json}}), 'pg_changefeed.insert pg_changefeed.update', 'in CloudEvents');
+is_deeply(told(@{moving('2&operations=update')->{json}{changes}}), [$to2[1]], 'operations counts it as the UPDATE that it is');
+is(moving(0)->{json}{count}, 0, 'and nobody else is told');
+is($server->sql(q{SELECT string_agg(operation, ' ' ORDER BY lsn, n) FROM changefeed.changes('moving')}), 'INSERT UPDATE UPDATE', 'in SQL there are no tenants');
+$server->sql(q{ALTER TABLE moving DROP CONSTRAINT moving_pkey, ALTER tenant DROP NOT NULL, REPLICA IDENTITY FULL});
+$moved = $server->now_lsn;
+$server->sql(q{UPDATE moving SET tenant = NULL; UPDATE moving SET tenant = 1; UPDATE moving SET tenant = 2});
+$server->wait_for_feed;
+is(join(' ', map { $_->{operation} } @{moving($_->[0])->{json}{changes}}), $_->[1], "tenant $_->[0], rows whose tenant is null between 3 and 1 and 2: $_->[1]")
+  for [3, 'DELETE'], [1, 'INSERT UPDATE DELETE'], [2, 'INSERT'];
+
+# tenants that are no number
+$server->publish('digest', 'id int PRIMARY KEY, tenant bytea');
+$server->publish('several', 'id int PRIMARY KEY, tenant int[]');
+$server->sql(q{INSERT INTO digest VALUES (1, '\\x0aff'); INSERT INTO several VALUES (1, '{2}')});
+$server->wait_for_feed;
+is($server->poll("/cdc/$_->[0]/poll?tenant_id=$_->[1]")->{count}, $_->[2], "$_->[0], tenant $_->[1]: $_->[2]")
+  for ['digest', '%5Cx0aff', 1], ['digest', '1', 0], ['several', '1', 1], ['several', '2', 0];
+$server->sql("ALTER PUBLICATION changefeed DROP TABLE $_"), wait_for(sub { $server->get("/cdc/$_/poll")->{status} == 404 }, 'unpublished') for qw(moving digest several);
 
 # a tenant that PostgreSQL stores apart from its row, and does not send with an UPDATE of other columns
 $server->publish('wide', 'id int PRIMARY KEY, tenant text, filler text, v int');

@@ -1,12 +1,13 @@
 /*
  * change.h: one change of one row, between the feed that makes it and the renderers that send it.
  *
- * What a stream is filtered by is in `struct change`; the row is in the body, MessagePack, an array of five:
+ * What a stream is filtered by is in `struct change`; the row is in the body, MessagePack, an array of six:
  *   0 document_id   str, or nil where there is no key
  *   1 key           array of str: the names of the key's columns, in the key's order
  *   2 new           map column name -> value (value.h), or nil
  *   3 old           map column name -> value, or nil
  *   4 unchanged     array of str: columns left out of `new`, because an unchanged TOAST value is not sent
+ *   5 old_id        str: document_id before the change, where the change has set another
  *
  * Elements at the end that are nil or empty may be missing (a TRUNCATE's body is an empty array). A body is
  * self-contained, so that a change is rendered with the columns it was written with, whatever DDL came later.
@@ -59,6 +60,7 @@ enum {
 	BODY_NEW,
 	BODY_OLD,
 	BODY_UNCHANGED,
+	BODY_OLD_ID,
 	BODY_SIZE,
 };
 

@@ -59,6 +59,11 @@ static void pack_datum(msgpack_packer *packer, const struct type *type, const st
 
 /* ---- document_id */
 
+static bool is_text(const struct pgoutput_datum *datum)
+{
+	return datum != NULL && datum->kind == PGOUTPUT_TEXT;
+}
+
 static void append_json(struct buffer *json, struct buffer *packed, const struct type *type,
 						const struct pgoutput_datum *datum)
 {
@@ -76,8 +81,11 @@ static void append_json(struct buffer *json, struct buffer *packed, const struct
 	msgpack_unpacked_destroy(&unpacked);
 }
 
+/* Which row's key: current_value() or old_value(). */
+typedef const struct pgoutput_datum *value_of(const struct row *row, unsigned column);
+
 /* The values of a composite key as to_jsonb gives them, in an array, as text. */
-static void pack_composite_id(struct row *row, struct row_scratch *scratch)
+static void pack_composite_id(struct row *row, value_of *value_of_row, struct row_scratch *scratch)
 {
 	const struct relation *relation = row->relation;
 
@@ -86,29 +94,44 @@ static void pack_composite_id(struct row *row, struct row_scratch *scratch)
 		unsigned column = relation->key[k];
 		buffer_append_char(&scratch->json, k == 0 ? '[' : ',');
 		append_json(&scratch->json, &scratch->packed, relation->columns[column].type,
-					current_value(row, column));
+					value_of_row(row, column));
 	}
 	buffer_append_char(&scratch->json, ']');
 	row->body->failed = row->body->failed || scratch->json.failed;
 	pack_str(&row->packer, buffer_bytes(&scratch->json));
 }
 
-static void pack_document_id(struct row *row, struct row_scratch *scratch)
+static void pack_document_id(struct row *row, value_of *value_of_row, struct row_scratch *scratch)
 {
 	const struct relation *relation = row->relation;
 	const struct pgoutput_datum *datum = NULL;
 
 	for (unsigned k = 0; k < relation->key_count; k++) {
-		datum = current_value(row, relation->key[k]);
-		if (datum == NULL || datum->kind == PGOUTPUT_NULL)
+		datum = value_of_row(row, relation->key[k]);
+		if (!is_text(datum))
 			break;
 	}
-	if (datum == NULL || datum->kind == PGOUTPUT_NULL)
+	if (!is_text(datum))
 		msgpack_pack_nil(&row->packer);
 	else if (relation->key_count == 1)
 		pack_str(&row->packer, datum->text);
 	else
-		pack_composite_id(row, scratch);
+		pack_composite_id(row, value_of_row, scratch);
+}
+
+/* Whether an UPDATE gave the row another key, as far as the old one is known. */
+static bool key_changed(const struct row *row)
+{
+	bool changed = false;
+
+	for (unsigned k = 0; k < row->relation->key_count; k++) {
+		const struct pgoutput_datum *before = old_value(row, row->relation->key[k]);
+		const struct pgoutput_datum *after = current_value(row, row->relation->key[k]);
+		if (!is_text(before) || !is_text(after))
+			return false;
+		changed = changed || !bytes_equal(before->text, after->text);
+	}
+	return changed;
 }
 
 /* ---- new, old, unchanged */
@@ -165,6 +188,16 @@ static bool tuple_fits(const struct relation *relation, const struct pgoutput_tu
 	return !tuple->present || tuple->column_count == relation->column_count;
 }
 
+/* Elements at the end that are nil or empty are left out, see change.h. */
+static unsigned body_size(const struct row *row, unsigned missing, bool has_old_id)
+{
+	if (has_old_id)
+		return BODY_OLD_ID + 1;
+	if (missing > 0)
+		return BODY_UNCHANGED + 1;
+	return row->old_row->present ? BODY_OLD + 1 : BODY_NEW + 1;
+}
+
 bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_row,
 			  const struct pgoutput_tuple *new_row, struct row_scratch *scratch, struct buffer *body)
 {
@@ -174,13 +207,13 @@ bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_
 		!(old_row->present || new_row->present))
 		return false;
 	unsigned missing = count_missing(&row);
-	/* elements at the end that are nil or empty are left out, see change.h */
-	unsigned size = missing > 0 ? BODY_UNCHANGED + 1 : old_row->present ? BODY_OLD + 1 : BODY_NEW + 1;
+	bool has_old_id = key_changed(&row);
+	unsigned size = body_size(&row, missing, has_old_id);
 
 	buffer_clear(body);
 	msgpack_packer_init(&row.packer, body, buffer_msgpack_write);
 	msgpack_pack_array(&row.packer, size);
-	pack_document_id(&row, scratch);
+	pack_document_id(&row, current_value, scratch);
 	buffer_append_bytes(body, relation->packed_key);
 	if (new_row->present)
 		pack_new(&row, missing);
@@ -190,8 +223,10 @@ bool row_pack(const struct relation *relation, const struct pgoutput_tuple *old_
 		pack_old(&row);
 	else if (size > BODY_OLD)
 		msgpack_pack_nil(&row.packer);
-	if (missing > 0)
+	if (size > BODY_UNCHANGED)
 		pack_unchanged(&row, missing);
+	if (has_old_id)
+		pack_document_id(&row, old_value, scratch);
 	return true;
 }
 
@@ -203,7 +238,7 @@ void row_pack_key(const struct relation *relation, const struct pgoutput_tuple *
 	buffer_clear(body);
 	msgpack_packer_init(&row.packer, body, buffer_msgpack_write);
 	msgpack_pack_array(&row.packer, BODY_KEY + 1);
-	pack_document_id(&row, scratch);
+	pack_document_id(&row, current_value, scratch);
 	buffer_append_bytes(body, relation->packed_key);
 }
 

@@ -6,7 +6,8 @@
  *   - `old` holds what the replica identity gives: all columns for a full row, else the identity's columns.
  *   - A value that was not sent because it is TOASTed and unchanged is taken from the old row; if that does
  *     not have it either, the column's name goes to `unchanged`.
- *   - document_id is read from the new row, or from the old one where there is no new one.
+ *   - document_id is read from the new row, or from the old one where there is no new one. Where both have one
+ *     and they differ, that of the old row follows as old_id.
  *
  * No memory is allocated per row: the buffers are the caller's and are used again.
  */

@@ -29,8 +29,8 @@ struct audience *audience_make(struct fanout *fanout, struct subscription *subsc
 	audience->subscription.view.origin = &fanout->origin;
 	audience->scope =
 		(struct scope){.filter = selection_filter(&audience->selection, &audience->subscription),
-					   .tenant_column = audience->subscription.tenant_column,
-					   .tenant = audience->subscription.tenant};
+					   .tenant_column = audience->subscription.view.tenant_column,
+					   .tenant = audience->subscription.view.tenant};
 	return audience;
 }
 

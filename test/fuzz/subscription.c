@@ -68,7 +68,7 @@ static void check_subscription(const struct subscription *subscription)
 	require(subscription->view.column_count <= VIEW_COLUMNS_MAX);
 	for (unsigned i = 0; i < subscription->view.column_count; i++)
 		check_text(subscription->view.columns[i], SIZE_MAX);
-	check_text(subscription->tenant, SUBSCRIPTION_TENANT_SIZE_MAX);
+	check_text(subscription->view.tenant, SUBSCRIPTION_TENANT_SIZE_MAX);
 	require(subscription->operations != 0 && (subscription->operations & ~(unsigned)OPERATIONS_ALL) == 0);
 	require(subscription->limit >= 1 && subscription->limit <= SUBSCRIPTION_LIMIT_MAX);
 	require(subscription->wait_s <= SUBSCRIPTION_WAIT_MAX);

@@ -25,6 +25,7 @@ static void is_json(const struct change *change, const struct buffer *body, cons
 	if (!ok(read_body(change, body, &document), "%s: is read", name))
 		return;
 	buffer_clear(&out);
+	document = document_shown(&document, view);
 	document_append_json(&out, &document, view, layout);
 	is_bytes(buffer_bytes(&out), wanted, "%s", name);
 }
@@ -109,49 +110,104 @@ static bool sees(const struct document *document, const char *tenant)
 	return document_matches_tenant(document, BYTES("tenant"), bytes_of(tenant));
 }
 
+/* What a row has in its tenant column, beside null (0) and numbers; negative: an int8 of -7. */
+enum { NO_COLUMN = 100, BYTEA, ARRAY };
+
 static void pack_tenant_row(struct body *body, int tenant)
 {
-	msgpack_pack_map(&body->packer, 1);
+	msgpack_pack_map(&body->packer, tenant == NO_COLUMN ? 0 : 1);
+	if (tenant == NO_COLUMN)
+		return;
 	body_str(body, "tenant");
 	if (tenant == 0)
 		msgpack_pack_nil(&body->packer);
+	else if (tenant == BYTEA)
+		msgpack_pack_bin_with_body(&body->packer, "\x0a\xff", 2);
+	else if (tenant == ARRAY)
+		msgpack_pack_array(&body->packer, 0);
 	else if (tenant > 0)
 		msgpack_pack_int(&body->packer, tenant);
 	else
 		body_extension(body, VALUE_BIGINT, "-7");
 }
 
-/* Rows of an UPDATE whose tenant columns hold these: 0 is null, negative an int8 of -7. */
+/* An UPDATE of the key from u1 to u2, whose rows have these tenants. */
 static struct document tenant_document(struct change *change, struct body *body, int new_tenant,
 									   int old_tenant)
 {
 	struct document document = {0};
 	*change = example_change(OPERATION_UPDATE);
-	body_begin(body, 4, "u1", "id");
+	body_begin(body, 6, "u2", "id");
 	pack_tenant_row(body, new_tenant);
 	pack_tenant_row(body, old_tenant);
+	msgpack_pack_array(&body->packer, 1);
+	body_str(body, "large");
+	body_str(body, "u1");
 	ok(read_body(change, &body->bytes, &document), "an update with tenants %d and %d is read", new_tenant,
 	   old_tenant);
 	return document;
 }
 
-static void test_tenants(void)
+/* Who sees an UPDATE with these tenants: not those of `others`, who are none of the two, but `mine`. */
+static void is_seen(int new_tenant, int old_tenant, const char *mine, const char *others, const char *name)
 {
 	struct change change;
 	struct body body;
-	struct document document = tenant_document(&change, &body, 2, 3);
-	ok(sees(&document, "2") && sees(&document, "3"), "a row that moves is seen by both tenants");
-	ok(!sees(&document, "1") && !sees(&document, "22"), "and by no other");
-	buffer_free(&body.bytes);
+	struct document document = tenant_document(&change, &body, new_tenant, old_tenant);
 
-	document = tenant_document(&change, &body, -7, 0);
-	ok(sees(&document, "-7") && !sees(&document, "1"), "int8, and null in the old row");
+	ok(sees(&document, mine) && !sees(&document, others), "%s", name);
 	buffer_free(&body.bytes);
+}
 
-	document = tenant_document(&change, &body, 0, 0);
-	ok(sees(&document, "1") && !sees(&document, "2"), "null belongs to tenant 1");
+/* What a tenant is shown of an UPDATE with these tenants. */
+static void is_shown(int new_tenant, int old_tenant, const char *tenant, bool key_only, const char *wanted,
+					 const char *name)
+{
+	struct change change;
+	struct body body;
+	struct view view = {.tenant_column = BYTES("tenant"), .tenant = bytes_of(tenant), .key_only = key_only};
+
+	tenant_document(&change, &body, new_tenant, old_tenant);
+	is_json(&change, &body.bytes, &view, DOCUMENT_EVENT, wanted, name);
 	buffer_free(&body.bytes);
+}
 
+static void test_moves(void)
+{
+	is_shown(2, 3, "3", false, HEAD("DELETE", "\"u1\"") ",\"old\":{\"tenant\":3}}",
+			 "to whom loses a row it is a DELETE, of the old key");
+	is_shown(2, 3, "2", false, HEAD("INSERT", "\"u2\"") ",\"new\":{\"tenant\":2},\"unchanged\":[\"large\"]}",
+			 "to whom gets it an INSERT");
+	is_shown(2, 3, "3", true, HEAD("DELETE", "\"u1\"") "}", "also with payload=key");
+	is_shown(5, 0, "1", false, HEAD("DELETE", "\"u1\"") ",\"old\":{\"tenant\":null}}",
+			 "tenant 1 loses what had null");
+	is_shown(0, 5, "1", false,
+			 HEAD("INSERT", "\"u2\"") ",\"new\":{\"tenant\":null},\"unchanged\":[\"large\"]}",
+			 "and gets what has it now");
+	is_shown(0, 1, "1", false,
+			 HEAD("UPDATE",
+				  "\"u2\"") ",\"new\":{\"tenant\":null},\"old\":{\"tenant\":1},\"unchanged\":[\"large\"]}",
+			 "from null to 1 nothing moves");
+	is_shown(2, NO_COLUMN, "2", false,
+			 HEAD("UPDATE", "\"u2\"") ",\"new\":{\"tenant\":2},\"old\":{},\"unchanged\":[\"large\"]}",
+			 "nor does what an old row does not tell");
+}
+
+static void test_tenants(void)
+{
+	is_seen(2, 3, "2", "1", "a row that moves is seen by the tenant that gets it");
+	is_seen(2, 3, "3", "22", "and by the one that loses it");
+	is_seen(-7, 0, "-7", "0", "int8");
+	is_seen(-7, 0, "1", "7", "null in the old row was tenant 1's");
+	is_seen(0, 0, "1", "2", "null belongs to tenant 1");
+	is_seen(2, NO_COLUMN, "2", "1", "an old row without the column does not tell whose it was");
+	is_seen(BYTEA, BYTEA, "\\x0aff", "1", "bytea is its hexadecimal text");
+	is_seen(BYTEA, BYTEA, "\\x0aff", "\\x0afe", "of the same bytes");
+	is_seen(BYTEA, BYTEA, "\\x0aff", "\\x0a", "all of them");
+	is_seen(ARRAY, ARRAY, "1", "[]", "what is no scalar belongs to tenant 1");
+
+	struct change change;
+	struct document document;
 	struct buffer insert = example_insert("u1", "Ada"), none = {0};
 	change = example_change(OPERATION_INSERT);
 	ok(read_body(&change, &insert, &document) && sees(&document, "1") && !sees(&document, "2"),
@@ -199,6 +255,7 @@ static void test_malformed(void)
 	ok(!reads(BYTES("\x92\xc0\x91\x01")), "a key whose name is no str");
 	ok(!reads(BYTES("\x93\xc0\xc0\x81\x01\x01")), "a row whose name is no str");
 	ok(!reads(BYTES("\x94\xc0\xc0\xc0\x90")), "a row that is no map");
+	ok(!reads(BYTES("\x96\xc0\xc0\xc0\xc0\xc0\x01")), "an old id that is no str");
 	ok(!reads(BYTES("\xdd\xff\xff\xff\xff")), "an array that claims four billion elements");
 	ok(!reads(BYTES("\x93\xc0\xc0\xdf\x7f\xff\xff\xff")), "a map inside that claims two billion members");
 	ok(!msgpack_is_whole(BYTES("\xdf\xff\xff\xff\xff\xa1x")),
@@ -369,6 +426,7 @@ int main(void)
 	test_views();
 	test_timestamps();
 	test_tenants();
+	test_moves();
 	test_malformed();
 	test_msgpack_values();
 	test_msgpack_document();

@@ -96,8 +96,8 @@ static void test_single_key(struct relation_cache *cache)
 			"[\"9007199254740993\",[\"id\"],{\"id\":9007199254740993,\"n\":2},null,[\"big\"]]",
 			"an unchanged TOAST value that nobody has is named");
 	is_text(body_of(relation, &old, &update),
-			"[\"9007199254740993\",[\"id\"],{\"id\":9007199254740993,\"n\":2},{\"id\":7},[\"big\"]]",
-			"an UPDATE of the key: of the old row only the key");
+			"[\"9007199254740993\",[\"id\"],{\"id\":9007199254740993,\"n\":2},{\"id\":7},[\"big\"],\"7\"]",
+			"an UPDATE of the key: of the old row only the key, and its id");
 	is_text(body_of(relation, &old, &no_tuple), "[\"7\",[\"id\"],null,{\"id\":7}]", "a DELETE");
 	struct row_scratch scratch = {0};
 	struct buffer body = {0};
@@ -121,13 +121,14 @@ static void test_full_identity(struct relation_cache *cache)
 	struct pgoutput_tuple old = tuple(before, 2, false), new = tuple(after, 2, false);
 
 	is_text(body_of(relation, &old, &new),
-			"[\"2\",[\"id\"],{\"id\":2,\"big\":\"large\"},{\"id\":1,\"big\":\"large\"}]",
+			"[\"2\",[\"id\"],{\"id\":2,\"big\":\"large\"},{\"id\":1,\"big\":\"large\"},[],\"1\"]",
 			"an unchanged TOAST value is filled in from the old row");
 	before[1] = null_datum;
-	is_text(body_of(relation, &old, &new), "[\"2\",[\"id\"],{\"id\":2},{\"id\":1,\"big\":null},[\"big\"]]",
+	is_text(body_of(relation, &old, &new),
+			"[\"2\",[\"id\"],{\"id\":2},{\"id\":1,\"big\":null},[\"big\"],\"1\"]",
 			"but never with null: this old row is a partition's, which has another identity");
 	relation->has_keyed_partitions = true;
-	is_text(body_of(relation, &old, &new), "[\"2\",[\"id\"],{\"id\":2},{\"id\":1},[\"big\"]]",
+	is_text(body_of(relation, &old, &new), "[\"2\",[\"id\"],{\"id\":2},{\"id\":1},[\"big\"],\"1\"]",
 			"where this is known, null is not shown in the old row either");
 	after[1] = null_datum;
 	is_text(body_of(relation, &no_tuple, &new), "[\"2\",[\"id\"],{\"id\":2,\"big\":null}]",

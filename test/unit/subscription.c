@@ -91,7 +91,7 @@ static void test_defaults(void)
 	ok(sse("") && subscription.start.kind == CURSOR_NOW, "SSE starts now");
 	ok(subscription.on_gap == ON_GAP_WARN, "SSE warns of a gap");
 	is_u64(subscription.operations, OPERATIONS_ROWS, "all operations on rows");
-	is_bytes(subscription.tenant, "1", "tenant 1");
+	is_bytes(subscription.view.tenant, "1", "tenant 1");
 	ok(!subscription.view.key_only && !subscription.view.numbers_as_strings &&
 		   subscription.view.column_count == 0,
 	   "everything is shown");
@@ -142,7 +142,7 @@ static void test_views(void)
 	ok(sse("payload=key&numbers=string&format=json&on_gap=fail") && subscription.view.key_only &&
 		   subscription.view.numbers_as_strings && subscription.on_gap == ON_GAP_FAIL,
 	   "payload, numbers, format, on_gap");
-	ok(sse("tenant_id=a%26b") && bytes_equal(subscription.tenant, BYTES("a&b")), "tenant_id");
+	ok(sse("tenant_id=a%26b") && bytes_equal(subscription.view.tenant, BYTES("a&b")), "tenant_id");
 	ok(parse_without_tenants("tenant_id=1"), "without a tenant column there is tenant 1");
 	ok(!parse_without_tenants("tenant_id=7") && problem.status == 400, "and no other");
 	ok(sse("since%5Flsn=5") && subscription.start.kind == CURSOR_LSN, "an encoded parameter name");
@@ -247,7 +247,7 @@ static void test_tenant_column(void)
 	struct subscription_request request = {.path = BYTES("a"), .tenant_column = BYTES("org")};
 	subscription_free(&subscription);
 	ok(subscription_parse(&request, &subscription, &problem), "a path with a tenant column");
-	is_bytes(subscription.tenant_column, "org", "is kept");
+	is_bytes(subscription.view.tenant_column, "org", "is kept");
 }
 
 static void test_messages(void)

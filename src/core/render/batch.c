@@ -27,12 +27,14 @@ void batch_begin(struct batch *batch, enum batch_format format)
 
 void batch_add(struct batch *batch, const struct document *document, const struct view *view)
 {
+	struct document shown = document_shown(document, view);
+
 	if (batch->format == BATCH_MSGPACK) {
-		document_append_msgpack(&batch->changes, document, view, DOCUMENT_ITEM);
+		document_append_msgpack(&batch->changes, &shown, view, DOCUMENT_ITEM);
 	} else {
 		if (batch->count > 0)
 			buffer_append_char(&batch->changes, ',');
-		format_append(&batch->changes, document, view, DOCUMENT_ITEM);
+		format_append(&batch->changes, &shown, view, DOCUMENT_ITEM);
 	}
 	batch->count++;
 }

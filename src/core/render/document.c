@@ -89,6 +89,11 @@ static bool take_elements(const msgpack_object_array *body, struct document *doc
 			if (!is_array_of_str(element))
 				return false;
 			break;
+		case BODY_OLD_ID:
+			document->old_id = element;
+			if (element->type != MSGPACK_OBJECT_STR)
+				return false;
+			break;
 		}
 	}
 	return true;
@@ -97,7 +102,7 @@ static bool take_elements(const msgpack_object_array *body, struct document *doc
 /* What an operation cannot have is not shown, whatever the body holds. */
 static void drop_unfitting(struct document *document)
 {
-	enum operation operation = document->change->operation;
+	enum operation operation = document->operation;
 
 	if (document->oversize || (operation != OPERATION_INSERT && operation != OPERATION_UPDATE))
 		document->new_row = NULL;
@@ -112,8 +117,11 @@ enum document_read document_read(struct document_reader *reader, const struct ch
 								 struct bytes schema, struct bytes name, struct bytes body,
 								 struct document *ret_document)
 {
-	struct document document = {
-		.change = change, .schema = schema, .name = name, .oversize = (change->flags & CHANGE_OVERSIZE) != 0};
+	struct document document = {.change = change,
+								.operation = change->operation,
+								.schema = schema,
+								.name = name,
+								.oversize = (change->flags & CHANGE_OVERSIZE) != 0};
 	bool is_message = change->operation == OPERATION_MESSAGE;
 	msgpack_object root;
 	size_t offset = 0;
@@ -137,28 +145,43 @@ enum document_read document_read(struct document_reader *reader, const struct ch
 
 /* ---- tenants */
 
-/* A scalar's text, without the quotes that JSON has; `scratch` holds it where the value itself is none. */
-static bool scalar_text(const msgpack_object *value, char scratch[24], struct bytes *ret_text)
+/* Whether bytea is shown as this text: \x and two digits for each byte. */
+static bool is_hex_of(struct bytes text, struct bytes value)
 {
+	if (text.size != 2 + 2 * value.size || memcmp(text.data, "\\x", 2) != 0)
+		return false;
+	for (size_t i = 0; i < value.size; i++) {
+		char digits[3];
+		snprintf(digits, sizeof(digits), "%02x", (unsigned char)value.data[i]);
+		if (memcmp(text.data + 2 + 2 * i, digits, 2) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Whether a value is the tenant's text as rows show it, but for the quotes that JSON has. What is no scalar has
+ * no such text, and stands for tenant 1 as null does. */
+static bool value_is_tenant(const msgpack_object *value, struct bytes tenant)
+{
+	char number[24];
+
 	switch (value->type) {
 	case MSGPACK_OBJECT_STR:
-		*ret_text = str_bytes(value);
-		return true;
+		return bytes_equal(str_bytes(value), tenant);
+	case MSGPACK_OBJECT_BIN:
+		return is_hex_of(tenant, bin_bytes(value));
 	case MSGPACK_OBJECT_BOOLEAN:
-		*ret_text = value->via.boolean ? BYTES("true") : BYTES("false");
-		return true;
+		return bytes_equal(value->via.boolean ? BYTES("true") : BYTES("false"), tenant);
 	case MSGPACK_OBJECT_POSITIVE_INTEGER:
-		*ret_text = (struct bytes){scratch,
-								   (size_t)snprintf(scratch, 24, "%llu", (unsigned long long)value->via.u64)};
-		return true;
+		snprintf(number, sizeof(number), "%llu", (unsigned long long)value->via.u64);
+		return bytes_equal(bytes_of(number), tenant);
 	case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-		*ret_text = (struct bytes){scratch, (size_t)snprintf(scratch, 24, "%lld", (long long)value->via.i64)};
-		return true;
+		snprintf(number, sizeof(number), "%lld", (long long)value->via.i64);
+		return bytes_equal(bytes_of(number), tenant);
 	case MSGPACK_OBJECT_EXT:
-		*ret_text = (struct bytes){value->via.ext.ptr, value->via.ext.size};
-		return true;
+		return bytes_equal((struct bytes){value->via.ext.ptr, value->via.ext.size}, tenant);
 	default:
-		return false;
+		return bytes_equal(BYTES("1"), tenant);
 	}
 }
 
@@ -181,28 +204,54 @@ static bool tenant_is_unknown(const struct document *document, struct bytes tena
 	return false;
 }
 
+/* Whether the tenant has the row before a change, and after it. */
+struct possession {
+	bool before;
+	bool after;
+};
+
+static bool row_is_of(const msgpack_object *row, struct bytes tenant_column, struct bytes tenant)
+{
+	static const msgpack_object null = {.type = MSGPACK_OBJECT_NIL};
+	const msgpack_object *value = row_value(row, tenant_column);
+
+	return value_is_tenant(value == NULL ? &null : value, tenant);
+}
+
+static struct possession possession_of(const struct document *document, struct bytes tenant_column,
+									   struct bytes tenant)
+{
+	const msgpack_object *new_row = document->new_row, *old_row = document->old_row;
+	/* an old row that is only a key does not say whose it was */
+	bool old_tells = old_row != NULL && (new_row == NULL || row_value(old_row, tenant_column) != NULL);
+	bool after = new_row != NULL && row_is_of(new_row, tenant_column, tenant);
+
+	return (struct possession){old_tells ? row_is_of(old_row, tenant_column, tenant) : after, after};
+}
+
 bool document_matches_tenant(const struct document *document, struct bytes tenant_column, struct bytes tenant)
 {
-	const msgpack_object *rows[] = {document->new_row, document->old_row};
-	bool belongs_to_some_tenant = false;
-
 	if ((document->new_row == NULL && document->old_row == NULL) ||
 		tenant_is_unknown(document, tenant_column))
 		return true;
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		const msgpack_object *value = rows[i] == NULL ? NULL : row_value(rows[i], tenant_column);
-		char scratch[24];
-		struct bytes text;
-		if (value == NULL || value->type == MSGPACK_OBJECT_NIL)
-			continue;
-		belongs_to_some_tenant = true;
-		if (scalar_text(value, scratch, &text) && bytes_equal(text, tenant))
-			return true;
-	}
-	return !belongs_to_some_tenant && bytes_equal(tenant, BYTES("1"));
+	struct possession has = possession_of(document, tenant_column, tenant);
+	return has.before || has.after;
 }
 
 /* ---- what is shown */
+
+/* Shows a tenant what an UPDATE is to it. */
+static void show_move(const struct document *document, const struct view *view, struct document *shown)
+{
+	struct possession has = possession_of(document, view->tenant_column, view->tenant);
+
+	if (document->operation != OPERATION_UPDATE || has.before == has.after)
+		return;
+	shown->operation = has.after ? OPERATION_INSERT : OPERATION_DELETE;
+	if (has.before && document->old_id != NULL)
+		shown->document_id = document->old_id;
+	drop_unfitting(shown);
+}
 
 struct document document_shown(const struct document *document, const struct view *view)
 {
@@ -218,6 +267,8 @@ struct document document_shown(const struct document *document, const struct vie
 	if (tenant_is_unknown(document, view->tenant_column)) {
 		shown.oversize = true;
 		shown.new_row = shown.old_row = shown.unchanged = NULL;
+	} else {
+		show_move(document, view, &shown);
 	}
 	if (shown.oversize)
 		shown.document_id = NULL;
@@ -317,14 +368,14 @@ static void append_message(struct buffer *out, const struct document *document)
 /* A name of the change's table. */
 static void append_name(struct buffer *out, const struct document *document, struct bytes name)
 {
-	if (document->change->operation == OPERATION_MESSAGE)
+	if (document->operation == OPERATION_MESSAGE)
 		buffer_append_string(out, "null");
 	else
 		json_append_string(out, name);
 }
 
-static void append_document(struct buffer *out, const struct document *document, const struct view *view,
-							enum document_layout layout)
+void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
+						  enum document_layout layout)
 {
 	const struct change *change = document->change;
 
@@ -335,7 +386,7 @@ static void append_document(struct buffer *out, const struct document *document,
 		buffer_append_char(out, ',');
 	}
 	buffer_append_string(out, "\"operation\":\"");
-	buffer_append_string(out, operation_name(change->operation));
+	buffer_append_string(out, operation_name(document->operation));
 	buffer_append_string(out, "\",\"document_id\":");
 	if (document->document_id != NULL)
 		json_append_string(out, str_bytes(document->document_id));
@@ -360,16 +411,8 @@ static void append_document(struct buffer *out, const struct document *document,
 		buffer_append_u64(out, change->xid);
 	if (document->oversize)
 		buffer_append_string(out, ",\"oversize\":true");
-	if (change->operation == OPERATION_MESSAGE)
+	if (document->operation == OPERATION_MESSAGE)
 		append_message(out, document);
 	append_rows(out, document, view);
 	buffer_append_char(out, '}');
-}
-
-void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
-						  enum document_layout layout)
-{
-	struct document shown = document_shown(document, view);
-
-	append_document(out, &shown, view, layout);
 }

@@ -50,12 +50,13 @@ enum format { FORMAT_JSON, FORMAT_DEBEZIUM, FORMAT_CLOUDEVENTS };
 
 struct ring_identity;
 
-/* What of a change a client wants to see, and in which form. All zero: everything, in JSON. */
+/* What of a change a client wants and may see, and in which form. All zero: everything, in JSON. */
 struct view {
 	enum format format;
 	const struct ring_identity *origin;     /* for the formats that name it. Borrowed */
 	bool key_only;                          /* leaves out new, old, unchanged and content */
 	struct bytes tenant_column;             /* empty: there are no tenants. Borrowed */
+	struct bytes tenant;                    /* whose view it is. Borrowed */
 	bool numbers_as_strings;                /* int8 and numeric of rows; `lsn` stays a number */
 	unsigned column_count;                  /* 0: all columns */
 	struct bytes columns[VIEW_COLUMNS_MAX]; /* exact names; columns of the key always stay. Borrowed */
@@ -75,9 +76,11 @@ struct document_reader {
 /* A change whose body has been read. Borrows from the change, the names, the body, and the reader. */
 struct document {
 	const struct change *change;
+	enum operation operation; /* the change's, or what it is to a tenant: see document_shown() */
 	struct bytes schema;
 	struct bytes name;
 	const msgpack_object *document_id; /* str, or NULL */
+	const msgpack_object *old_id;      /* str: the document_id before the change, or NULL if it is the same */
 	const msgpack_object *key;         /* array of str, or NULL */
 	const msgpack_object *new_row;     /* map, or NULL */
 	const msgpack_object *old_row;     /* map, or NULL */
@@ -107,10 +110,11 @@ enum document_read document_read(struct document_reader *reader, const struct ch
 
 /*
  * Whether a tenant sees this change: if the tenant column's value, as text, is `tenant` in `new` or in `old`.
- * So an UPDATE that moves a row to another tenant is seen by both. Where neither row has the column, or has
- * null there, the change belongs to tenant "1". That includes a DELETE whose replica identity lacks the
- * column. A change without rows (TRUNCATE, a message, an oversize row) concerns every tenant, as does one
- * whose tenant is not known because it is an unchanged TOAST value.
+ * So an UPDATE that moves a row to another tenant is seen by both. A row without the column, or with null, an
+ * array or an object there, belongs to tenant "1". That includes a DELETE whose replica identity lacks the
+ * column; of an UPDATE, such an old row is taken to have been the tenant's that has the new one. A change
+ * without rows (TRUNCATE, a message, an oversize row) concerns every tenant, as does one whose tenant is not
+ * known because it is an unchanged TOAST value.
  */
 bool document_matches_tenant(const struct document *document, struct bytes tenant_column,
 							 struct bytes tenant);
@@ -119,10 +123,12 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 struct bytes document_content_bytes(const msgpack_object *content);
 
 /*
- * What the view shows of a document, which the renderers then render: with key_only neither rows (but for those
- * of the key in Debezium's format) nor content. A change that every tenant sees though it is one tenant's has
- * neither rows nor document_id: the row was too large for the ring, and its tenant is no longer known; or it is
- * an UPDATE whose tenant is an unchanged TOAST value, which PostgreSQL does not send.
+ * What the view shows of a document, which the renderers below and in format.h then render: with key_only
+ * neither rows (but for those of the key in Debezium's format) nor content. An UPDATE that moves a row to
+ * another tenant is a DELETE to the one and an INSERT to the other, as with row filters of PostgreSQL. A change
+ * that every tenant sees though it is one tenant's has neither rows nor document_id: the row was too large for
+ * the ring, and its tenant is no longer known; or it is an UPDATE whose tenant is an unchanged TOAST value,
+ * which PostgreSQL does not send.
  */
 struct document document_shown(const struct document *document, const struct view *view);
 
@@ -130,6 +136,7 @@ struct document document_shown(const struct document *document, const struct vie
  */
 bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column);
 
+/* Renders what document_shown() gave for this view. */
 void document_append_json(struct buffer *out, const struct document *document, const struct view *view,
 						  enum document_layout layout);
 

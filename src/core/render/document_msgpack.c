@@ -322,7 +322,7 @@ static void pack_id(struct writer *writer, struct cursor id)
 /* A name of the change's table. */
 static void pack_table_name(struct writer *writer, const struct document *document, struct bytes name)
 {
-	if (document->change->operation == OPERATION_MESSAGE)
+	if (document->operation == OPERATION_MESSAGE)
 		msgpack_pack_nil(&writer->packer);
 	else
 		pack_text(writer, name);
@@ -340,7 +340,7 @@ static void pack_head(struct writer *writer, const struct document *document, en
 		pack_table_name(writer, document, document->name);
 	}
 	pack_name(writer, "operation");
-	pack_name(writer, operation_name(change->operation));
+	pack_name(writer, operation_name(document->operation));
 	pack_name(writer, "document_id");
 	if (document->document_id != NULL)
 		pack_value(writer, document->document_id);
@@ -380,12 +380,12 @@ static void pack_message(struct writer *writer, const struct document *document)
 	}
 }
 
-static void pack_document(struct buffer *out, const struct document *document, const struct view *view,
-						  enum document_layout layout)
+void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
+							 enum document_layout layout)
 {
 	struct writer writer = {.out = out, .numbers_as_strings = view->numbers_as_strings};
 	uint32_t unchanged = count_unchanged(document, view);
-	bool is_message = document->change->operation == OPERATION_MESSAGE;
+	bool is_message = document->operation == OPERATION_MESSAGE;
 
 	msgpack_packer_init(&writer.packer, out, buffer_msgpack_write);
 	msgpack_pack_map(&writer.packer, HEAD_MEMBERS + document->oversize + is_message +
@@ -411,12 +411,4 @@ static void pack_document(struct buffer *out, const struct document *document, c
 		pack_name(&writer, "unchanged");
 		pack_unchanged(&writer, document, view, unchanged);
 	}
-}
-
-void document_append_msgpack(struct buffer *out, const struct document *document, const struct view *view,
-							 enum document_layout layout)
-{
-	struct document shown = document_shown(document, view);
-
-	pack_document(out, &shown, view, layout);
 }

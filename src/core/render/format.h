@@ -24,7 +24,8 @@
 
 #include "core/render/document.h"
 
-/* Appends the change in view->format. */
+/* Appends the change in view->format. The document is what document_shown() gives for this view, as for all
+ * renderers. */
 void format_append(struct buffer *out, const struct document *document, const struct view *view,
 				   enum document_layout layout);
 

@@ -58,7 +58,7 @@ static void append_subject(struct buffer *out, const struct document *document)
 
 	if (document->prefix != NULL) {
 		buffer_append_bytes(&subject, str_bytes(document->prefix));
-	} else if (document->change->operation != OPERATION_MESSAGE) {
+	} else if (document->operation != OPERATION_MESSAGE) {
 		buffer_append_bytes(&subject, document->schema);
 		buffer_append_char(&subject, '.');
 		buffer_append_bytes(&subject, document->name);
@@ -80,7 +80,7 @@ void format_append_cloudevent(struct buffer *out, const struct document *documen
 	buffer_append_string(out, "\",\"source\":\"");
 	format_append_origin(out, view->origin);
 	buffer_append_string(out, "\",\"type\":\"pg_changefeed.");
-	buffer_append_string(out, operation_event(change->operation));
+	buffer_append_string(out, operation_event(document->operation));
 	buffer_append_char(out, '"');
 	append_subject(out, document);
 	append_time(out, change->commit_us);

@@ -106,26 +106,25 @@ static void append_message(struct buffer *out, const struct document *document)
 void format_append_debezium(struct buffer *out, const struct document *document, const struct view *view)
 {
 	const struct change *change = document->change;
-	bool has_rows = change->operation != OPERATION_TRUNCATE && change->operation != OPERATION_MESSAGE;
-	struct document shown = document_shown(document, view);
+	bool has_rows = document->operation != OPERATION_TRUNCATE && document->operation != OPERATION_MESSAGE;
 
 	buffer_append_char(out, '{');
 	if (has_rows) {
 		buffer_append_string(out, "\"before\":");
-		append_row(out, &shown, view, shown.old_row, NULL);
+		append_row(out, document, view, document->old_row, NULL);
 		buffer_append_string(out, ",\"after\":");
-		append_row(out, &shown, view, shown.new_row, shown.unchanged);
+		append_row(out, document, view, document->new_row, document->unchanged);
 		buffer_append_char(out, ',');
 	}
-	append_source(out, &shown, view);
+	append_source(out, document, view);
 	buffer_append_string(out, ",\"op\":\"");
-	buffer_append_string(out, operation_codes[change->operation]);
+	buffer_append_string(out, operation_codes[document->operation]);
 	buffer_append_string(out, "\",");
 	append_times(out, change);
-	if (change->operation == OPERATION_MESSAGE)
-		append_message(out, &shown);
+	if (document->operation == OPERATION_MESSAGE)
+		append_message(out, document);
 	buffer_append_string(out, ",\"transaction\":null");
-	if (shown.oversize)
+	if (document->oversize)
 		buffer_append_string(out, ",\"oversize\":true");
 	buffer_append_char(out, '}');
 }

@@ -37,10 +37,12 @@ static bool is_one_line(const struct buffer *out, size_t from)
 
 void frame_append_change(struct buffer *out, const struct document *document, const struct view *view)
 {
+	struct document shown = document_shown(document, view);
+
 	append_id(out, document->change->id);
-	append_event(out, operation_event(document->change->operation));
+	append_event(out, operation_event(shown.operation));
 	size_t from = out->size;
-	format_append(out, document, view, DOCUMENT_EVENT);
+	format_append(out, &shown, view, DOCUMENT_EVENT);
 	assert(out->failed || is_one_line(out, from));
 	buffer_append_string(out, "\n\n");
 }

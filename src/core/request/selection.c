@@ -138,10 +138,10 @@ void selection_key(const struct selection *selection, const struct subscription 
 	for (unsigned i = 0; i < selection->count; i++)
 		append_number(out, selection->collections[i]);
 	append_number(out, subscription->operations);
-	append_number(out, subscription->tenant_column.size > 0);
-	if (subscription->tenant_column.size > 0) {
-		append_text(out, subscription->tenant_column);
-		append_text(out, subscription->tenant);
+	append_number(out, subscription->view.tenant_column.size > 0);
+	if (subscription->view.tenant_column.size > 0) {
+		append_text(out, subscription->view.tenant_column);
+		append_text(out, subscription->view.tenant);
 	}
 	append_number(out, subscription->view.format);
 	append_number(out, subscription->view.key_only);

@@ -239,7 +239,7 @@ static bool parse_tenant_id(struct parser *parser, struct bytes value)
 	}
 	if (value.size == 0 || value.size > SUBSCRIPTION_TENANT_SIZE_MAX)
 		return refuse(parser, "tenant_id", value, "1 to 256 bytes long");
-	parser->result->tenant = value;
+	parser->result->view.tenant = value;
 	return true;
 }
 
@@ -361,9 +361,7 @@ bool subscription_parse(const struct subscription_request *request, struct subsc
 		.delivery = request->delivery,
 		.operations = request->messages ? OPERATIONS_ALL : OPERATIONS_ROWS,
 		.on_gap = is_poll ? ON_GAP_FAIL : ON_GAP_WARN,
-		.tenant_column = request->tenant_column,
-		.tenant = BYTES("1"),
-		.view.tenant_column = request->tenant_column,
+		.view = {.tenant_column = request->tenant_column, .tenant = BYTES("1")},
 		.limit = SUBSCRIPTION_LIMIT_DEFAULT,
 	};
 	struct parser parser = {.request = request, .result = &result, .problem = ret_problem};

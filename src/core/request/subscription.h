@@ -83,11 +83,9 @@ struct subscription {
 	unsigned operations; /* bit 1 << enum operation */
 	struct view view;
 	enum on_gap on_gap;
-	struct bytes tenant_column; /* empty: do not look at the tenant */
-	struct bytes tenant;
 	unsigned limit;
 	unsigned wait_s;
-	struct buffer text; /* owned: what names, columns and tenant point into */
+	struct buffer text; /* owned: what names and view point into */
 };
 
 /*
