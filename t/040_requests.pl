@@ -210,6 +210,8 @@ like($preflight->{status}, qr/^20[04]$/, 'CORS: a preflight is answered');
 like($preflight->{headers}{'access-control-allow-headers'} // '', qr/last-event-id/i, 'CORS: Last-Event-ID may be sent');
 is($server->get('/cdc/nosuch', headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example',
 	'CORS: errors can be read too');
+is($server->get('/cdc/users?x=' . 'x' x 20_000, headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example',
+	'CORS: also those of the limits');
 is($server->stream('/cdc/users', headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example', 'CORS: streams');
 
 # ---- the console

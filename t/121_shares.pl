@@ -37,7 +37,7 @@ my $before = metric('polls_total');
 my @clients;
 for (1 .. CLIENTS)
 {
-	my $pid = open2(my $from, my $to, 'openssl', 's_client', '-quiet', '-connect', "127.0.0.1:$tls_port") or die "openssl: $!";
+	my $pid = open2(my $from, my $to, "exec openssl s_client -quiet -connect 127.0.0.1:$tls_port 2>$server->{dir}/openssl") or die "openssl: $!";
 	push @clients, [$pid, $from, $to];
 	print $to "GET /cdc/users/poll?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
 	$to->flush;

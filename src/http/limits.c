@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "http/libh2o.h"
 #include "http/response.h"
+#include "http/routes.h"
 #include "http/worker.h"
 
 enum {
@@ -165,6 +166,7 @@ size_t *limits_account(h2o_req_t *req)
 
 static int answer(h2o_req_t *req, const struct problem *problem)
 {
+	response_allow_origin(req, routes_options(req->pathconf));
 	response_problem(req, problem);
 	return 0;
 }

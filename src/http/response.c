@@ -47,13 +47,12 @@ void response_problem(h2o_req_t *req, const struct problem *problem)
 	response_send(req, problem->status, PROBLEM_CONTENT_TYPE, buffer_bytes(&worker->output));
 }
 
-/* Returns whether the origin is allowed. */
-static bool add_cors(h2o_req_t *req, const struct changefeed_options *options)
+bool response_allow_origin(h2o_req_t *req, const struct changefeed_options *options)
 {
 	ssize_t at = -1;
 	struct bytes origin = request_next_header(req, "origin", &at);
 
-	if (!options->cors_any && options->cors_origins == NULL)
+	if (options == NULL || (!options->cors_any && options->cors_origins == NULL))
 		return false;
 	add_header(req, "vary", H2O_STRLIT("origin"));
 	if (origin.size == 0 || !changefeed_options_allow_origin(options, origin))
@@ -70,7 +69,7 @@ static bool add_cors(h2o_req_t *req, const struct changefeed_options *options)
 bool response_admit(h2o_req_t *req, const struct changefeed_options *options)
 {
 	struct problem problem;
-	bool allowed = options != NULL && add_cors(req, options);
+	bool allowed = response_allow_origin(req, options);
 
 	if (request_has_method(req, "GET") || request_has_method(req, "HEAD"))
 		return true;

@@ -20,11 +20,12 @@ void response_send_held(h2o_req_t *req, int status, const char *type, struct byt
  * 429 and 503. */
 void response_problem(h2o_req_t *req, const struct problem *problem);
 
-/*
- * The methods of our resources are GET and HEAD; OPTIONS is answered here. `options` may be NULL: no CORS
- * then. Adds the CORS headers (Fetch standard, section 3.2) for an origin that is allowed. Returns false when
- * it has answered.
- */
+/* Adds the CORS headers (Fetch standard, section 3.2) if the request's origin is allowed, and returns whether it
+ * is. `options` may be NULL: no CORS then. */
+bool response_allow_origin(h2o_req_t *req, const struct changefeed_options *options);
+
+/* The methods of our resources are GET and HEAD; OPTIONS is answered here. Returns false when it has answered.
+ * `options` as above. */
 bool response_admit(h2o_req_t *req, const struct changefeed_options *options);
 
 #endif

@@ -88,6 +88,22 @@ static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 	return 0;
 }
 
+/* NULL: no changes are served there. */
+static const struct changefeed_handler *changefeed_of(const h2o_pathconf_t *path)
+{
+	for (size_t i = 0; i < path->handlers.size; i++) {
+		if (path->handlers.entries[i]->on_req == on_changefeed)
+			return (const struct changefeed_handler *)path->handlers.entries[i];
+	}
+	return NULL;
+}
+
+const struct changefeed_options *routes_options(const h2o_pathconf_t *path)
+{
+	const struct changefeed_handler *changefeed = changefeed_of(path);
+	return changefeed == NULL ? NULL : changefeed->options;
+}
+
 static void answer_ready(struct worker *worker, h2o_req_t *req)
 {
 	char feed[LIVE_FEED_TEXT_SIZE];
@@ -100,16 +116,6 @@ static void answer_ready(struct worker *worker, h2o_req_t *req)
 	live_feed_text(worker->live, feed);
 	problem_set(&problem, 503, "the feed is %s", feed);
 	response_problem(req, &problem);
-}
-
-/* NULL: no changes are served there. */
-static const struct changefeed_handler *changefeed_of(const h2o_pathconf_t *path)
-{
-	for (size_t i = 0; i < path->handlers.size; i++) {
-		if (path->handlers.entries[i]->on_req == on_changefeed)
-			return (const struct changefeed_handler *)path->handlers.entries[i];
-	}
-	return NULL;
 }
 
 /* Of several paths with changes the page shows the first that libh2o would match, which is the longest. */

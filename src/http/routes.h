@@ -12,6 +12,9 @@
 
 #include "http/conf/conf.h"
 
+/* The options of a path with changes, NULL of any other. */
+const struct changefeed_options *routes_options(const h2o_pathconf_t *path);
+
 /* The hooks for conf_load(). */
 extern const struct conf_hooks routes_hooks;
 
