@@ -413,7 +413,7 @@ static bool open_descriptors(struct master *master)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN); /* whoever reads what is logged may go away */
-	signal(SIGHUP, SIG_DFL); /* our launcher ignores it on our behalf until here */
+	signal(SIGHUP, SIG_DFL);  /* our launcher ignores it on our behalf until here */
 	master->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	master->refresh_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	bool opened = master->signal_fd >= 0 && master->refresh_fd >= 0;
