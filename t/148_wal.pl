@@ -9,9 +9,10 @@ use ChangefeedTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-# README: at most a 64th of the ring is received and not yet safe, and what comes while the disk is waited for.
+# At most a 64th of the ring is received and not yet safe, which is 1 MB here, and what comes while the disk is waited for.
+# How long that is is the disk's affair: one look in four may be at more than the first bound, and none at more than the second.
 my $ring_mb = 64;
-my $bound = 16 << 20;
+my ($mostly_below, $always_below) = (3 << 20, 16 << 20);
 
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => "${ring_mb}MB"});
 $server->publish('busy', 'id int PRIMARY KEY, filler text');
@@ -64,15 +65,18 @@ $server->sql(q{CREATE TABLE control (stop boolean); INSERT INTO control VALUES (
 		END LOOP;
 	END $$});
 my @writers = map { my $session = $server->session; $session->send("CALL write_until_stopped($_)") } 100_000_000, 200_000_000;
-my ($most, $samples) = (0, 0);
+my $looks = $server->session;
 my $written = $server->now_lsn;
-while ($server->sql("SELECT pg_current_wal_insert_lsn() - '$written'::pg_lsn") < 100 << 20)
+my @held;
+while ($looks->query("SELECT pg_current_wal_insert_lsn() - '$written'::pg_lsn") < 100 << 20)
 {
-	my $held = $server->sql(q{SELECT streamed_lsn - confirmed_lsn FROM changefeed.status()});
-	$most = $held if $held > $most;
-	$samples++;
+	push @held, $looks->query(q{SELECT streamed_lsn - confirmed_lsn FROM changefeed.status()});
 }
-cmp_ok($most, '<', $bound, sprintf 'under load: at most %.1f MB were received and not confirmed, in %d looks', $most / 2**20, $samples);
+$looks->close;
+@held = sort { $a <=> $b } @held;
+my ($mostly, $most) = @held[@held * 3 / 4, -1];
+cmp_ok($mostly, '<', $mostly_below, sprintf 'under load: in three of four of %d looks, less than %.1f MB were received and not confirmed', scalar @held, $mostly / 2**20);
+cmp_ok($most, '<', $always_below, sprintf 'in none more than %.1f MB', $most / 2**20);
 
 # ---- a fast shutdown, with writers at work, a client that reads nothing, and more to send than was sent
 my $start = time;
