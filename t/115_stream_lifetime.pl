@@ -14,6 +14,7 @@ use constant {LIFETIME => 3, CLIENTS => 60};
 # Of the crowd's path a tenth is long enough to be seen on a machine that is busy.
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, 'stream-lifetime' => LIFETIME});
 $server->{h2o}{hosts}{default}{paths}{'/crowd'}{changefeed} = {heartbeat => 1, 'stream-lifetime' => 10};
+$server->{h2o}{hosts}{default}{paths}{'/brief'} = {changefeed => {heartbeat => 2, 'stream-lifetime' => 1, 'stall-timeout' => 2}};
 $server->begin;
 $server->publish($_, 'id text PRIMARY KEY') for qw(users quiet);
 
@@ -35,6 +36,11 @@ for my $version (qw(--http1.1 --http2-prior-knowledge))
 	my ($status) = run_command('curl', '-sN', '--max-time', 20, $version, $server->url('/cdc/quiet'));
 	is($status, 0, "curl $version: its end is an orderly one");
 }
+
+# ---- a window that is as wide as all that comes before the end, a start and a keep-alive, and not for the end
+my (undef, $whole) = run_command('curl', '-sN', '--max-time', 20, $server->url('/brief/quiet'));
+$server->client_result($server->client_start('h2_abuser', '--port', $server->{http_port}, qw(--attack nothing --path /brief/quiet --seconds 20 --window), length $whole));
+like($server->client_output('h2_abuser'), qr/cut=1$/, 'a client that does not take the end of its stream is cut off');
 
 # ---- a crowd that is sent to all the time
 my $count = 0;

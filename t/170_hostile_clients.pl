@@ -165,8 +165,8 @@ cmp_ok($held_kb, '<', 32 * 1024, "1,000 of them make the workers hold $held_kb k
 witness_until_end($crowd);
 like($server->client_output('h2_abuser'), qr/cut=10$/, 'they are cut off');
 
-# A stream or a poll whose window stays shut is reaped, and its connection with it.
-for my $path (qw(/cdc/users /cdc/users/poll))
+# Whatever is asked for while its window stays shut is reaped, and the connection with it.
+for my $path (qw(/cdc/users /cdc/users/poll /cdc /cdc/nosuch))
 {
 	my $reaped = metric('reaped_total');
 	$server->client_result(abuse('nothing', '--path', $path, '--window', 0, '--seconds', 20));

@@ -17,8 +17,8 @@
  * configuration, and the kernel's count of bytes received, which is looked at in turns, a few connections at
  * a time. A connection is cut off by shutdown(2); libh2o then finds it at its end, and closes it.
  *
- * Not here: the number of connections of a worker (server.c), clients that do not read (stream.c, and
- * TCP_USER_TIMEOUT of the listeners), slow headers (libh2o closes after 10 s).
+ * Not here: the number of connections of a worker (server.c), clients that do not read (stall.h,
+ * stream.c, and TCP_USER_TIMEOUT of the listeners), slow headers (libh2o closes after 10 s).
  */
 #ifndef CHANGEFEED_HTTP_LIMITS_H
 #define CHANGEFEED_HTTP_LIMITS_H

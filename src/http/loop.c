@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "http/poll.h"
 #include "http/request.h"
+#include "http/stall.h"
 #include "http/stream.h"
 
 enum {
@@ -44,6 +45,7 @@ static bool tick(struct loop *loop)
 
 	if (!streams_tick(worker))
 		return false;
+	stall_tick(worker);
 	polls_tick(worker);
 	live_figure_add(&worker->figures->renders_total, worker->fanout.renders);
 	worker->fanout.renders = 0;

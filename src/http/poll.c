@@ -35,7 +35,7 @@ struct poll {
 	enum poll_state state;
 	enum on_gap on_gap;
 	unsigned limit;
-	int64_t deadline_ms; /* for its answer; POLL_ANSWERED: for the client to have taken it */
+	int64_t deadline_ms; /* for its answer */
 	int64_t since_ms;    /* that was asked for: the next is never before it */
 	/* behind the batch's latest change, which need not be its last: transactions are not always committed in
 	 * the order of their times */
@@ -48,7 +48,7 @@ struct poll {
 	size_t *account; /* of the connection, what all of its polls have charged; NULL: it has none */
 	size_t charged;  /* bytes of *account: the batch, then the answer */
 	struct reader reader;
-	h2o_linklist_t worker_link; /* in ready_polls, waiting_polls or answered_polls */
+	h2o_linklist_t worker_link; /* in ready_polls or waiting_polls */
 	struct hangup_watch hangup; /* while it waits */
 };
 
@@ -162,9 +162,6 @@ static void send_answer(struct poll *poll, struct answer *answer)
 
 	live_figure_add(&worker->figures->events_total, answer->count);
 	live_figure_add(&worker->figures->sent_bytes_total, answer->size);
-	poll->deadline_ms =
-		worker->now_ms + changefeed_options_patience_ms(poll->audience->options, answer->size);
-	h2o_linklist_insert(&worker->answered_polls, &poll->worker_link);
 	worker->poll_work += POLL_COST + answer->size;
 	if (request_is_copied(poll->req))
 		hold(poll, answer->size);
@@ -507,8 +504,7 @@ bool polls_expire(struct worker *worker, bool all)
 	return !h2o_linklist_is_empty(&worker->waiting_polls);
 }
 
-/* After a crowd has taken its answers, what those used goes back to the kernel. */
-static void give_back_memory(struct worker *worker)
+void polls_tick(struct worker *worker)
 {
 	size_t bytes = poll_bytes(worker);
 
@@ -516,16 +512,4 @@ static void give_back_memory(struct worker *worker)
 		malloc_trim(0);
 	worker->polls_were_crowded =
 		bytes >= POLL_CROWDED || (worker->polls_were_crowded && bytes >= POLL_CROWDED / 8);
-}
-
-void polls_tick(struct worker *worker)
-{
-	give_back_memory(worker);
-	LIST_EACH (struct poll, worker_link, poll, &worker->answered_polls) {
-		if (worker->now_ms < poll->deadline_ms)
-			continue;
-		h2o_linklist_unlink(&poll->worker_link);
-		live_figure_add(&worker->figures->reaped_total, 1);
-		hangup_shutdown(poll->req);
-	}
 }

@@ -20,7 +20,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain);
 /* Lets those be answered by the next polls_pump() whose time is over, or all of them. Returns whether any still wait. */
 bool polls_expire(struct worker *worker, bool all);
 
-/* Cuts off clients that do not take their answers. To be called twice a second. */
+/* After a crowd has taken its answers, gives back to the kernel what those used. To be called twice a second. */
 void polls_tick(struct worker *worker);
 
 #endif

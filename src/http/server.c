@@ -15,6 +15,7 @@
 #include "http/h2_guard.h"
 #include "http/loop.h"
 #include "http/routes.h"
+#include "http/stall.h"
 #include "log.h"
 
 enum {
@@ -289,6 +290,7 @@ static void set_up_limits(struct server *server)
 									 .closed_data = server};
 	limits_init(&worker->limits, &worker->conf->outline);
 	limits_watch_paths(&worker->conf->global);
+	stall_watch_paths(&worker->conf->global);
 }
 
 static bool set_up(struct server *server)
@@ -302,7 +304,7 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->seeking_streams);
 	h2o_linklist_init_anchor(&worker->ready_polls);
 	h2o_linklist_init_anchor(&worker->waiting_polls);
-	h2o_linklist_init_anchor(&worker->answered_polls);
+	h2o_linklist_init_anchor(&worker->responses);
 	h2o_linklist_init_anchor(&worker->deferred);
 	h2o_linklist_init_anchor(&worker->ready_requests);
 	set_up_limits(server);

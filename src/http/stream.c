@@ -167,11 +167,17 @@ static size_t send_directly(struct stream *stream, struct bytes bytes)
 	return direct_send(stream->direct_fd, bytes);
 }
 
-static void send_bytes(struct stream *stream, struct bytes bytes)
+/* A send begins. */
+static void note_send(struct stream *stream)
 {
 	stream->sent_ms = stream->worker->now_ms;
 	h2o_linklist_unlink(&stream->audience_link);
 	h2o_linklist_insert(&stream->audience->streams, &stream->audience_link);
+}
+
+static void send_bytes(struct stream *stream, struct bytes bytes)
+{
+	note_send(stream);
 	live_figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
 
 	size_t sent = send_directly(stream, bytes);
@@ -188,6 +194,7 @@ static void send_bytes(struct stream *stream, struct bytes bytes)
 static void end_stream(struct stream *stream)
 {
 	set_state(stream, STREAM_ENDED);
+	note_send(stream);
 	h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
@@ -583,18 +590,29 @@ static size_t size_of_send(const struct stream *stream)
 	return stream->segment != NULL ? stream->segment->size : stream->own.size;
 }
 
+/* Its client does not take what it is sent, which may be the end. */
+static void reap(struct stream *stream)
+{
+	live_figure_add(&stream->worker->figures->reaped_total, 1);
+	note_send(stream); /* and not again at the next tick */
+	if (stream->state != STREAM_ENDED)
+		abandon_stream(stream);
+	else
+		hangup_shutdown(stream->req);
+}
+
 /* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
 static bool tick_stream(struct stream *stream, int64_t silent_ms)
 {
 	const struct changefeed_options *options = stream->audience->options;
 
-	if (stream->state == STREAM_ENDED)
-		return false;
-	if (stream->sending && silent_ms >= changefeed_options_patience_ms(options, size_of_send(stream))) {
-		live_figure_add(&stream->worker->figures->reaped_total, 1);
-		abandon_stream(stream);
+	if ((stream->sending || stream->state == STREAM_ENDED) &&
+		silent_ms >= changefeed_options_patience_ms(options, size_of_send(stream))) {
+		reap(stream);
 		return true;
 	}
+	if (stream->state == STREAM_ENDED)
+		return false;
 	if (stream->sending) {
 		set_stalled(stream);
 		return false;

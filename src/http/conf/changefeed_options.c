@@ -142,6 +142,8 @@ void changefeed_options_free(struct changefeed_options *options)
 
 int64_t changefeed_options_patience_ms(const struct changefeed_options *options, size_t size)
 {
+	if (options == NULL)
+		options = &default_options;
 	return options->stall_s * INT64_C(1000) + (int64_t)(size * UINT64_C(1000) / SLOWEST_BYTES_PER_S);
 }
 

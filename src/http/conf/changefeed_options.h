@@ -39,7 +39,7 @@ bool changefeed_options_read(const struct yaml_node *value, bool *ret_on,
 
 void changefeed_options_free(struct changefeed_options *options);
 
-/* Milliseconds that a client has to take `size` bytes: more for what is large, so that one that reads slowly gets
+/* Milliseconds that a client has to take `size` bytes, by the defaults if `options` is NULL: more for what is large, so that one that reads slowly gets
  * it, too. */
 int64_t changefeed_options_patience_ms(const struct changefeed_options *options, size_t size);
 
