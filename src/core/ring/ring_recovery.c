@@ -89,6 +89,49 @@ bool ring_is_of_this_boot(const struct ring *ring)
 	return boot != 0 && live_figure(&ring->live->boot) == boot;
 }
 
+static void touch(void *from, uint64_t size)
+{
+	char *page = (char *)((uintptr_t)from / 4096 * 4096), *end = (char *)from + size;
+
+	for (; page < end; page += 4096) {
+		volatile char *byte = page;
+		*byte = *byte;
+	}
+}
+
+/* Entries [first, end) of a table that is used over and over. */
+static void touch_entries(void *table, size_t entry_size, uint64_t capacity, uint64_t first, uint64_t end)
+{
+	uint64_t size;
+
+	if (end > first + capacity)
+		end = first + capacity;
+	for (; first < end; first += size) {
+		uint64_t at = first % capacity;
+		size = capacity - at < end - first ? capacity - at : end - first;
+		touch((char *)table + at * entry_size, size * entry_size);
+	}
+}
+
+void ring_dirty_again(struct ring *ring, const struct ring_checkpoint *durable, uint64_t head,
+					  uint64_t run_head)
+{
+	const struct ring_sections *s = &ring->sections;
+	uint64_t run = durable->run_head;
+
+	/* its last transaction may still have grown, and the end of that one was entered into all of its runs */
+	while (run > durable->run_floor && ring->runs[(run - 1) % s->run_capacity].commit_lsn ==
+										   ring->runs[(durable->run_head - 1) % s->run_capacity].commit_lsn)
+		run--;
+	if (run > run_head)
+		run = 0; /* the log of a new history */
+	touch_entries(ring->runs, sizeof(*ring->runs), s->run_capacity, run, run_head);
+	touch_entries(ring->index, sizeof(*ring->index), s->index_capacity, durable->head / RING_INDEX_GRAIN,
+				  head / RING_INDEX_GRAIN + 1);
+	touch(ring->collections, s->index_offset - s->collections_offset);
+	touch(ring->data + durable->head % s->capacity, head - durable->head);
+}
+
 int ring_recover(struct ring *ring)
 {
 	struct ring_checkpoint state = ring->checkpoint;
@@ -111,7 +154,8 @@ int ring_recover(struct ring *ring)
 	int64_t now = clock_realtime_us();
 	state.epoch = XXH3_64bits_withSeed(&now, sizeof(now), state.epoch);
 	state.sequence++;
-	/* what a process left in the page cache first: the checkpoint promises it */
+	/* what a process left in the page cache first: the checkpoint promises it. A sync of that one may have failed */
+	ring_dirty_again(ring, &ring->checkpoint, state.head, state.run_head);
 	if (fdatasync(ring->fd) != 0)
 		return errno;
 	int error = ring_checkpoint_write(ring->fd, &state);

@@ -13,6 +13,13 @@
  */
 int ring_recover(struct ring *ring);
 
+/*
+ * After a failed sync Linux takes the pages for clean, though the disk does not have them. Dirties all that is
+ * newer than the checkpoint `durable`, up to these ends of records and run log: the next sync writes it.
+ */
+void ring_dirty_again(struct ring *ring, const struct ring_checkpoint *durable, uint64_t head,
+					  uint64_t run_head);
+
 /* Whether what the live area and the index say is of this run of the kernel: then it agrees with the records. */
 bool ring_is_of_this_boot(const struct ring *ring);
 

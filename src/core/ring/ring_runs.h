@@ -10,7 +10,7 @@
 
 #include "core/ring/ring_layout.h"
 
-/* The most entries that may be logged before ring_runs_keep_room(). */
+/* The most entries that may be logged behind those of the last durable checkpoint, which are still needed. */
 uint64_t ring_runs_step(const struct ring *ring);
 
 void ring_runs_log_change(struct ring *ring, struct ring_checkpoint *state,

@@ -343,7 +343,7 @@ static void evict(struct ring_writer *writer, uint64_t target)
 {
 	struct ring *ring = writer->ring;
 	struct ring_checkpoint *state = &writer->state;
-	uint64_t run_limit = state->run_head + ring_runs_step(ring);
+	uint64_t run_limit = writer->durable.run_head + ring_runs_step(ring);
 
 	while (state->tail < target && state->tail < state->head && state->run_head < run_limit) {
 		struct ring_record_header header = ring_header_at(ring, state->tail);
@@ -402,24 +402,6 @@ int ring_checkpoint_sync(struct ring_writer *writer)
 	return ring_checkpoint_write(writer->ring->fd, &writer->pending);
 }
 
-static void touch(char *from, uint64_t size)
-{
-	for (uint64_t at = 0; at < size; at += 4096) {
-		volatile char *byte = from + at;
-		*byte = *byte;
-	}
-}
-
-/* After a failed sync Linux takes the pages for clean; dirtied again, the next sync writes them. */
-static void dirty_again(struct ring_writer *writer)
-{
-	const struct ring_sections *s = &writer->ring->sections;
-	uint64_t first = writer->durable.head / 4096 * 4096;
-
-	touch((char *)writer->ring->collections, s->data_offset - s->collections_offset);
-	touch(writer->ring->data + first % s->capacity, writer->written - first);
-}
-
 void ring_checkpoint_end(struct ring_writer *writer, int error)
 {
 	struct ring_live *live = writer->ring->live;
@@ -427,7 +409,7 @@ void ring_checkpoint_end(struct ring_writer *writer, int error)
 	if (error == ESTALE)
 		ring_set_damaged(writer->ring);
 	if (error != 0) {
-		dirty_again(writer);
+		ring_dirty_again(writer->ring, &writer->durable, writer->written, writer->state.run_head);
 		return;
 	}
 	writer->durable = writer->pending;
