@@ -15,8 +15,9 @@
 #include "core/ring/ring_layout.h"
 #include "core/ring/ring_recovery.h"
 
-/* A small ring still counts its gaps exactly over many of its own lengths: 8 MB. */
-enum { RUNS_MIN = 262144 };
+/* A small ring still counts its gaps exactly over many of its own lengths: 8 MB. What a huge one could log would
+ * take too long to count: no more than 256 MB. */
+enum { RUNS_MIN = 1 << 18, RUNS_MAX = 1 << 23 };
 
 /* Room for the names of one table for each of these bytes of capacity. */
 enum { COLLECTION_GRAIN = 16384, COLLECTIONS_MIN = 1024, COLLECTIONS_MAX = 65536 };
@@ -40,7 +41,7 @@ static struct ring_sections sections_of(uint64_t capacity)
 															: (uint32_t)collections;
 	s.index_capacity = capacity / RING_INDEX_GRAIN + 2;
 	uint64_t runs = capacity / 4 / sizeof(struct ring_run);
-	s.run_capacity = runs < RUNS_MIN ? RUNS_MIN : runs;
+	s.run_capacity = runs < RUNS_MIN ? RUNS_MIN : runs > RUNS_MAX ? RUNS_MAX : runs;
 	s.live_offset = 2 * RING_PAGE;
 	s.collections_offset = s.live_offset + round_up(sizeof(struct ring_live));
 	s.index_offset = s.collections_offset + round_up(s.collection_capacity * sizeof(struct ring_collection));
@@ -208,6 +209,8 @@ static enum ring_file_error read_checkpoints(struct ring *ring)
 	ring->sections = sections_of(ring->checkpoint.capacity);
 	return (uint64_t)status.st_size < ring->sections.file_size ? RING_FILE_DAMAGED : RING_FILE_OK;
 }
+
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "a ring is mapped as a whole, twice");
 
 static void *map_section(const struct ring *ring, uint64_t from, uint64_t to, bool writable)
 {
