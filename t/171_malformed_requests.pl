@@ -128,6 +128,8 @@ my %bodies = (
 	'a chunk of 2^72' => ['400 closed', "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nabc\r\n"],
 	'another Transfer-Encoding' => ['400 closed', "Transfer-Encoding: gzip\r\n\r\nabc"],
 	'a body' => ['405 closed', "Content-Length: 5\r\n\r\nabcde$next"],
+	'4 kB' => ['405 closed', "Content-Length: 4096\r\n\r\n" . 'x' x 4096],
+	'more than 4 kB' => ['413 closed', "Content-Length: 4097\r\n\r\n"],
 	'100 kB' => ['413 closed', "Content-Length: 100000\r\n\r\n" . 'x' x 100_000],
 	'100 kB in chunks' => ['413 closed', "Transfer-Encoding: chunked\r\n\r\n186a0\r\n" . 'x' x 100_000 . "\r\n0\r\n\r\n"],
 	'Expect: 100-continue' => ['100', "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"],
@@ -179,10 +181,12 @@ answers(get('/cdc/users/poll?&&&=&=x&'), 200, 'parameters that are none', qr/"co
 # ---- headers
 answers(get('/cdc/users', 'Last-Event-ID: ' . '9' x 23 . "-1\r\n"), 400, 'a cursor of 23 digits');
 answers(get('/cdc/users', 'Last-Event-ID: ' . 'x' x 20_000 . "\r\n"), 400, 'a cursor of 20 kB');
-answers(get('/healthz', 'X: ' . 'x' x 200_000 . "\r\n"), 431, 'a header of 200 kB');
+answers(get('/healthz', 'X: ' . 'x' x 30_000 . "\r\n"), 200, 'a header of 30 kB');
+answers(get('/cdc/users', 'X: ' . 'x' x 33_000 . "\r\n"), 431, 'one of 33 kB');
+answers(get('/healthz', 'X: ' . 'x' x 200_000 . "\r\n"), 431, 'one of 200 kB');
 answers(get('/healthz', 'X: ' . 'x' x 200_000), 'closed', 'and one without an end');
 answers(get('/cdc/users/poll', "Origin: https://app.example\tX\r\n"), 200, 'an odd origin', qr/^(?!.*access-control-allow)/si);
-answers(get('/cdc/users/poll', 'Accept: ' . 'application/msgpack;q=9999999999.99999,' x 1000 . "\r\n"), 200, 'an Accept of 40 kB');
+answers(get('/cdc/users/poll', 'Accept: ' . 'application/msgpack;q=9999999999.99999,' x 700 . "\r\n"), 200, 'an Accept of 28 kB');
 answers(get('/', "Range: bytes=0-3\r\n"), 200, 'Range is not for what changes', qr/<!doctype/);
 answers(get('/cdc/users', "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"), 200, 'WebSocket is not spoken');
 answers(get('/cdc/users', "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: !!!!\r\n"), 200, 'h2c with broken settings');
@@ -235,6 +239,12 @@ sub h2_answers
 	return join(' ', @types) . $end;
 }
 like(h2_answers('a request', h2_request(@good)), qr/\b1\b/, 'HTTP/2: a request is answered');
+my @upload = (':method', 'POST', @good[2 .. 5], ':path', '/cdc/users');
+for my $body ('x' x 4096, 'x' x 4097)
+{
+	my $got = h2_answers('a body', h2_frame(1, 4, 1, substr(h2_request(@upload), 9)), h2_frame(0, 0, 1, $body), h2_frame(6, 0, 0, 'pingping'), h2_frame(0, 1, 1, ''));
+	like($got, length $body > 4096 ? qr/^(?!.* 1\b).*\b3\b/ : qr/\b1\b/, 'HTTP/2: a body of ' . length($body) . ' bytes');
+}
 my %h2_broken = (
 	'no :path' => [h2_request(@good[0 .. 5])],
 	'an empty :path' => [h2_request(@good[0 .. 5], ':path', '')],

@@ -21,7 +21,7 @@ enum {
 	REQUEST_BYTES = 128,   /* that an answered request explains besides its path and headers */
 	CANCELLED_MAX = 500,   /* HTTP/2 requests in a second that end before a byte of the body was sent */
 	PATH_SIZE_MAX = 16 << 10,
-	HEAD_SIZE_MAX = 64 << 10, /* of all headers, also while they come */
+	HEAD_SIZE_MAX = 32 << 10, /* with the path, also while it comes; a stream holds it as long as it lives */
 };
 
 struct connection {
@@ -194,7 +194,8 @@ static bool is_odd(const h2o_req_t *req, struct problem *ret_problem)
 	if (req->path.len > PATH_SIZE_MAX)
 		problem_set(ret_problem, 414, "path and query may have %d bytes", PATH_SIZE_MAX);
 	else if (request_size(req) - req->entity.len > HEAD_SIZE_MAX)
-		problem_set(ret_problem, 431, "all headers together may have %d bytes", HEAD_SIZE_MAX);
+		problem_set(ret_problem, 431, "path, query and all headers together may have %d bytes",
+					HEAD_SIZE_MAX);
 	else if (memchr(req->path_normalized.base, '\0', req->path_normalized.len) != NULL)
 		problem_set(ret_problem, 400, "%%00 is not allowed in a path");
 	else

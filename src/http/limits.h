@@ -9,7 +9,7 @@
  *                                CONTINUATION, bodies that nobody reads, ...), that cancels request after
  *                                request (CVE-2023-44487), or whose request grows and grows, is cut off.
  *                                Always on: no honest client comes near.
- *   odd requests                 A path of more than 16 kB is answered with 414, more than 64 kB of headers
+ *   odd requests                 A path of more than 16 kB is answered with 414, a head of more than 32 kB
  *                                with 431, %00 in a path with 400, no Host header or two with 400. A
  *                                request with a body is the last one of its connection.
  *

@@ -394,7 +394,7 @@ static void test_hosts_of_listeners(void)
 	ok(conf->accepts[0].hosts == conf->global.hosts, "the global listener serves all hosts");
 	ok(conf->accepts[1].hosts[0] == conf->global.hosts[0] && conf->accepts[1].hosts[1] == NULL,
 	   "the other one only its own");
-	is_u64(conf->global.max_request_entity_size, 65536, "request bodies are limited to 64 KB");
+	is_u64(conf->global.max_request_entity_size, 4096, "request bodies are limited to 4 kB");
 	conf_free(conf);
 	buffer_free(&error);
 }

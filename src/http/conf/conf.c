@@ -25,7 +25,11 @@
 #include "http/conf/stderr_capture.h"
 #include "http/conf/yaml_value.h"
 
-enum { FILE_SIZE_MAX = 1 << 20, REQUEST_BODY_MAX = 64 << 10 };
+enum {
+	FILE_SIZE_MAX = 1 << 20,
+	/* nothing here takes a body, and 100 that do not end are held for each HTTP/2 connection */
+	REQUEST_BODY_MAX = 4 << 10,
+};
 
 /* One outline_declaration: the hosts that it stands under, and its certificate. */
 struct binding {
