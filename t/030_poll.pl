@@ -156,6 +156,31 @@ is($server->get('/cdc/users/poll', headers => {Accept => ['application/json;q=0.
 	'several headers are one list');
 is($server->get('/cdc/users/poll', headers => {Accept => '*/*'})->{headers}{'content-type'}, 'application/json', 'JSON for */*');
 
+# ---- a batch ends when it has 8 MB; those who ask for it one after the other are sent the same memory
+$server->publish('large', 'id int PRIMARY KEY, filler text');
+$server->sql(q{INSERT INTO large SELECT i, repeat('x', 1000000) FROM generate_series(1, 12) i});
+$server->wait_for_feed;
+my %packed = (headers => {Accept => 'application/msgpack'});    # JSON::PP takes long for it
+my $full = $server->get('/cdc/large/poll', %packed)->{content};
+my @batches = (ChangefeedTest::Msgpack::decode($full));
+cmp_ok(length($full), '>', 8e6, "a batch of large rows has $batches[0]{count} of 12");
+cmp_ok(length($full), '<', 10e6, 'which is not much more than 8 MB');
+push @batches, ChangefeedTest::Msgpack::decode($server->get("/cdc/large/poll?since_lsn=$batches[0]{next_cursor}{since_lsn}", %packed)->{content});
+is(join(' ', map { $_->{document_id} } map { @{$_->{changes}} } @batches), join(' ', 1 .. 12), 'and the next batch has the others');
+ok($batches[0]{has_more} && !$batches[1]{has_more}, 'as has_more says');
+my $workers = $server->processes->{workers};
+my $held_kb = sub { my $sum = 0; $sum += ChangefeedTest::anonymous_kb($_) for @$workers; return $sum; };
+my $before_kb = $held_kb->();
+my @crowd;
+for (1 .. 20)
+{
+	push @crowd, $server->stream('/cdc/large/poll', no_read => 1, %packed);
+	$crowd[-1]{select}->can_read(ChangefeedTest::DEADLINE) or fail('a poll is answered');
+}
+my $grown_mb = ($held_kb->() - $before_kb) / 1024;
+cmp_ok($grown_mb, '<', 80, sprintf('20 who ask the same, and do not take it yet, are held %.0f MB, not %.0f', $grown_mb, 20 * length($full) / 2**20));
+undef @crowd;
+
 # ---- malformed
 for my $query ('limit=0', 'limit=-1', 'limit=ten', 'limit=', 'wait=-1', 'wait=x', 'since_ms=x', 'since_ms=-1', 'since_lsn=x', 'since_lsn=1-2-3',
 	'since_lsn=99999999999999999999', 'on_gap=perhaps', 'operations=insert,drop', 'payload=none')
