@@ -103,6 +103,10 @@ is($server->poll('/cdc/users/poll?tenant_id=2&operations=insert')->{count}, 0, '
 my $second = $server->stream('/cdc/orders?tenant_id=2');
 $server->sql(q{INSERT INTO orders VALUES (4, 1, 'x'), (5, 2, 'y')});
 is($second->event->{json}{document_id}, '5', 'a stream of tenant 2');
+$server->sql('DELETE FROM orders WHERE id = 5');
+$server->wait_for_feed;
+is(documents('?operations=delete'), '5', 'a DELETE whose replica identity lacks the column is told to tenant 1');
+is(documents('?operations=delete&tenant_id=2'), '', 'and to nobody else');
 
 # a row that moves from one tenant to another
 $server->publish('moving', 'tenant int, id int, note text, PRIMARY KEY (tenant, id)');
