@@ -129,6 +129,32 @@ for my $transport ('cleartext', 'TLS')
 
 is(() = slurp("$server->{dir}/program.log") =~ /skipping frame/g, 0, 'frames of an unknown type write nothing to the log');
 
+# ---- over HTTP/1.1: connections with as many requests on their way as fit; they read the answers, so it is no flood
+sub pipeline
+{
+	my ($path, $count, $seconds) = @_;
+	my $pid = fork // die "fork: $!";
+	push @{$server->{clients}}, $pid;
+	return $pid if $pid != 0;
+	my @sockets = map { connect_from('127.0.0.2') } 1 .. $count;
+	$_->blocking(0) for @sockets;
+	my $requests = "GET $path HTTP/1.1\r\nHost: x\r\n\r\n" x 1000;
+	my ($all, $end, %sent) = (IO::Select->new(@sockets), time + $seconds);
+	while (time < $end)
+	{
+		my ($readable, $writable) = IO::Select->select($all, $all, undef, 0.1) or next;
+		sysread($_, my $bytes, 1 << 20) for @$readable;
+		$sent{$_} = (($sent{$_} // 0) + (syswrite($_, $requests, length $requests, $sent{$_} // 0) // 0)) % length $requests for @$writable;
+	}
+	POSIX::_exit(0);
+}
+for my $path (qw(/metrics /healthz /cdc))
+{
+	my @latencies = witness_until_end(pipeline($path, PER_ADDRESS, 3));
+	my $median = $latencies[@latencies / 2];
+	cmp_ok($median, '<', 10, sprintf('%d connections pipeline %s: of %d others half wait %.1f ms, all %.1f', PER_ADDRESS, $path, scalar @latencies, $median, $latencies[-1]));
+}
+
 # Answers that use up their window, stuck in TCP, and then WINDOW_UPDATE: an assertion of libh2o 2.2.5.
 # src/http/h2_guard.c keeps it away, unless the library was linked to bind its own functions, as Ubuntu's may be; then the worker
 # is replaced.

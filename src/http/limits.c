@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "http/libh2o.h"
+#include "http/list.h"
 #include "http/response.h"
 #include "http/routes.h"
 #include "http/worker.h"
@@ -17,9 +18,10 @@ enum {
 	REFUSED_MS = 2000,        /* for such a connection to ask and be told */
 	LOOK_MS = 100,            /* a connection is looked at no more often */
 	LOOKS_PER_TURN = 16,
-	FLOOD_BYTES = 1 << 20, /* received in a second beyond what answered requests explain */
-	REQUEST_BYTES = 128,   /* that an answered request explains besides its path and headers */
-	CANCELLED_MAX = 500,   /* HTTP/2 requests in a second that end before a byte of the body was sent */
+	FLOOD_BYTES = 1 << 20,   /* received in a second beyond what answered requests explain */
+	REQUEST_BYTES = 128,     /* that an answered request explains besides its path and headers */
+	PIPELINED_PER_TURN = 64, /* requests of as many connections */
+	CANCELLED_MAX = 500,     /* HTTP/2 requests in a second that end before a byte of the body was sent */
 	PATH_SIZE_MAX = 16 << 10,
 	HEAD_SIZE_MAX = 32 << 10, /* with the path, also while it comes; a stream holds it as long as it lives */
 };
@@ -31,6 +33,7 @@ struct connection {
 	uint64_t key; /* of its address; 0: not counted */
 	bool refused; /* over max-connections-per-address */
 	bool cut;
+	uint64_t turn; /* in which a request of it was answered last */
 	int64_t opened_ms, looked_ms;
 	uint64_t received;    /* when last looked at, in bytes */
 	uint64_t explained;   /* bytes of requests that were answered since then */
@@ -73,6 +76,7 @@ void limits_init(struct limits *limits, const struct outline *outline)
 	limits->connections_per_address = outline->max_connections_per_address;
 	limits->requests_per_second = outline->max_requests_per_second;
 	h2o_linklist_init_anchor(&limits->connections);
+	h2o_linklist_init_anchor(&limits->pipelined);
 }
 
 bool limits_connect(struct limits *limits, h2o_socket_t *socket)
@@ -251,6 +255,52 @@ static bool take_absolute_form(h2o_req_t *req)
 	return true;
 }
 
+/* ---- pipelining */
+
+struct pipelined {
+	h2o_linklist_t link; /* in limits->pipelined */
+	h2o_req_t *req;
+};
+
+static void on_dispose(void *pointer)
+{
+	struct pipelined *pipelined = pointer;
+	list_leave(&pipelined->link);
+}
+
+/* Whether a request of the connection has been answered in this turn: then this one waits for the next. */
+static bool waits_for_turn(struct connection *connection, h2o_req_t *req)
+{
+	struct limits *limits = connection->limits;
+
+	if (request_is_http2(req))
+		return false;
+	if (connection->turn != limits->turn) {
+		connection->turn = limits->turn;
+		return false;
+	}
+	struct pipelined *pipelined = h2o_mem_alloc_shared(&req->pool, sizeof(*pipelined), on_dispose);
+	*pipelined = (struct pipelined){.req = req};
+	h2o_linklist_insert(&limits->pipelined, &pipelined->link);
+	return true;
+}
+
+void limits_begin_turn(struct limits *limits)
+{
+	h2o_linklist_t turn;
+
+	limits->turn++;
+	take_line(&turn, &limits->pipelined);
+	for (int i = 0; i < PIPELINED_PER_TURN && !h2o_linklist_is_empty(&turn); i++) {
+		struct pipelined *pipelined = LIST_FIRST(struct pipelined, link, &turn);
+		h2o_linklist_unlink(&pipelined->link);
+		h2o_process_request(pipelined->req); /* calls on_request() again */
+	}
+	put_back(&turn, &limits->pipelined);
+}
+
+/* ---- the handler and the logger on every path */
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
 	struct limits *limits = &worker_of(req)->limits;
@@ -265,6 +315,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 		h2o_process_request(req); /* calls us again */
 		return 0;
 	}
+	if (waits_for_turn(connection, req))
+		return 0;
 	/* Nothing here takes a body, and what follows one may be a part of it in the eyes of a proxy that reads
 	 * two lengths, or a length and chunks, another way than we do. */
 	if (req->entity.base != NULL)

@@ -12,6 +12,8 @@
  *   odd requests                 A path of more than 16 kB is answered with 414, a head of more than 32 kB
  *                                with 431, %00 in a path with 400, no Host header or two with 400. A
  *                                request with a body is the last one of its connection.
+ *   pipelining                   Over HTTP/1 one request of a connection is answered in each turn of the loop;
+ *                                libh2o would answer all that have come, some 500 of them, in a row.
  *
  * In: sockets as they are accepted, requests through a handler and a logger on every path of the
  * configuration, and the kernel's count of bytes received, which is looked at in turns, a few connections at
@@ -34,6 +36,8 @@ struct limits {
 	unsigned connections_per_address, requests_per_second; /* 0: no limit */
 	_Atomic uint64_t *refused, *floods;                    /* figures */
 	h2o_linklist_t connections;                            /* the one not looked at for longest first */
+	h2o_linklist_t pipelined;                              /* requests that wait for the next turn */
+	uint64_t turn;                                         /* of the loop */
 	void (*closed)(void *data);                            /* called for each connection that ends */
 	void *closed_data;
 };
@@ -53,6 +57,10 @@ bool limits_connect(struct limits *limits, h2o_socket_t *socket);
 /* What the answers hold that the request's connection has asked for, to be counted by the one who makes them. It
  * lives as long as the connection, which outlives its requests. NULL where request_socket() is. */
 size_t *limits_account(h2o_req_t *req);
+
+/* Begins a turn of the loop: goes on with the requests that have waited for it. What is left over is in
+ * limits->pipelined. */
+void limits_begin_turn(struct limits *limits);
 
 /* Looks at some connections; to be called once per turn of the loop. */
 void limits_look(struct limits *limits, int64_t now_ms);

@@ -64,6 +64,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	bool open = pace_us(loop, began_us) == 0;
 	bool asked = live_sleeps(worker->figures);
 	worker->now_ms = began_us / MILLISECOND;
+	limits_begin_turn(&worker->limits);
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	loop->more = drain == FANOUT_MORE || (!open && loop->more);
 	loop->looked = loop->looked || (asked && open && drain != FANOUT_MORE);
@@ -128,7 +129,8 @@ static bool will_be_woken(struct loop *loop)
 static bool has_work(struct worker *worker)
 {
 	return !h2o_linklist_is_empty(&worker->news_streams) || !h2o_linklist_is_empty(&worker->ready_streams) ||
-		   !h2o_linklist_is_empty(&worker->ready_polls) || !h2o_linklist_is_empty(&worker->ready_requests);
+		   !h2o_linklist_is_empty(&worker->ready_polls) || !h2o_linklist_is_empty(&worker->ready_requests) ||
+		   !h2o_linklist_is_empty(&worker->limits.pipelined);
 }
 
 /* How many milliseconds to sleep; not at all if there is something to do. The feed wakes us through the eventfd
