@@ -34,6 +34,7 @@ struct audience {
 	struct fanout *fanout;
 	unsigned members;            /* streams and polls; the last one that leaves ends the audience */
 	h2o_linklist_t link;         /* in fanout->audiences */
+	h2o_linklist_t chain_link;   /* in one of fanout->chains */
 	h2o_linklist_t changed_link; /* in fanout->changed: something matched in this turn */
 	h2o_linklist_t streams;      /* all of its streams, the one that was sent to longest ago first */
 	h2o_linklist_t waiting;      /* those of them that are live and have been sent everything */

@@ -1,8 +1,8 @@
 /* fanout.c: see fanout.h. */
 #include "http/fanout.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 enum { KEPT_DIVISOR = 4 }; /* of the ring's size may be kept rendered */
 
@@ -59,6 +59,8 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 		(struct fanout){.ring = ring, .scratch = scratch, .all = calloc(1, sizeof(struct audience_list))};
 	h2o_linklist_init_anchor(&fanout->audiences);
 	h2o_linklist_init_anchor(&fanout->changed);
+	for (int i = 0; i < AUDIENCE_CHAINS; i++)
+		h2o_linklist_init_anchor(&fanout->chains[i]);
 	uint64_t share = ring_capacity(ring) / KEPT_DIVISOR;
 	segments_kept_init(&fanout->kept, share < SEGMENTS_KEPT_MAX ? share : SEGMENTS_KEPT_MAX);
 	fanout->history = live_load(&ring_live(ring)->history);
@@ -85,10 +87,15 @@ static bool enlist(struct fanout *fanout, struct audience *audience)
 	return true;
 }
 
+static h2o_linklist_t *chain_of(struct fanout *fanout, struct bytes key)
+{
+	return &fanout->chains[XXH3_64bits(key.data, key.size) % AUDIENCE_CHAINS];
+}
+
 static struct audience *find_audience(struct fanout *fanout, struct bytes key,
 									  const struct changefeed_options *options)
 {
-	LIST_EACH (struct audience, link, audience, &fanout->audiences) {
+	LIST_EACH (struct audience, chain_link, audience, chain_of(fanout, key)) {
 		if (audience->options == options && bytes_equal(buffer_bytes(&audience->key), key))
 			return audience;
 	}
@@ -103,8 +110,9 @@ static struct audience *add_audience(struct fanout *fanout, struct audience *aud
 		return NULL;
 	}
 	h2o_linklist_insert(&fanout->audiences, &audience->link);
+	h2o_linklist_insert(chain_of(fanout, buffer_bytes(&audience->key)), &audience->chain_link);
 	fanout->audience_count++;
-	fanout->wanted_known = false;
+	fanout->wanted |= audience_wanted(audience);
 	return audience;
 }
 
@@ -136,6 +144,7 @@ void fanout_leave(struct audience *audience)
 	for (unsigned i = 0; i < audience->selection.count; i++)
 		list_remove(list_of(fanout, audience->selection.collections[i]), audience);
 	h2o_linklist_unlink(&audience->link);
+	h2o_linklist_unlink(&audience->chain_link);
 	fanout->audience_count--;
 	list_leave(&audience->changed_link);
 	audience_free(audience);

@@ -14,7 +14,8 @@
 enum {
 	RENDER_BUDGET = 4 * 1024 * 1024, /* for struct fanout.work */
 	FRAME_COST = 2 * 1024,
-	AUDIENCES_MAX = 8192, /* of a worker: each has some kilobytes of its own */
+	AUDIENCES_MAX = 64 * 1024, /* of a worker: each has some kilobytes of its own */
+	AUDIENCE_CHAINS = 4096,
 };
 
 struct fanout {
@@ -31,7 +32,8 @@ struct fanout {
 	struct segments_kept kept;
 	h2o_linklist_t audiences;
 	unsigned audience_count;
-	bool wanted_known; /* `wanted` is that of the audiences there are now */
+	h2o_linklist_t chains[AUDIENCE_CHAINS]; /* the same, by their keys */
+	bool wanted_known;                      /* `wanted` is that of the audiences there are now */
 	uint64_t wanted;
 	h2o_linklist_t changed;
 	struct audience_list *by_collection; /* which audiences want a collection */
