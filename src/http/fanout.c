@@ -6,31 +6,43 @@
 
 enum { KEPT_DIVISOR = 4 }; /* of the ring's size may be kept rendered */
 
+/* What is asked of each audience for each change stands here in a row: thousands of tenants are passed over
+ * without a look at them. */
+struct entry {
+	struct audience *audience;
+	const char *tenant_column; /* as the options of its path have it; NULL: every tenant */
+	uint64_t tenant;           /* its checksum */
+};
+
 struct audience_list {
-	struct audience **audiences;
+	struct entry *entries;
 	size_t size;
 	size_t capacity;
 };
 
 static bool list_add(struct audience_list *list, struct audience *audience)
 {
+	const struct view *view = &audience->subscription.view;
+
 	if (list->size == list->capacity) {
 		size_t capacity = list->capacity == 0 ? 4 : list->capacity * 2;
-		struct audience **audiences = realloc(list->audiences, capacity * sizeof(struct audience *));
-		if (audiences == NULL)
+		struct entry *entries = realloc(list->entries, capacity * sizeof(entries[0]));
+		if (entries == NULL)
 			return false;
-		list->audiences = audiences;
+		list->entries = entries;
 		list->capacity = capacity;
 	}
-	list->audiences[list->size++] = audience;
+	list->entries[list->size++] =
+		(struct entry){audience, view->tenant_column.size > 0 ? view->tenant_column.data : NULL,
+					   XXH3_64bits(view->tenant.data, view->tenant.size)};
 	return true;
 }
 
 static void list_remove(struct audience_list *list, const struct audience *audience)
 {
 	for (size_t i = 0; i < list->size; i++) {
-		if (list->audiences[i] == audience) {
-			list->audiences[i] = list->audiences[--list->size];
+		if (list->entries[i].audience == audience) {
+			list->entries[i] = list->entries[--list->size];
 			return;
 		}
 	}
@@ -163,41 +175,70 @@ uint64_t fanout_wanted(struct fanout *fanout)
 
 /* ---- the drain */
 
-/* Renders a change for an audience, if that wants it. *loaded: the document has been read already. Returns false
- * if the ring passed it, or out of memory. */
-static bool render_for(struct audience *audience, const struct record *record, struct document *document,
-					   bool *loaded)
-{
-	struct fanout *fanout = audience->fanout;
-	struct place behind = {record->next, record->change.id};
+/* A change that is offered to those who may want it. */
+struct offer {
+	const struct record *record;
+	bool loaded; /* the document has been read */
+	struct document document;
+	const char *tenant_column; /* that the owners are of; NULL: not looked at */
+	bool everybody;
+	uint64_t before, after; /* checksums of the owners */
+};
 
-	if (!filter_matches(&audience->scope.filter, &record->change))
+/* Returns false if the ring passed the change, or out of memory. */
+static bool load(struct fanout *fanout, struct offer *offer)
+{
+	offer->loaded = offer->loaded || reader_load(fanout->ring, offer->record, fanout->scratch,
+												 &offer->document) == READER_LOADED;
+	return offer->loaded;
+}
+
+/* Whether a change that is loaded may be of the tenant whose checksum the entry has. */
+static bool may_be_of(struct offer *offer, const struct entry *entry)
+{
+	if (offer->tenant_column != entry->tenant_column) {
+		struct owners owners;
+		document_owners(&offer->document, bytes_of(entry->tenant_column), &owners);
+		offer->tenant_column = entry->tenant_column;
+		offer->everybody = owners.everybody;
+		offer->before = XXH3_64bits(owners.before.data, owners.before.size);
+		offer->after = XXH3_64bits(owners.after.data, owners.after.size);
+	}
+	return offer->everybody || offer->before == entry->tenant || offer->after == entry->tenant;
+}
+
+/* Renders a change for an audience, if that wants it. Returns false if it cannot be read. */
+static bool render_for(struct audience *audience, struct offer *offer)
+{
+	struct place behind = {offer->record->next, offer->record->change.id};
+
+	if (!filter_matches(&audience->scope.filter, &offer->record->change))
 		return true;
-	if (!*loaded && reader_load(fanout->ring, record, fanout->scratch, document) != READER_LOADED)
+	if (!load(audience->fanout, offer))
 		return false;
-	*loaded = true;
-	audience_offer(audience, document, &behind);
+	audience_offer(audience, &offer->document, &behind);
 	return true;
 }
 
-static bool render_list(const struct audience_list *list, const struct record *record,
-						struct document *document, bool *loaded)
+static bool render_list(struct fanout *fanout, const struct audience_list *list, struct offer *offer)
 {
 	for (size_t i = 0; i < list->size; i++) {
-		if (!render_for(list->audiences[i], record, document, loaded))
+		const struct entry *entry = &list->entries[i];
+		if (entry->tenant_column != NULL && !load(fanout, offer))
+			return false;
+		if (entry->tenant_column != NULL && !may_be_of(offer, entry))
+			continue;
+		if (!render_for(entry->audience, offer))
 			return false;
 	}
 	return true;
 }
 
 /* A message belongs to no table: whoever wants messages gets it. */
-static bool render_message(struct fanout *fanout, const struct record *record)
+static bool render_message(struct fanout *fanout, struct offer *offer)
 {
-	struct document document;
-	bool loaded = false;
-
 	LIST_EACH (struct audience, link, audience, &fanout->audiences) {
-		if (!render_for(audience, record, &document, &loaded))
+		if (!render_for(audience, offer))
 			return false;
 	}
 	return true;
@@ -205,17 +246,19 @@ static bool render_message(struct fanout *fanout, const struct record *record)
 
 static bool render_record(struct fanout *fanout, const struct record *record)
 {
-	struct document document;
-	bool loaded = false;
+	struct offer offer;
 	uint32_t collection = record->change.collection;
 
 	if (record->kind != RECORD_CHANGE)
 		return true;
+	offer.record = record;
+	offer.loaded = false;
+	offer.tenant_column = NULL;
 	if (record->change.operation == OPERATION_MESSAGE)
-		return render_message(fanout, record);
-	return render_list(fanout->all, record, &document, &loaded) &&
+		return render_message(fanout, &offer);
+	return render_list(fanout, fanout->all, &offer) &&
 		   (collection >= fanout->by_collection_size ||
-			render_list(&fanout->by_collection[collection], record, &document, &loaded));
+			render_list(fanout, &fanout->by_collection[collection], &offer));
 }
 
 static enum fanout_drain start_over(struct fanout *fanout)

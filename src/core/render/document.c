@@ -145,43 +145,37 @@ enum document_read document_read(struct document_reader *reader, const struct ch
 
 /* ---- tenants */
 
-/* Whether bytea is shown as this text: \x and two digits for each byte. */
-static bool is_hex_of(struct bytes text, struct bytes value)
+/* bytea as rows show it: \x and two digits for each byte. Empty if that is longer than any tenant. */
+static struct bytes hex_of(struct bytes value, char ret_text[OWNER_TEXT_MAX])
 {
-	if (text.size != 2 + 2 * value.size || memcmp(text.data, "\\x", 2) != 0)
-		return false;
-	for (size_t i = 0; i < value.size; i++) {
-		char digits[3];
-		snprintf(digits, sizeof(digits), "%02x", (unsigned char)value.data[i]);
-		if (memcmp(text.data + 2 + 2 * i, digits, 2) != 0)
-			return false;
-	}
-	return true;
+	if (2 + 2 * value.size >= OWNER_TEXT_MAX)
+		return (struct bytes){0};
+	memcpy(ret_text, "\\x", 2);
+	for (size_t i = 0; i < value.size; i++)
+		snprintf(ret_text + 2 + 2 * i, 3, "%02x", (unsigned char)value.data[i]);
+	return (struct bytes){ret_text, 2 + 2 * value.size};
 }
 
-/* Whether a value is the tenant's text as rows show it, but for the quotes that JSON has. What is no scalar has
- * no such text, and stands for tenant 1 as null does. */
-static bool value_is_tenant(const msgpack_object *value, struct bytes tenant)
+/* The text of a value as rows show it, but for the quotes that JSON has. What is no scalar has no such text, and
+ * stands for tenant 1 as null does. */
+static struct bytes owner_text(const msgpack_object *value, char ret_text[OWNER_TEXT_MAX])
 {
-	char number[24];
-
 	switch (value->type) {
 	case MSGPACK_OBJECT_STR:
-		return bytes_equal(str_bytes(value), tenant);
+		return str_bytes(value);
 	case MSGPACK_OBJECT_BIN:
-		return is_hex_of(tenant, bin_bytes(value));
+		return hex_of(bin_bytes(value), ret_text);
 	case MSGPACK_OBJECT_BOOLEAN:
-		return bytes_equal(value->via.boolean ? BYTES("true") : BYTES("false"), tenant);
+		return value->via.boolean ? BYTES("true") : BYTES("false");
 	case MSGPACK_OBJECT_POSITIVE_INTEGER:
-		snprintf(number, sizeof(number), "%llu", (unsigned long long)value->via.u64);
-		return bytes_equal(bytes_of(number), tenant);
+		return bytes_of_u64(value->via.u64, ret_text);
 	case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-		snprintf(number, sizeof(number), "%lld", (long long)value->via.i64);
-		return bytes_equal(bytes_of(number), tenant);
+		snprintf(ret_text, OWNER_TEXT_MAX, "%lld", (long long)value->via.i64);
+		return bytes_of(ret_text);
 	case MSGPACK_OBJECT_EXT:
-		return bytes_equal((struct bytes){value->via.ext.ptr, value->via.ext.size}, tenant);
+		return (struct bytes){value->via.ext.ptr, value->via.ext.size};
 	default:
-		return bytes_equal(BYTES("1"), tenant);
+		return BYTES("1");
 	}
 }
 
@@ -204,38 +198,37 @@ static bool tenant_is_unknown(const struct document *document, struct bytes tena
 	return false;
 }
 
-/* Whether the tenant has the row before a change, and after it. */
-struct possession {
-	bool before;
-	bool after;
-};
-
-static bool row_is_of(const msgpack_object *row, struct bytes tenant_column, struct bytes tenant)
+static struct bytes owner_of(const msgpack_object *row, struct bytes tenant_column,
+							 char ret_text[OWNER_TEXT_MAX])
 {
 	static const msgpack_object null = {.type = MSGPACK_OBJECT_NIL};
 	const msgpack_object *value = row_value(row, tenant_column);
 
-	return value_is_tenant(value == NULL ? &null : value, tenant);
+	return owner_text(value == NULL ? &null : value, ret_text);
 }
 
-static struct possession possession_of(const struct document *document, struct bytes tenant_column,
-									   struct bytes tenant)
+void document_owners(const struct document *document, struct bytes tenant_column, struct owners *ret_owners)
 {
 	const msgpack_object *new_row = document->new_row, *old_row = document->old_row;
 	/* an old row that is only a key does not say whose it was */
 	bool old_tells = old_row != NULL && (new_row == NULL || row_value(old_row, tenant_column) != NULL);
-	bool after = new_row != NULL && row_is_of(new_row, tenant_column, tenant);
 
-	return (struct possession){old_tells ? row_is_of(old_row, tenant_column, tenant) : after, after};
+	ret_owners->everybody =
+		(new_row == NULL && old_row == NULL) || tenant_is_unknown(document, tenant_column);
+	ret_owners->after = (struct bytes){0};
+	if (new_row != NULL)
+		ret_owners->after = owner_of(new_row, tenant_column, ret_owners->memory[0]);
+	ret_owners->before = ret_owners->after;
+	if (old_tells)
+		ret_owners->before = owner_of(old_row, tenant_column, ret_owners->memory[1]);
 }
 
 bool document_matches_tenant(const struct document *document, struct bytes tenant_column, struct bytes tenant)
 {
-	if ((document->new_row == NULL && document->old_row == NULL) ||
-		tenant_is_unknown(document, tenant_column))
-		return true;
-	struct possession has = possession_of(document, tenant_column, tenant);
-	return has.before || has.after;
+	struct owners owners;
+
+	document_owners(document, tenant_column, &owners);
+	return owners.everybody || bytes_equal(owners.before, tenant) || bytes_equal(owners.after, tenant);
 }
 
 /* ---- what is shown */
@@ -243,12 +236,14 @@ bool document_matches_tenant(const struct document *document, struct bytes tenan
 /* Shows a tenant what an UPDATE is to it. */
 static void show_move(const struct document *document, const struct view *view, struct document *shown)
 {
-	struct possession has = possession_of(document, view->tenant_column, view->tenant);
+	struct owners owners;
 
-	if (document->operation != OPERATION_UPDATE || has.before == has.after)
+	document_owners(document, view->tenant_column, &owners);
+	bool before = bytes_equal(owners.before, view->tenant), after = bytes_equal(owners.after, view->tenant);
+	if (document->operation != OPERATION_UPDATE || before == after)
 		return;
-	shown->operation = has.after ? OPERATION_INSERT : OPERATION_DELETE;
-	if (has.before && document->old_id != NULL)
+	shown->operation = after ? OPERATION_INSERT : OPERATION_DELETE;
+	if (before && document->old_id != NULL)
 		shown->document_id = document->old_id;
 	drop_unfitting(shown);
 }

@@ -108,6 +108,19 @@ enum document_read document_read(struct document_reader *reader, const struct ch
 								 struct bytes schema, struct bytes name, struct bytes body,
 								 struct document *ret_document);
 
+enum { OWNER_TEXT_MAX = 260 }; /* a tenant has at most 256 bytes */
+
+/* Whose a change is, as texts of the tenant column; empty where there is no row. */
+struct owners {
+	bool everybody;
+	struct bytes before; /* the row before the change */
+	struct bytes after;
+	char memory[2][OWNER_TEXT_MAX]; /* of the texts that the document does not have */
+};
+
+/* *ret_owners borrows from the document, and from itself. */
+void document_owners(const struct document *document, struct bytes tenant_column, struct owners *ret_owners);
+
 /*
  * Whether a tenant sees this change: if the tenant column's value, as text, is `tenant` in `new` or in `old`.
  * So an UPDATE that moves a row to another tenant is seen by both. A row without the column, or with null, an
