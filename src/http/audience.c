@@ -57,7 +57,8 @@ uint64_t audience_wanted(const struct audience *audience)
 
 /* ---- the audience's segments */
 
-/* Bytes in the ring: once the drain has done its work, no more such changes are rendered for further audiences. */
+/* Bytes in the ring: once the drain has done its work, no more such changes are rendered for further
+ * audiences. */
 enum { LARGE_RECORD = 256 * 1024 };
 
 static const struct footing nowhere = {.from = UINT64_MAX};

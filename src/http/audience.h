@@ -107,8 +107,9 @@ void audience_free(struct audience *audience);
 /* What it wants, as live_worker.wanted has it. */
 uint64_t audience_wanted(const struct audience *audience);
 
-/* A new change that its filter lets through, at which the drain stands; `behind` is the place behind it. If it is of
- * the tenant, the audience is in fanout->changed afterwards, and it is rendered for the live streams. */
+/* A new change that its filter lets through, at which the drain stands; `behind` is the place behind it. If
+ * it is of the tenant, the audience is in fanout->changed afterwards, and it is rendered for the live
+ * streams. */
 void audience_offer(struct audience *audience, const struct document *document, const struct place *behind);
 
 /* The drain does not go on where live streams stand. With a new history nothing of the old one is kept. */

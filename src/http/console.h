@@ -9,8 +9,8 @@
 
 #include "core/bytes.h"
 
-/* `mount` is where the host serves changes, as h2o.conf writes it; `tenants` says that there are tenants. The pool is the
- * request's. */
+/* `mount` is where the host serves changes, as h2o.conf writes it; `tenants` says that there are tenants. The
+ * pool is the request's. */
 void console_append(struct buffer *out, h2o_mem_pool_t *pool, struct bytes mount, bool tenants);
 
 #endif

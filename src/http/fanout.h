@@ -62,9 +62,10 @@ enum fanout_drain {
 };
 
 /*
- * Renders what is new: at most `budget` bytes of history, about a segment for each audience, which is what goes
- * out at once, and RENDER_BUDGET for all of them together. The ring is the queue: what is rendered ahead of the streams would be dropped before they
- * come to it. Audiences with something new are then in fanout->changed.
+ * Renders what is new: at most `budget` bytes of history, about a segment for each audience, which is what
+ * goes out at once, and RENDER_BUDGET for all of them together. The ring is the queue: what is rendered ahead
+ * of the streams would be dropped before they come to it. Audiences with something new are then in
+ * fanout->changed.
  */
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget);
 

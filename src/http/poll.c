@@ -280,7 +280,8 @@ static void add_change(struct poll *poll, const struct document *document)
 	poll->full = poll->batch.count == poll->limit || poll->held >= size_max;
 }
 
-/* Whether it was asked from a cursor on. Otherwise it gets the oldest there is, and nothing before that is a gap. */
+/* Whether it was asked from a cursor on. Otherwise it gets the oldest there is, and nothing before that is a
+ * gap. */
 static bool has_cursor(const struct poll *poll)
 {
 	enum cursor_kind kind = poll->reader.start.kind;

@@ -12,11 +12,11 @@
  *                Entries grow old by themselves. Workers change them by compare-and-swap.
  *
  * Tables are sets of a few entries; where an address goes is decided by a hash that nobody outside knows. An
- * address that finds no room in its set is not limited. That happens only when thousands of addresses are busy
- * at once, and limits for each of them would not help then.
+ * address that finds no room in its set is not limited. That happens only when thousands of addresses are
+ * busy at once, and limits for each of them would not help then.
  *
- * An IPv4 client is its address, an IPv6 client its /64 network (RFC 6177), all of which it may use. Clients of a
- * Unix socket have no address and are not limited.
+ * An IPv4 client is its address, an IPv6 client its /64 network (RFC 6177), all of which it may use. Clients
+ * of a Unix socket have no address and are not limited.
  */
 #ifndef CHANGEFEED_HTTP_QUOTA_H
 #define CHANGEFEED_HTTP_QUOTA_H

@@ -26,8 +26,8 @@ enum {
 	/* a reader: few of them need little, which stays in the processor's cache */
 	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
 	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* by sends alone, before segments become small */
-	/* less than this is copied faster than its pages are queued; and putting a segment into the spool costs about
-	 * as much as copying it to a few clients */
+	/* less than this is copied faster than its pages are queued; and putting a segment into the spool costs
+	 * about as much as copying it to a few clients */
 	SPOOL_SENDS_OF = 16 * 1024,
 	SPOOL_AFTER_SENDS = 4,
 };

@@ -1,8 +1,8 @@
 /*
  * stall.h: cuts off clients that do not take an answer, whichever it is: a poll's, a page, a problem, a file.
  *
- * Over HTTP/2 a client may ask and keep its window shut. TCP is well then, and libh2o waits for ever. A client has
- * the stall-timeout of the path, and one second more for each 16 kB.
+ * Over HTTP/2 a client may ask and keep its window shut. TCP is well then, and libh2o waits for ever. A
+ * client has the stall-timeout of the path, and one second more for each 16 kB.
  *
  * In: every response as it starts, from a filter on each path of the configuration, which leaves it as it is.
  *

@@ -153,7 +153,8 @@ static unsigned count_kept(const struct listener *held, const struct listener *l
 	return held->socket_count < listener->socket_count ? held->socket_count : listener->socket_count;
 }
 
-/* Takes over the sockets of `held` and opens what is missing. False: errno says why; `listener` can be closed. */
+/* Takes over the sockets of `held` and opens what is missing. False: errno says why; `listener` can be
+ * closed. */
 static bool open_listener(struct listener *listener, const struct listener *held,
 						  const struct outline_listener *wanted, unsigned worker_count, int64_t deadline)
 {

@@ -572,9 +572,9 @@ int master_run(const struct options *options)
 		listeners_close(&master->listeners, true);
 		return result;
 	}
-	log_line(LOG_LEVEL_INFO, "pg_changefeed " PG_CHANGEFEED_VERSION " with %u workers, listening on %s%s",
-			 master->outline.worker_count, master->outline.listeners[0].name,
-			 master->outline.listener_count > 1 ? " and others" : "");
+	log_line(LOG_LEVEL_INFO, "pg_changefeed " PG_CHANGEFEED_VERSION " with %u worker%s, listening on %s%s",
+			 master->outline.worker_count, master->outline.worker_count == 1 ? "" : "s",
+			 master->outline.listeners[0].name, master->outline.listener_count > 1 ? " and others" : "");
 	do {
 		result = serve_ring(master);
 	} while (result < 0);

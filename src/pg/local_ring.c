@@ -6,11 +6,11 @@
  * keeps no mapping from one call to the next: the file may be replaced at any time, and a mapping costs
  * microseconds.
  *
- * A file that somebody cuts while it is mapped is a SIGBUS for a process that reads what is gone, and a backend that
- * dies of it would make the postmaster restart all of them. Here it is an ERROR, raised by the handler as
- * PostgreSQL raises that of SIGFPE: the signal comes from an instruction that reads the mapping, so neither
- * an allocator nor the server is in the middle of anything. (To copy the ring by read() instead would cost
- * every call its size, and the order of its loads.)
+ * A file that somebody cuts while it is mapped is a SIGBUS for a process that reads what is gone, and a
+ * backend that dies of it would make the postmaster restart all of them. Here it is an ERROR, raised by the
+ * handler as PostgreSQL raises that of SIGFPE: the signal comes from an instruction that reads the mapping,
+ * so neither an allocator nor the server is in the middle of anything. (To copy the ring by read() instead
+ * would cost every call its size, and the order of its loads.)
  */
 #include "postgres.h"
 

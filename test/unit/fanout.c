@@ -308,7 +308,8 @@ static void test_first_gap(void)
 	end(&now);
 }
 
-/* Many audiences want the same changes in different forms: a turn has an end all the same, and so has their number. */
+/* Many audiences want the same changes in different forms: a turn has an end all the same, and so has their
+ * number. */
 static void test_work(void)
 {
 	enum { MANY = 100, TRANSACTIONS = 100 };

@@ -9,7 +9,8 @@
 
 #include "core/ring/ring_layout.h"
 
-/* Enters the record at `position`. `first_block` is the first block that is not indexed yet; returns the next. */
+/* Enters the record at `position`. `first_block` is the first block that is not indexed yet; returns the
+ * next. */
 uint64_t ring_index_enter(struct ring *ring, uint64_t first_block, uint64_t position, struct cursor id,
 						  int64_t max_us);
 

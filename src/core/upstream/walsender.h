@@ -1,8 +1,9 @@
 /*
  * walsender.h: the messages of the walsender in which those of pgoutput come, and our answer to it.
  *
- * Source of the format: PostgreSQL's documentation, "Streaming Replication Protocol" (protocol-replication.html),
- * from XLogData to "Standby status update". Without state, as pgoutput.h is. Times are microseconds since 1970.
+ * Source of the format: PostgreSQL's documentation, "Streaming Replication Protocol"
+ * (protocol-replication.html), from XLogData to "Standby status update". Without state, as pgoutput.h is.
+ * Times are microseconds since 1970.
  */
 #ifndef CHANGEFEED_CORE_UPSTREAM_WALSENDER_H
 #define CHANGEFEED_CORE_UPSTREAM_WALSENDER_H

@@ -5,8 +5,8 @@
  *   changefeed:
  *     heartbeat: 10                   seconds between two keep-alives of a silent stream, 1 to 15
  *     retry: 1000                     milliseconds that EventSource waits before it reconnects
- *     stall-timeout: 30               seconds that a client has to take what it is sent before it is cut off, and
- *                                     one more for each 16 kB of it
+ *     stall-timeout: 30               seconds that a client has to take what it is sent before it is cut off,
+ *                                     and one more for each 16 kB of it
  *     stream-lifetime: 0              seconds after which a stream ends and its client comes back; 0: never
  *     tenant-column: tenant_id        column that says whose row it is
  *     messages: OFF                   whether pg_logical_emit_message() is served, too
@@ -39,8 +39,8 @@ bool changefeed_options_read(const struct yaml_node *value, bool *ret_on,
 
 void changefeed_options_free(struct changefeed_options *options);
 
-/* Milliseconds that a client has to take `size` bytes, by the defaults if `options` is NULL: more for what is large, so that one that reads slowly gets
- * it, too. */
+/* Milliseconds that a client has to take `size` bytes, by the defaults if `options` is NULL: more for what is
+ * large, so that one that reads slowly gets it, too. */
 int64_t changefeed_options_patience_ms(const struct changefeed_options *options, size_t size);
 
 /* Whether a page of `origin` (the header Origin) may read the answers. */
