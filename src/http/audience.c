@@ -316,7 +316,7 @@ bool audience_find_losses(struct audience *audience)
 	return found;
 }
 
-void audience_append_losses(const struct audience *audience, uint64_t seen, struct buffer *out)
+void audience_append_losses(const struct audience *audience, uint32_t seen, struct buffer *out)
 {
 	for (unsigned i = 0; i < audience->selection.count; i++) {
 		struct collection collection;

@@ -49,9 +49,9 @@ struct audience {
 	struct place front;    /* where that one begins, or will */
 	struct footing before; /* the end of the one before: a stream that stands there goes on at `front` */
 	bool rested;           /* nothing has been rendered since audience_rest() */
-	uint64_t losses;       /* how often collections that it names have left the publication */
+	uint32_t losses;       /* how often collections that it names have left the publication */
 	/* of each collection in the selection: `losses` when it left, 0 while it is published */
-	uint64_t lost_at[SUBSCRIPTION_NAMES_MAX];
+	uint32_t lost_at[SUBSCRIPTION_NAMES_MAX];
 };
 
 /* ---- for streams */
@@ -93,7 +93,7 @@ void audience_rest(struct audience *audience);
 
 /* Appends an event for each collection of the audience that was lost behind the first `seen` losses, and is
  * still. */
-void audience_append_losses(const struct audience *audience, uint64_t seen, struct buffer *out);
+void audience_append_losses(const struct audience *audience, uint32_t seen, struct buffer *out);
 
 /* ---- for the fan-out */
 

@@ -31,16 +31,16 @@ struct connection {
 	struct limits *limits;
 	h2o_socket_t *socket;
 	uint64_t key; /* of its address; 0: not counted */
-	bool refused; /* over max-connections-per-address */
-	bool cut;
-	uint64_t turn; /* in which a request of it was answered last */
 	int64_t opened_ms, looked_ms;
 	uint64_t received;    /* when last looked at, in bytes */
 	uint64_t explained;   /* bytes of requests that were answered since then */
 	uint64_t unexplained; /* bytes, less FLOOD_BYTES for each second that passed */
 	int64_t cancelled_ms;
 	unsigned cancelled; /* requests in the second from then */
-	size_t account;     /* see limits_account() */
+	uint32_t account;   /* see limits_account() */
+	uint32_t turn;      /* in which a request of it was answered last */
+	bool refused;       /* over max-connections-per-address */
+	bool cut;
 };
 
 /* ---- connections */
@@ -162,7 +162,7 @@ static struct connection *connection_of(h2o_req_t *req)
 	return socket == NULL ? NULL : socket->on_close.data;
 }
 
-size_t *limits_account(h2o_req_t *req)
+uint32_t *limits_account(h2o_req_t *req)
 {
 	struct connection *connection = connection_of(req);
 	return connection == NULL ? NULL : &connection->account;

@@ -37,7 +37,7 @@ struct limits {
 	_Atomic uint64_t *refused, *floods;                    /* figures */
 	h2o_linklist_t connections;                            /* the one not looked at for longest first */
 	h2o_linklist_t pipelined;                              /* requests that wait for the next turn */
-	uint64_t turn;                                         /* of the loop */
+	uint32_t turn;                                         /* of the loop */
 	void (*closed)(void *data);                            /* called for each connection that ends */
 	void *closed_data;
 };
@@ -56,7 +56,7 @@ bool limits_connect(struct limits *limits, h2o_socket_t *socket);
 
 /* What the answers hold that the request's connection has asked for, to be counted by the one who makes them. It
  * lives as long as the connection, which outlives its requests. NULL where request_socket() is. */
-size_t *limits_account(h2o_req_t *req);
+uint32_t *limits_account(h2o_req_t *req);
 
 /* Begins a turn of the loop: goes on with the requests that have waited for it. What is left over is in
  * limits->pipelined. */

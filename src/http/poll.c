@@ -17,8 +17,8 @@ enum {
 	POLL_CROWDED = 64 * 1024 * 1024,
 	POLL_SIZE_CROWDED = 64 * 1024,
 	POLL_OVERCROWDED = 256 * 1024 * 1024,
-	POLL_CONNECTION_CROWDED = 16 * 1024 * 1024,
-	POLL_CONNECTION_OVERCROWDED = 32 * 1024 * 1024,
+	POLL_CONNECTION_CROWDED = 16 * 1024, /* kB */
+	POLL_CONNECTION_OVERCROWDED = 32 * 1024,
 	POLL_COMPRESSED_MAX = 1024 * 1024, /* libh2o compresses an answer all at once, while everybody waits */
 };
 
@@ -44,9 +44,9 @@ struct poll {
 	uint64_t from;      /* where in the ring the batch began to look */
 	struct cursor last; /* of the batch */
 	struct batch batch;
-	size_t held;     /* bytes of worker->batch_bytes */
-	size_t *account; /* of the connection, what all of its polls have charged; NULL: it has none */
-	size_t charged;  /* bytes of *account: the batch, then the answer */
+	size_t held;       /* bytes of worker->batch_bytes */
+	uint32_t *account; /* of the connection, what all of its polls have charged, in kB; NULL: it has none */
+	uint32_t charged;  /* kB of *account: the batch, then the answer */
 	struct reader reader;
 	h2o_linklist_t worker_link; /* in ready_polls or waiting_polls */
 	struct hangup_watch hangup; /* while it waits */
@@ -88,9 +88,11 @@ static void set_state(struct poll *poll, enum poll_state state)
 
 static void charge(struct poll *poll, size_t bytes)
 {
+	uint32_t kilobytes = (uint32_t)(bytes / 1024);
+
 	if (poll->account != NULL)
-		*poll->account += bytes - poll->charged;
-	poll->charged = bytes;
+		*poll->account += kilobytes - poll->charged;
+	poll->charged = kilobytes;
 }
 
 /* Counts memory that is this poll's own. */
@@ -107,12 +109,12 @@ static size_t poll_bytes(const struct worker *worker)
 	return worker->batch_bytes + worker->answers.bytes;
 }
 
-static bool is_crowded(const struct worker *worker, const size_t *account)
+static bool is_crowded(const struct worker *worker, const uint32_t *account)
 {
 	return poll_bytes(worker) >= POLL_CROWDED || (account != NULL && *account >= POLL_CONNECTION_CROWDED);
 }
 
-static bool is_overcrowded(const struct worker *worker, const size_t *account)
+static bool is_overcrowded(const struct worker *worker, const uint32_t *account)
 {
 	return poll_bytes(worker) >= POLL_OVERCROWDED ||
 		   (account != NULL && *account >= POLL_CONNECTION_OVERCROWDED);
@@ -424,7 +426,7 @@ static void on_gone(struct hangup_watch *watch)
 void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format)
 {
-	size_t *account = limits_account(req);
+	uint32_t *account = limits_account(req);
 
 	if (is_overcrowded(worker, account)) {
 		struct problem problem;

@@ -33,13 +33,14 @@ struct stream {
 	struct worker *worker;
 	h2o_req_t *req;
 	struct audience *audience;
-	enum stream_state state;
-	enum on_gap on_gap;
+	enum stream_state state : 8;
+	enum on_gap on_gap : 8;
 	bool sending;                 /* an h2o_send() is under way */
 	bool stalled;                 /* and has been for STALLED_MS */
 	bool reset;                   /* a new history has begun since its last change */
 	bool ending;                  /* behind what is on its way */
 	int direct_fd;                /* see direct.h; -1: not possible, or not yet */
+	uint32_t losses;              /* of the audience's, how many it was told of */
 	h2o_linklist_t audience_link; /* in audience->streams */
 	/* in audience->waiting, news_streams, ready_streams or seeking_streams, or in none */
 	h2o_linklist_t worker_link;
@@ -50,7 +51,6 @@ struct stream {
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	int64_t sent_ms;         /* when the last send began */
 	int64_t end_ms;          /* when its lifetime is over */
-	uint64_t losses;         /* of the audience's, how many it was told of */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
 
