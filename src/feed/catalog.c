@@ -188,11 +188,13 @@ static void take_answer(struct catalog *catalog)
 static bool apply_answer(struct catalog *catalog)
 {
 	struct failure failure;
-	bool answered = PQresultStatus(catalog->answer) == PGRES_TUPLES_OK &&
-					encoding_convert_result(encoding_of(catalog->connection.pg), catalog->answer);
+	bool given = PQresultStatus(catalog->answer) == PGRES_TUPLES_OK;
+	bool answered = given && encoding_convert_result(encoding_of(catalog->connection.pg), catalog->answer);
 
 	if (answered)
 		take_answer(catalog);
+	else if (given)
+		failure_set(&failure, "out of memory");
 	else
 		failure_of_result(&failure, catalog->asked->what, catalog->answer);
 	PQclear(catalog->answer);

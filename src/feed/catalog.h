@@ -1,10 +1,11 @@
 /*
  * catalog.h: the feed's connection for queries, which the one that streams cannot be asked.
  *
- * It does two things. In the event loop, without ever waiting: it refreshes what is published (published.h),
- * every two seconds and whenever a worker asks, and connects again when the connection breaks. And, waiting,
- * it answers the few questions the stream cannot go on without (describe.h, upstream.h). They wait for a
- * refresh that is under way; where a table in the publication is locked, that is 0.2 s at most.
+ * It does two things. In the event loop, without waiting: it refreshes what is published (published.h), every
+ * two seconds and whenever a worker asks, and connects again when the connection breaks (only a setting that
+ * a new connection needs is waited for, see connection_pin_rest()). And, waiting, it answers the few questions
+ * the stream cannot go on without (describe.h, upstream.h). They wait for a refresh that is under way; where a
+ * table in the publication is locked, that is 0.2 s at most.
  */
 #ifndef CHANGEFEED_FEED_CATALOG_H
 #define CHANGEFEED_FEED_CATALOG_H

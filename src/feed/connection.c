@@ -107,7 +107,7 @@ bool connection_start(struct connection *connection, const char *conninfo, enum 
 	return true;
 }
 
-/* Waits until the socket is ready for `events`. False: the deadline_us has passed, or it is to stop. */
+/* Waits until the socket is ready for `events`. False: the deadline has passed, or it is to stop. */
 static bool wait_for_socket(struct connection *connection, short events, int64_t deadline_us,
 							struct failure *failure)
 {

@@ -271,6 +271,12 @@ static enum fanout_drain start_over(struct fanout *fanout)
 	return FANOUT_BROKEN;
 }
 
+/* The feed is about to announce another history, see ring_publish_state(): then it wakes us. */
+static bool is_changing(const struct fanout *fanout, uint64_t history)
+{
+	return history == 0 && fanout->history != 0;
+}
+
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 {
 	const struct ring_live *live = ring_live(fanout->ring);
@@ -278,6 +284,8 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 	uint64_t streamed = live_load(&live->streamed_lsn);
 	struct place before = fanout->place;
 
+	if (is_changing(fanout, history))
+		return FANOUT_IDLE;
 	fanout->new_history = history != fanout->history;
 	if (fanout->new_history) {
 		fanout->history = history;
@@ -307,8 +315,11 @@ bool fanout_has_news(const struct fanout *fanout)
 {
 	const struct ring_live *live = ring_live(fanout->ring);
 	struct place place = fanout->place;
+	uint64_t history = live_load(&live->history);
 
-	if (live_load(&live->head) != place.position || live_load(&live->history) != fanout->history)
+	if (is_changing(fanout, history))
+		return false;
+	if (live_load(&live->head) != place.position || history != fanout->history)
 		return true;
 	place_follow(&place, live_load(&live->streamed_lsn));
 	return cursor_compare(place.cursor, fanout->place.cursor) != 0;

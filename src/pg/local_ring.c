@@ -21,7 +21,7 @@
 #include "miscadmin.h"
 #include "utils/palloc.h"
 
-#include "core/ring/ring_file.h"
+#include "core/ring/ring_recovery.h"
 #include "pg/local_ring.h"
 #include "pg/settings.h"
 
@@ -112,14 +112,16 @@ void local_ring_refuse(void)
 
 /*
  * The setting counts too: in the moment after it was changed the file is still that of the database before. And
- * without a history, as before the ring is recovered, nobody can say what has changed.
+ * without a history, or before a ring from before a start of the machine is recovered, nobody can say what has
+ * changed.
  */
-static bool is_of_database(const struct ring *ring)
+bool local_ring_is_ours(const struct ring *ring)
 {
 	struct ring_identity identity = ring_identity(ring);
 
-	return live_load(&ring_live(ring)->history) != 0 && identity.system_identifier == GetSystemIdentifier() &&
-		   local_ring_is_wanted() && strcmp(identity.database, get_database_name(MyDatabaseId)) == 0;
+	return ring_is_of_this_boot(ring) && live_load(&ring_live(ring)->history) != 0 &&
+		   identity.system_identifier == GetSystemIdentifier() && local_ring_is_wanted() &&
+		   strcmp(identity.database, get_database_name(MyDatabaseId)) == 0;
 }
 
 struct ring *local_ring_open(void)
@@ -129,7 +131,7 @@ struct ring *local_ring_open(void)
 
 	switch (local_ring_map(&ring, &reason)) {
 	case LOCAL_RING_OK:
-		return is_of_database(ring) ? ring : NULL;
+		return local_ring_is_ours(ring) ? ring : NULL;
 	case LOCAL_RING_MISSING:
 		return NULL;
 	case LOCAL_RING_BROKEN:

@@ -28,6 +28,9 @@ enum local_ring local_ring_map(struct ring **ret_ring, char **ret_reason);
  */
 struct ring *local_ring_open(void);
 
+/* Whether it still is: to be asked again where a new history may have begun meanwhile. */
+bool local_ring_is_ours(const struct ring *ring);
+
 /* False if the settings say that the changes of another database are retained. */
 bool local_ring_is_wanted(void);
 

@@ -242,6 +242,8 @@ static void put_changes(struct output *output, struct reader *reader, int32 max_
 		enum reader_event event = reader_next(reader, &output->core->scratch, &budget, &document, &lagged);
 		if (reader_is_outdated(reader)) {
 			reader_begin_anew(reader);
+			if (!local_ring_is_ours(reader->ring))
+				local_ring_refuse();
 			event = READER_FOREIGN;
 		}
 		switch (event) {
