@@ -2,14 +2,21 @@
 #include "http/fanout.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 #include <xxhash.h>
 
-enum { KEPT_DIVISOR = 4 }; /* of the ring's size may be kept rendered */
+enum {
+	KEPT_DIVISOR = 4, /* of the ring's size may be kept rendered */
+	/* for struct fanout.work: to pass over somebody who does not want a change */
+	ENTRY_COST = 4,
+	AUDIENCE_COST = 64,
+};
 
 /* What is asked of each audience for each change stands here in a row: thousands of tenants are passed over
  * without a look at them. */
 struct entry {
 	struct audience *audience;
+	unsigned operations;       /* that it wants, as struct filter has them */
 	const char *tenant_column; /* as the options of its path have it; NULL: every tenant */
 	uint64_t tenant;           /* its checksum */
 };
@@ -33,7 +40,8 @@ static bool list_add(struct audience_list *list, struct audience *audience)
 		list->capacity = capacity;
 	}
 	list->entries[list->size++] =
-		(struct entry){audience, view->tenant_column.size > 0 ? view->tenant_column.data : NULL,
+		(struct entry){audience, audience->scope.filter.operations,
+					   view->tenant_column.size > 0 ? view->tenant_column.data : NULL,
 					   XXH3_64bits(view->tenant.data, view->tenant.size)};
 	return true;
 }
@@ -78,7 +86,8 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 	fanout->history = live_load(&ring_live(ring)->history);
 	fanout->origin = ring_identity(fanout->ring);
 	ring_seek(ring, &now, &fanout->place);
-	return fanout->all != NULL;
+	/* clients choose their keys */
+	return fanout->all != NULL && getrandom(&fanout->seed, sizeof(fanout->seed), 0) == sizeof(fanout->seed);
 }
 
 /* ---- audiences */
@@ -101,7 +110,7 @@ static bool enlist(struct fanout *fanout, struct audience *audience)
 
 static h2o_linklist_t *chain_of(struct fanout *fanout, struct bytes key)
 {
-	return &fanout->chains[XXH3_64bits(key.data, key.size) % AUDIENCE_CHAINS];
+	return &fanout->chains[XXH3_64bits_withSeed(key.data, key.size, fanout->seed) % AUDIENCE_CHAINS];
 }
 
 static struct audience *find_audience(struct fanout *fanout, struct bytes key,
@@ -222,8 +231,11 @@ static bool render_for(struct audience *audience, struct offer *offer)
 
 static bool render_list(struct fanout *fanout, const struct audience_list *list, struct offer *offer)
 {
+	fanout->work += list->size * ENTRY_COST;
 	for (size_t i = 0; i < list->size; i++) {
 		const struct entry *entry = &list->entries[i];
+		if ((entry->operations & 1u << offer->record->change.operation) == 0)
+			continue;
 		if (entry->tenant_column != NULL && !load(fanout, offer))
 			return false;
 		if (entry->tenant_column != NULL && !may_be_of(offer, entry))
@@ -237,6 +249,7 @@ static bool render_list(struct fanout *fanout, const struct audience_list *list,
 /* A message belongs to no table: whoever wants messages gets it. */
 static bool render_message(struct fanout *fanout, struct offer *offer)
 {
+	fanout->work += (size_t)fanout->audience_count * AUDIENCE_COST;
 	LIST_EACH (struct audience, link, audience, &fanout->audiences) {
 		if (!render_for(audience, offer))
 			return false;

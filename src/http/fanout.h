@@ -26,14 +26,15 @@ struct fanout {
 	struct ring_identity origin; /* of the history, for the views of all audiences */
 	uint64_t catalog_generation; /* of live, when what is published was last looked at */
 	bool new_history;            /* why the last drain was FANOUT_BROKEN */
-	bool full;        /* the drain under way has rendered as much for an audience as goes out at once */
-	size_t work;      /* bytes that it has rendered for all of them, and FRAME_COST for each frame */
+	bool full;   /* the drain under way has rendered as much for an audience as goes out at once */
+	size_t work; /* bytes that it has rendered for all of them, and what else it took, in the same unit */
 	uint64_t renders; /* frames rendered since it was last set to 0 */
 	struct segments_kept kept;
 	h2o_linklist_t audiences;
 	unsigned audience_count;
-	h2o_linklist_t chains[AUDIENCE_CHAINS]; /* the same, by their keys */
-	bool wanted_known;                      /* `wanted` is that of the audiences there are now */
+	h2o_linklist_t chains[AUDIENCE_CHAINS]; /* the same, by checksums of their keys with this seed */
+	uint64_t seed;
+	bool wanted_known; /* `wanted` is that of the audiences there are now */
 	uint64_t wanted;
 	h2o_linklist_t changed;
 	struct audience_list *by_collection; /* which audiences want a collection */

@@ -18,10 +18,11 @@ enum {
 	REFUSED_MS = 2000,        /* for such a connection to ask and be told */
 	LOOK_MS = 100,            /* a connection is looked at no more often */
 	LOOKS_PER_TURN = 16,
-	FLOOD_BYTES = 1 << 20,   /* received in a second beyond what answered requests explain */
-	REQUEST_BYTES = 128,     /* that an answered request explains besides its path and headers */
-	PIPELINED_PER_TURN = 64, /* requests of as many connections */
-	CANCELLED_MAX = 500,     /* HTTP/2 requests in a second that end before a byte of the body was sent */
+	FLOOD_BYTES = 1 << 20,            /* received in a second beyond what answered requests explain */
+	REQUEST_BYTES = 128,              /* that an answered request explains besides its path and headers */
+	PIPELINED_PER_TURN = 64,          /* requests of as many connections */
+	PIPELINED_BYTES_MAX = 256 * 1024, /* of a connection, in requests that wait */
+	CANCELLED_MAX = 500, /* HTTP/2 requests in a second that end before a byte of the body was sent */
 	PATH_SIZE_MAX = 16 << 10,
 	HEAD_SIZE_MAX = 32 << 10, /* with the path, also while it comes; a stream holds it as long as it lives */
 };
@@ -279,6 +280,8 @@ static bool waits_for_turn(struct connection *connection, h2o_req_t *req)
 		connection->turn = limits->turn;
 		return false;
 	}
+	if (connection->socket->input->size > PIPELINED_BYTES_MAX)
+		cut_off_flood(connection);
 	struct pipelined *pipelined = h2o_mem_alloc_shared(&req->pool, sizeof(*pipelined), on_dispose);
 	*pipelined = (struct pipelined){.req = req};
 	h2o_linklist_insert(&limits->pipelined, &pipelined->link);

@@ -167,7 +167,6 @@ static void send_answer(struct poll *poll, struct answer *answer)
 	worker->poll_work += POLL_COST + answer->size;
 	if (request_is_copied(poll->req))
 		hold(poll, answer->size);
-	charge(poll, answer->size);
 	if (answer->size > POLL_COMPRESSED_MAX)
 		poll->req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
@@ -214,6 +213,7 @@ static void answer_batch(struct poll *poll, bool has_more)
 		struct answer_key key = answer_key_of(poll);
 		answers_keep(&worker->answers, &key, answer);
 	}
+	charge(poll, answer->size); /* those who get it after this one hold no more memory by it */
 	send_answer(poll, answer);
 	h2o_mem_release_shared(answer);
 	if (worker->output.capacity > POLL_SIZE_MAX / 4)

@@ -3,17 +3,17 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void segments_kept_init(struct segments_kept *kept, size_t limit)
 {
 	*kept = (struct segments_kept){.limit = limit, .held_limit = SEGMENTS_HELD_MAX};
 	h2o_linklist_init_anchor(&kept->used);
-	spool_init(&kept->spool);
 }
 
 static size_t memory_of(const struct segment *segment)
 {
-	return sizeof(*segment) + segment->capacity + (segment->spooled > 0 ? segment->capacity : 0);
+	return sizeof(*segment) + segment->capacity + (segment->spool >= 0 ? segment->capacity : 0);
 }
 
 size_t segment_room(const struct segments_kept *kept)
@@ -26,8 +26,10 @@ void segment_release(struct segment *segment)
 	if (--segment->references > 0)
 		return;
 	segment->kept->held -= memory_of(segment);
-	if (segment->spooled > 0)
-		spool_drop(&segment->kept->spool, segment->spooled_at, segment->capacity);
+	if (segment->spool >= 0) {
+		close(segment->spool);
+		segment->kept->spools--;
+	}
 	free(segment);
 }
 
@@ -98,8 +100,13 @@ struct segment *segment_open(struct segments_kept *kept, struct segment_list *li
 		drop(kept, before);
 	if (segment == NULL)
 		return NULL;
-	*segment = (struct segment){
-		.kept = kept, .references = 1, .open = true, .from = from, .capacity = capacity, .list = list};
+	*segment = (struct segment){.kept = kept,
+								.references = 1,
+								.open = true,
+								.from = from,
+								.capacity = capacity,
+								.spool = -1,
+								.list = list};
 	memmove(list->segments + slot + 1, list->segments + slot,
 			(list->count - slot) * sizeof(list->segments[0]));
 	list->segments[slot] = segment;
@@ -133,31 +140,33 @@ void segment_close(struct segments_kept *kept, struct segment *segment, struct p
 		drop(kept, H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
 }
 
-/* Its memory doubles with the first bytes. */
-static bool put_into_spool(struct segment *segment)
+/* The segment's memory doubles. */
+static void open_spool(struct segment *segment)
 {
 	struct segments_kept *kept = segment->kept;
-	struct bytes rest = {segment->data + segment->spooled, segment->size - segment->spooled};
 
-	if (segment->spooled == 0)
-		segment->spooled_at = spool_reserve(&kept->spool, segment->capacity);
-	if (rest.size > 0 && !spool_write(&kept->spool, segment->spooled_at + segment->spooled, rest))
-		return false;
-	if (segment->spooled == 0 && h2o_linklist_is_linked(&segment->used_link))
+	if (kept->spools == SPOOLS_MAX || (segment->spool = spool_open()) < 0)
+		return;
+	kept->spools++;
+	if (h2o_linklist_is_linked(&segment->used_link))
 		kept->bytes += segment->capacity;
-	if (segment->spooled == 0 && segment->list == NULL)
+	if (segment->list == NULL)
 		kept->held += segment->capacity;
-	segment->spooled = segment->size;
-	return true;
 }
 
-bool segment_in_spool(struct segment *segment, struct bytes bytes, uint64_t *ret_at)
+int segment_spool(struct segment *segment, struct bytes bytes, size_t *ret_at)
 {
-	if (segment->kept->spool.fd < 0 || bytes.size < SPOOL_SENDS_OF ||
-		segment->large_sends++ < SPOOL_AFTER_SENDS || !put_into_spool(segment))
-		return false;
-	*ret_at = segment->spooled_at + (uint64_t)(bytes.data - segment->data);
-	return true;
+	struct bytes rest = {segment->data + segment->spooled, segment->size - segment->spooled};
+
+	if (bytes.size < SPOOL_SENDS_OF || segment->large_sends++ < SPOOL_AFTER_SENDS)
+		return -1;
+	if (segment->spool < 0)
+		open_spool(segment);
+	if (segment->spool < 0 || (rest.size > 0 && !spool_write(segment->spool, segment->spooled, rest)))
+		return -1;
+	segment->spooled = segment->size;
+	*ret_at = (size_t)(bytes.data - segment->data);
+	return segment->spool;
 }
 
 struct segment *segment_find(struct segments_kept *kept, const struct segment_list *list, uint64_t from)

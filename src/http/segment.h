@@ -20,16 +20,18 @@
 enum {
 	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */
 	SEGMENT_SIZE_SMALL = 4 * 1024,
-	/* no segment crosses a multiple of it: streams that began anywhere meet there */
+	/* no segment crosses a multiple of it, unless one that the drain has begun after a silence: streams that
+	 * began anywhere meet there */
 	SEGMENT_GRID = 512 * 1024,
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
 	/* a reader: few of them need little, which stays in the processor's cache */
 	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
 	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* by sends alone, before segments become small */
-	/* less than this is copied faster than its pages are queued; and putting a segment into the spool costs
+	/* less than this is copied faster than its pages are queued; and putting a segment into a spool costs
 	 * about as much as copying it to a few clients */
 	SPOOL_SENDS_OF = 16 * 1024,
 	SPOOL_AFTER_SENDS = 4,
+	SPOOLS_MAX = 512, /* descriptors */
 };
 
 struct segment {
@@ -41,9 +43,9 @@ struct segment {
 	uint64_t events;
 	size_t size;
 	size_t capacity;
-	unsigned large_sends;      /* of SPOOL_SENDS_OF bytes or more */
-	uint64_t spooled_at;       /* where in the spool the data is ... */
-	size_t spooled;            /* ... as far as it has been put there */
+	unsigned large_sends; /* of SPOOL_SENDS_OF bytes or more */
+	int spool;            /* has a copy of the data, as far as `spooled`; -1: there is none */
+	size_t spooled;
 	struct segment_list *list; /* NULL: no longer kept */
 	h2o_linklist_t used_link;  /* in kept->used */
 	char data[];
@@ -64,7 +66,7 @@ struct segments_kept {
 	size_t held;         /* bytes of those that were dropped while they were being sent */
 	size_t held_limit;   /* for `held`, see segment_room() */
 	unsigned readers;    /* streams there are; moved by the caller */
-	struct spool spool;
+	unsigned spools;     /* there are */
 };
 
 void segments_kept_init(struct segments_kept *kept, size_t limit);
@@ -95,10 +97,10 @@ static inline struct segment *segment_hold(struct segment *segment)
 void segment_release(struct segment *segment);
 
 /*
- * To be asked for each send of bytes of a segment: are they to be sent from the spool? Then *ret_at is where
- * they are there. A few sends say no, for which it would not pay, and those that come too early or too small.
+ * To be asked for each send of bytes of a segment: the spool from which they are to be sent, where they are at
+ * *ret_at; -1 if they are to be copied: where few are sent it would not pay, nor for small pieces.
  */
-bool segment_in_spool(struct segment *segment, struct bytes bytes, uint64_t *ret_at);
+int segment_spool(struct segment *segment, struct bytes bytes, size_t *ret_at);
 
 /* Drops all of a list, and its memory. */
 void segment_list_clear(struct segments_kept *kept, struct segment_list *list);

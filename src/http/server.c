@@ -20,9 +20,9 @@
 
 enum {
 	ACCEPTS_PER_TURN = 64,
-	DESCRIPTORS_SPARE = 64, /* for everything that is no connection */
-	CROWD = 500,            /* connections whose memory is worth giving back */
-	GOODBYE_MS = 200,       /* for the last bytes at the end */
+	DESCRIPTORS_SPARE = 64 + SPOOLS_MAX, /* for everything that is no connection */
+	CROWD = 500,                         /* connections whose memory is worth giving back */
+	GOODBYE_MS = 200,                    /* for the last bytes at the end */
 };
 
 struct server {

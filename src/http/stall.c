@@ -1,6 +1,12 @@
 /* stall.c: see stall.h. */
 #include "http/stall.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+#include "http/libh2o.h"
 #include "http/routes.h"
 
 struct stall_filter {
@@ -11,7 +17,9 @@ struct stall_filter {
 struct response {
 	h2o_linklist_t link; /* in worker->responses */
 	h2o_req_t *req;
+	const struct changefeed_options *options;
 	int64_t deadline_ms; /* for the client to have taken it */
+	uint64_t acked;      /* of its connection, when it was looked at last; 0: not yet */
 };
 
 static void on_dispose(void *pointer)
@@ -27,9 +35,11 @@ static void on_response(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **sl
 
 	if (req->res.content_length != SIZE_MAX) {
 		struct response *response = h2o_mem_alloc_shared(&req->pool, sizeof(*response), on_dispose);
-		*response = (struct response){
-			.req = req,
-			.deadline_ms = worker->now_ms + changefeed_options_patience_ms(options, req->res.content_length)};
+		*response = (struct response){.req = req,
+									  .options = options,
+									  .deadline_ms =
+										  clock_monotonic_ms() +
+										  changefeed_options_patience_ms(options, req->res.content_length)};
 		h2o_linklist_insert(&worker->responses, &response->link);
 	}
 	h2o_setup_next_ostream(req, slot);
@@ -52,11 +62,41 @@ void stall_watch_paths(h2o_globalconf_t *config)
 	}
 }
 
+/* What the peer of the connection has acknowledged; 0 where the kernel does not count. */
+static uint64_t acked_bytes(h2o_req_t *req)
+{
+	h2o_socket_t *socket = request_socket(req);
+	struct tcp_info info = {0};
+	socklen_t size = sizeof(info);
+
+	if (socket == NULL || getsockopt(h2o_socket_get_fd(socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return 0;
+	return info.tcpi_bytes_acked;
+}
+
+/*
+ * Over HTTP/2 many responses share a connection, and each may have to wait for all of them. Whether the client
+ * has read fast enough since the last look, whatever it was that it read.
+ */
+static bool shares_progress(struct response *response, int64_t patience_ms)
+{
+	uint64_t acked = request_is_http2(response->req) ? acked_bytes(response->req) : 0,
+			 before = response->acked;
+
+	response->acked = acked;
+	return acked > 0 && (before == 0 || acked - before >= (uint64_t)patience_ms * SLOWEST_BYTES_PER_S / 1000);
+}
+
 void stall_tick(struct worker *worker)
 {
 	LIST_EACH (struct response, link, response, &worker->responses) {
+		int64_t patience_ms = changefeed_options_patience_ms(response->options, 0);
 		if (worker->now_ms < response->deadline_ms)
 			continue;
+		if (shares_progress(response, patience_ms)) {
+			response->deadline_ms = worker->now_ms + patience_ms;
+			continue;
+		}
 		h2o_linklist_unlink(&response->link);
 		live_figure_add(&worker->figures->reaped_total, 1);
 		hangup_shutdown(response->req);

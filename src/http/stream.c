@@ -158,12 +158,13 @@ static void finish_send(struct stream *stream)
 /* Returns how many of the bytes the socket took at once. */
 static size_t send_directly(struct stream *stream, struct bytes bytes)
 {
-	uint64_t at;
+	size_t at;
 
 	if (stream->direct_fd < 0)
 		return 0;
-	if (stream->segment != NULL && segment_in_spool(stream->segment, bytes, &at))
-		return spool_send(&stream->segment->kept->spool, at, bytes.size, stream->direct_fd);
+	int spool = stream->segment == NULL ? -1 : segment_spool(stream->segment, bytes, &at);
+	if (spool >= 0)
+		return spool_send(spool, at, bytes.size, stream->direct_fd);
 	return direct_send(stream->direct_fd, bytes);
 }
 
@@ -224,7 +225,7 @@ static size_t send_slice(struct stream *stream)
 	live_figure_add(&stream->worker->figures->events_total, slice.events);
 	stream->segment = slice.segment;
 	send_bytes(stream, slice.bytes);
-	return slice.bytes.size + SEND_COST;
+	return slice.bytes.size;
 }
 
 static void send_live(struct stream *stream)
@@ -366,7 +367,7 @@ static size_t catch_up(struct stream *stream)
 	} else {
 		line_up(stream);
 	}
-	return walked + gaps->walked - counted + sent + SEND_COST;
+	return walked + gaps->walked - counted + sent;
 }
 
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
@@ -523,6 +524,7 @@ static void pump_ready(struct worker *worker)
 		h2o_linklist_unlink(&stream->worker_link);
 		if (stream->sending)
 			continue; /* its `proceed` brings it back */
+		cost += SEND_COST;
 		if (stream->ending)
 			end_stream(stream);
 		else if (stream->state == STREAM_CATCHING_UP)

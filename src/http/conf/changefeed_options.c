@@ -6,8 +6,6 @@
 
 #include "http/conf/yaml_value.h"
 
-enum { SLOWEST_BYTES_PER_S = 16 * 1024 }; /* that a client may read, once stall-timeout is over */
-
 static const struct changefeed_options default_options = {
 	.heartbeat_s = 10,
 	.retry_ms = 1000,

@@ -39,6 +39,8 @@ bool changefeed_options_read(const struct yaml_node *value, bool *ret_on,
 
 void changefeed_options_free(struct changefeed_options *options);
 
+enum { SLOWEST_BYTES_PER_S = 16 * 1024 }; /* that a client may read, once stall-timeout is over */
+
 /* Milliseconds that a client has to take `size` bytes, by the defaults if `options` is NULL: more for what is
  * large, so that one that reads slowly gets it, too. */
 int64_t changefeed_options_patience_ms(const struct changefeed_options *options, size_t size);
