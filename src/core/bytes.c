@@ -63,6 +63,17 @@ void buffer_append_slow(struct buffer *buffer, const void *data, size_t size)
 	buffer->size += size;
 }
 
+const char hex_digits[16] = "0123456789abcdef";
+
+void hex_write(char *to, struct bytes bytes)
+{
+	for (size_t i = 0; i < bytes.size; i++) {
+		unsigned char byte = (unsigned char)bytes.data[i];
+		*to++ = hex_digits[byte >> 4];
+		*to++ = hex_digits[byte & 15];
+	}
+}
+
 struct bytes bytes_of_u64(uint64_t number, char ret_digits[U64_DIGITS_MAX])
 {
 	size_t first = U64_DIGITS_MAX;

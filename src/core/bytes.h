@@ -60,6 +60,11 @@ static inline int hex_digit(int c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+extern const char hex_digits[16];
+
+/* Writes two digits in lower case for each byte, without a 0 at their end. */
+void hex_write(char *to, struct bytes bytes);
+
 /* Changes letters of ASCII only, whatever the locale. */
 static inline char ascii_lower(char c)
 {

@@ -1,7 +1,6 @@
 /* hangup.c: see hangup.h. */
 #include "http/hangup.h"
 
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 

@@ -5,6 +5,8 @@
 #define CHANGEFEED_HTTP_LIBH2O_H
 
 #include <h2o.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 
 #include "core/bytes.h"
 
@@ -25,6 +27,17 @@ static inline bool request_has_method(const h2o_req_t *req, const char *method)
 static inline h2o_socket_t *request_socket(h2o_req_t *req)
 {
 	return req->conn->callbacks->get_socket(req->conn);
+}
+
+/* What the kernel counts of a connection; all 0 where it does not: a Unix socket. */
+static inline struct tcp_info socket_tcp_info(h2o_socket_t *socket)
+{
+	struct tcp_info info = {0};
+	socklen_t size = sizeof(info);
+
+	if (getsockopt(h2o_socket_get_fd(socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return (struct tcp_info){0};
+	return info;
 }
 
 /* Whether libh2o copies an answer as a whole when it is sent: TLS over HTTP/1.1 encrypts all of it at once. */

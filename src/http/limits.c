@@ -1,8 +1,6 @@
 /* limits.c: see limits.h. */
 #include "http/limits.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -102,17 +100,6 @@ bool limits_connect(struct limits *limits, h2o_socket_t *socket)
 	return !connection->refused || count <= limits->connections_per_address + ANSWERED_OVER_LIMIT;
 }
 
-/* Bytes that the kernel has received, 0 if it does not tell: a Unix socket. */
-static uint64_t received_bytes(const struct connection *connection)
-{
-	struct tcp_info info = {0};
-	socklen_t size = sizeof(info);
-
-	if (getsockopt(h2o_socket_get_fd(connection->socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
-		return 0;
-	return info.tcpi_bytes_received;
-}
-
 /* libh2o collects a head of up to 400 kB, a body as configured. */
 static bool request_is_oversized(const struct connection *connection)
 {
@@ -123,7 +110,7 @@ static bool request_is_oversized(const struct connection *connection)
 
 static void look_at(struct connection *connection, int64_t now_ms)
 {
-	uint64_t received = received_bytes(connection);
+	uint64_t received = socket_tcp_info(connection->socket).tcpi_bytes_received;
 	uint64_t allowed = connection->explained + FLOOD_BYTES * (now_ms - connection->looked_ms) / 1000;
 	uint64_t unexplained = connection->unexplained + received - connection->received;
 

@@ -1,10 +1,6 @@
 /* stall.c: see stall.h. */
 #include "http/stall.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include "core/clock.h"
 #include "http/libh2o.h"
 #include "http/routes.h"
@@ -62,26 +58,15 @@ void stall_watch_paths(h2o_globalconf_t *config)
 	}
 }
 
-/* What the peer of the connection has acknowledged; 0 where the kernel does not count. */
-static uint64_t acked_bytes(h2o_req_t *req)
-{
-	h2o_socket_t *socket = request_socket(req);
-	struct tcp_info info = {0};
-	socklen_t size = sizeof(info);
-
-	if (socket == NULL || getsockopt(h2o_socket_get_fd(socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
-		return 0;
-	return info.tcpi_bytes_acked;
-}
-
 /*
  * Over HTTP/2 many responses share a connection, and each may have to wait for all of them. Whether the client
  * has read fast enough since the last look, whatever it was that it read.
  */
 static bool shares_progress(struct response *response, int64_t patience_ms)
 {
-	uint64_t acked = request_is_http2(response->req) ? acked_bytes(response->req) : 0,
-			 before = response->acked;
+	h2o_socket_t *socket = request_is_http2(response->req) ? request_socket(response->req) : NULL;
+	uint64_t acked = socket == NULL ? 0 : socket_tcp_info(socket).tcpi_bytes_acked;
+	uint64_t before = response->acked;
 
 	response->acked = acked;
 	return acked > 0 && (before == 0 || acked - before >= (uint64_t)patience_ms * SLOWEST_BYTES_PER_S / 1000);
@@ -90,9 +75,9 @@ static bool shares_progress(struct response *response, int64_t patience_ms)
 void stall_tick(struct worker *worker)
 {
 	LIST_EACH (struct response, link, response, &worker->responses) {
-		int64_t patience_ms = changefeed_options_patience_ms(response->options, 0);
 		if (worker->now_ms < response->deadline_ms)
 			continue;
+		int64_t patience_ms = changefeed_options_patience_ms(response->options, 0);
 		if (shares_progress(response, patience_ms)) {
 			response->deadline_ms = worker->now_ms + patience_ms;
 			continue;

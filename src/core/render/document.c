@@ -151,8 +151,7 @@ static struct bytes hex_of(struct bytes value, char ret_text[OWNER_TEXT_MAX])
 	if (2 + 2 * value.size >= OWNER_TEXT_MAX)
 		return (struct bytes){0};
 	memcpy(ret_text, "\\x", 2);
-	for (size_t i = 0; i < value.size; i++)
-		snprintf(ret_text + 2 + 2 * i, 3, "%02x", (unsigned char)value.data[i]);
+	hex_write(ret_text + 2, value);
 	return (struct bytes){ret_text, 2 + 2 * value.size};
 }
 

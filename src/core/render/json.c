@@ -44,8 +44,6 @@ static size_t plain_run(struct bytes text)
 	return run;
 }
 
-static const char hex_digits[16] = "0123456789abcdef";
-
 /* A byte that plain_run() stopped at. */
 static void append_escaped(struct buffer *out, unsigned char c)
 {
@@ -99,13 +97,8 @@ static void append_bytea(struct buffer *out, struct bytes value)
 	if (to == NULL)
 		return;
 	memcpy(to, "\"\\\\x", 4);
-	to += 4;
-	for (size_t i = 0; i < value.size; i++) {
-		unsigned char byte = (unsigned char)value.data[i];
-		*to++ = hex_digits[byte >> 4];
-		*to++ = hex_digits[byte & 15];
-	}
-	*to = '"';
+	hex_write(to + 4, value);
+	to[4 + value.size * 2] = '"';
 	out->size += value.size * 2 + 5;
 }
 
