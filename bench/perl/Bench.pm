@@ -218,7 +218,7 @@ sub drop_slots
 sub replication_started
 {
 	my ($slot) = @_;
-	my @found = slurp("$postgres/log") =~ /^([\d.]+) \d+ .*START_REPLICATION SLOT "?$slot"?\s/mg;
+	my @found = slurp("$postgres/log") =~ /^([\d.]+) \d+ .*replication command: START_REPLICATION SLOT "?$slot"?\s/mg;
 	return $found[-1];
 }
 

@@ -136,7 +136,8 @@ sub fill
 {
 	sql(q{CREATE TABLE rows (id bigserial PRIMARY KEY, text text, number numeric DEFAULT 1.5, at timestamptz DEFAULT now());
 		CREATE TABLE wide (id int PRIMARY KEY, text text, number int); ALTER TABLE wide REPLICA IDENTITY FULL;
-		INSERT INTO wide SELECT i, md5(i::text), 0 FROM generate_series(1, 200000) i; ALTER PUBLICATION changefeed ADD TABLE rows, wide});
+		CREATE TABLE fill_end (id serial PRIMARY KEY);
+		INSERT INTO wide SELECT i, md5(i::text), 0 FROM generate_series(1, 200000) i; ALTER PUBLICATION changefeed ADD TABLE rows, wide, fill_end});
 	sql(q{CREATE PROCEDURE singles() LANGUAGE plpgsql AS $$ BEGIN
 		FOR i IN 1 .. 100000 LOOP INSERT INTO rows (text) VALUES (md5(i::text)); COMMIT; END LOOP; END $$});
 	my $file = "$ENV{PGHOST}/rows.txt";
@@ -163,7 +164,7 @@ sub fill_once
 	my %ring = (ring => 'fill_ring', slot => 'fill', ring_size => $fill_loads{$load}{ring_size} // '1GB');
 	stop(changefeed(%ring));
 	sql(q{SELECT pg_create_logical_replication_slot('raw', 'pgoutput')});
-	sql_file("$fill_loads{$load}{sql}\n\\o $dir/end\nSELECT pg_current_wal_insert_lsn();\n\\o\nCHECKPOINT;\nSELECT pg_logical_emit_message(true, 'bench', 'end') \\g $dir/ignored\n");
+	sql_file("$fill_loads{$load}{sql}\n\\o $dir/end\nSELECT pg_current_wal_insert_lsn();\n\\o\nINSERT INTO fill_end DEFAULT VALUES;\nCHECKPOINT;\n");
 	my ($end) = Bench::slurp("$dir/end") =~ m{([0-9A-F]+/[0-9A-F]+)};
 	my $consume_raw = sub {
 		my $client = start_program('ready', "$bin/raw_client", '--conninfo', '', '--slot', 'raw', '--end', $end);
@@ -188,20 +189,19 @@ sub fill_once
 	return;
 }
 
-# Returns when it was. Asks the more often the nearer it is: asking needs the cores that are being measured.
+# Returns when it was. The change behind the others is waited for in a stream: asking again and again needs the cores that are
+# being measured.
 sub wait_until_durable
 {
 	my ($changefeed, $lsn) = @_;
-	my ($began, $first) = (time, metrics($changefeed)->{durable_lsn});
-	while (1)
+	my $stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $changefeed->{port}) or die "bench: no connection: $!\n";
+	print {$stream} "GET /cdc/fill_end?since_lsn=earliest HTTP/1.1\r\nHost: bench\r\n\r\n";
+	while (my $line = <$stream>)
 	{
-		my $durable = metrics($changefeed)->{durable_lsn};
-		my $now = time;
-		return $now if $durable >= $lsn;
-		die "bench: the ring is durable: not within time\n" if $now > $began + 120;
-		my $left = $durable > $first ? ($lsn - $durable) * ($now - $began) / ($durable - $first) : 0;
-		sleep($left / 2 < 0.005 ? 0.005 : $left / 2 > 0.5 ? 0.5 : $left / 2);
+		last if $line =~ /^event: insert/;
 	}
+	wait_until(sub { metrics($changefeed)->{durable_lsn} >= $lsn }, 'the ring is durable');
+	return time;
 }
 
 # ---- streams
