@@ -100,9 +100,9 @@ CREATE FUNCTION changefeed.status(
 	OUT publication text,
 	OUT streamed_lsn pg_lsn,        -- all that ends at or before it is in the ring,
 	OUT durable_lsn pg_lsn,         -- on disk,
-	OUT confirmed_lsn pg_lsn,       -- confirmed to the slot, which keeps no WAL before it
+	OUT confirmed_lsn pg_lsn,       -- confirmed to the slot
 	OUT lag_bytes bigint,           -- from streamed_lsn to the end of this server's WAL,
-	OUT slot_lag_bytes bigint,      -- from confirmed_lsn: what the slot keeps
+	OUT slot_lag_bytes bigint,      -- from confirmed_lsn: what the slot keeps, at least
 	OUT last_commit_at timestamptz, -- of the newest change in the ring
 	OUT history bigint,             -- a number of the history: another one when one begins, or the ring has another size
 	OUT oldest_id text,             -- the cursor of the oldest retained change

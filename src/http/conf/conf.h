@@ -6,7 +6,7 @@
  * Every error is one line `file:line:column: message`, or `file: message` if it cannot be read.
  *
  * Directives of libh2o that work: hosts and paths, access-log, compress, error-doc, expires, file.*,
- * header.*, redirect, status, throttle-response, http1-*, http2-*, limit-request-body (64 KB unless set),
+ * header.*, redirect, status, throttle-response, http1-*, http2-*, limit-request-body (4 kB unless set),
  * setenv. Ours: listen, num-threads, max-connections, max-connections-per-address, max-requests-per-second,
  * changefeed. What the standalone h2o server knows besides is refused by name, never ignored; so is what
  * would make libh2o crash or fork (see conf.c).
