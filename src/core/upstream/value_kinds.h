@@ -1,5 +1,5 @@
 /*
- * value_kinds.h: value_pack(), kind by kind. For src/core/value*.c only.
+ * value_kinds.h: value_pack(), kind by kind. For the value*.c of this directory only.
  *
  * Each value_pack_<kind>() packs one value and returns true, or returns false without having packed anything
  * when the text does not have the kind's form. `depth` is the number of arrays and maps around the value,

@@ -9,6 +9,7 @@
 
 #include <netinet/in.h>
 #include <sys/un.h>
+
 #include "core/bytes.h"
 
 enum { ADDRESS_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
@@ -36,7 +37,7 @@ bool address_of_path(const char *path, struct address *ret_address);
 /* Whether only this machine can reach it. */
 bool address_is_local(const struct address *address);
 
-/* Appends 127.0.0.1:7080, [::1]:7080 or unix:/run/feed.sock, and a terminating 0. */
+/* Appends 127.0.0.1:7080, [::1]:7080 or unix:/run/feed.sock. */
 void address_append_name(struct buffer *out, const struct address *address);
 
 #endif

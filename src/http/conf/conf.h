@@ -22,6 +22,7 @@
 #define CHANGEFEED_HTTP_CONF_CONF_H
 
 #include <h2o.h>
+
 #include "http/conf/changefeed_options.h"
 #include "http/conf/outline.h"
 #include "http/conf/tls.h"

@@ -12,6 +12,7 @@
 #define CHANGEFEED_HTTP_CONF_TLS_H
 
 #include <openssl/ssl.h>
+
 #include "core/bytes.h"
 
 /* A value of the file and where it stands, as file:line:column. */
