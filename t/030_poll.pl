@@ -13,8 +13,6 @@ my $server = ChangefeedTest->start;
 $server->publish('users', 'id text PRIMARY KEY, name text, score numeric');
 $server->publish('quiet', 'id int PRIMARY KEY');
 
-sub polls_waiting { return $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? (\d+)$/m ? $1 : -1; }
-
 # ---- an empty collection
 my $empty = $server->poll('/cdc/users/poll');
 is_deeply([@$empty{qw(changes has_more count)}], [[], JSON::PP::false, 0], 'nothing yet');
@@ -83,15 +81,13 @@ is($server->poll("/cdc/users/poll?since_ms=0&since_lsn=$ids[-1]")->{count}, 1, '
 # Commits are not always in the order of their times: who waits at the end for a time gets what comes next, also if its time is earlier.
 my $later = int(time * 1000 + 3_600_000);
 my %asks = map { $_ => $server->stream("/cdc/quiet/poll?since_$_&wait=60", no_read => 1) } "ms=$later", 'lsn=now';
-wait_for(sub { polls_waiting() == 2 }, 'two polls wait');
+wait_for(sub { $server->metric('polls_waiting') == 2 }, 'two polls wait');
 $server->sql('INSERT INTO quiet VALUES (101)');
 for my $asked (sort keys %asks)
 {
-	my $poll = $asks{$asked};
-	$poll->read_head;
-	$poll->fill(time + 10) until $poll->{raw} =~ /"count":1/ || $poll->{ended} || $poll->{timed_out};
-	my ($committed) = $poll->{raw} =~ /"timestamp_ms":(\d+)/;
-	my ($next_ms) = $poll->{raw} =~ /"since_ms":(\d+)/;
+	my $answer = $asks{$asked}->body;
+	my ($committed) = $answer =~ /"timestamp_ms":(\d+)/;
+	my ($next_ms) = $answer =~ /"since_ms":(\d+)/;
 	is($next_ms, $asked eq "ms=$later" ? $later : $committed + 1, "since_$asked: the next since_ms is not earlier, and nobody else's");
 }
 
@@ -111,13 +107,11 @@ is($server->poll("/cdc/users/poll?since_lsn=$since&wait=1")->{count}, 0, 'a long
 my $took = time - $start;
 cmp_ok($took, '>=', 0.9, 'waits');
 cmp_ok($took, '<', 10, 'and ends');
-my $waiting = ChangefeedTest::Stream->new(port => $server->{http_port}, path => "/cdc/users/poll?since_lsn=$since&wait=30", no_read => 1);
-wait_for(sub { polls_waiting() == 1 }, 'a poll waits');
+my $waiting = $server->stream("/cdc/users/poll?since_lsn=$since&wait=30", no_read => 1);
+wait_for(sub { $server->metric('polls_waiting') == 1 }, 'a poll waits');
 $start = time;
 $server->sql(q{INSERT INTO quiet VALUES (200); INSERT INTO users VALUES ('awaited')});
-$waiting->read_head;
-$waiting->fill(time + 10) until $waiting->{raw} =~ /"count":1/ || $waiting->{ended} || $waiting->{timed_out};
-like($waiting->{raw}, qr/"document_id":"awaited"/, 'a change answers it');
+like($waiting->body, qr/"document_id":"awaited"/, 'a change answers it');
 cmp_ok(time - $start, '<', 10, 'long before its time is over');
 
 # ---- an answer is shared by those who ask the same, and by nobody else, and not for longer than it is true

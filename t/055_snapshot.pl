@@ -75,13 +75,8 @@ $_->close for $writer, $reader;
 
 # ---- under load: writers whose commits hang together, now and then
 mkdir "$server->{dir}/wal";
-my $standby = fork // die "fork: $!";
-if ($standby == 0)
-{
-	my @command = ("$server->{bindir}/pg_receivewal", '--synchronous', '-D', "$server->{dir}/wal", '-d', "host=$server->{dir} user=postgres application_name=standby");
-	exec { $command[0] } @command or POSIX::_exit(127);
-}
-push @{$server->{clients}}, $standby;
+my $standby = $server->background('standby', "$server->{bindir}/pg_receivewal", '--synchronous', '-D', "$server->{dir}/wal",
+	'-d', "host=$server->{dir} user=postgres application_name=standby");
 wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE application_name = 'standby' AND sync_state = 'sync'}) eq '1' }, 'a synchronous standby');
 $server->sql('TRUNCATE users; CREATE TABLE control (stop boolean); INSERT INTO control VALUES (false)');
 my @writers = map { $server->session } 1 .. WRITERS;

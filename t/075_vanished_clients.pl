@@ -34,7 +34,7 @@ my @clients = map { $server->client_start('h2_abuser', @$_, qw(--attack nothing 
   ['--port', $server->{http_port}], ['--port', $tls_port, '--tls'];
 
 # SQL goes over a Unix socket, which needs no network.
-sub held { return $server->sql('SELECT streams, connections FROM changefeed.status()'); }
+sub held { return $server->status('streams, connections'); }
 ok(wait_for(sub { held() =~ /^3\|/ }, 'three streams'), 'streams over HTTP/1.1, over HTTP/2, over TLS');
 
 network('down');

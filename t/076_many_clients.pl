@@ -20,7 +20,6 @@ my $server = ChangefeedTest->start(h2o => {'num-threads' => 2});
 $server->publish('users', 'id text PRIMARY KEY');
 my @workers = @{$server->processes->{workers}};
 
-sub metric { return $server->get('/metrics')->{content} =~ /^pg_changefeed_$_[0] (\d+)$/m ? $1 : -1; }
 sub descriptors { return scalar(map { glob("/proc/$_/fd/*") } @workers); }
 sub memory_kb { my $sum = 0; $sum += ChangefeedTest::anonymous_kb($_) for @workers; return $sum; }
 
@@ -28,7 +27,7 @@ my ($descriptors, $memory_kb) = (descriptors(), memory_kb());
 my $begin = time;
 my $load = $server->client_start('sse_clients', '--port', $server->{http_port}, '--path', '/cdc/users', '--clients', $clients, '--until', 'the end');
 ok(wait_for(sub { $server->client_output('sse_clients') =~ /^open$/m }, 'all are connected'), sprintf('%d streams are open, after %.1f s', $clients, time - $begin));
-is(metric('streams'), $clients, 'as the server says');
+is($server->metric('streams'), $clients, 'as the server says');
 my $held_kb = (memory_kb() - $memory_kb) / $clients;
 cmp_ok($held_kb, '<', 40 * $slack, sprintf('each makes the workers hold %.1f kB', $held_kb));
 
@@ -41,7 +40,7 @@ is($server->client_result($load), 0, 'each got each change');
 my ($summary) = $server->client_output('sse_clients') =~ /^(finished=.*)$/m;
 like($summary // '', qr/finished=$clients events=@{[2 * $clients]} connects=$clients disorder=0 gaps=0 lagged=0 resets=0 refused=0 different=0/, $summary // 'no summary');
 
-ok(wait_for(sub { metric('streams') == 0 && descriptors() <= $descriptors + 1 }, 'no stream is left'), 'nothing is left of them, no descriptor');
+ok(wait_for(sub { $server->metric('streams') == 0 && descriptors() <= $descriptors + 1 }, 'no stream is left'), 'nothing is left of them, no descriptor');
 my $left_kb = 0;
 ok(wait_for(sub { ($left_kb = memory_kb() - $memory_kb) < 8192 * $slack }, 'their memory is given back'), "nor memory: $left_kb kB more than before");
 is_deeply($server->processes->{workers}, \@workers, 'and the workers are the same');

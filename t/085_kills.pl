@@ -163,13 +163,6 @@ sub crashes { my $count = () = $server->log =~ /terminating any other active ser
 sub ask { return eval { $server->sql($_[0]) } || undef; }
 sub server_answers { return wait_for(sub { ask('SELECT 1') }, 'PostgreSQL answers', 60); }
 
-sub start_again
-{
-	wait_for(sub { run_command("$server->{bindir}/pg_ctl", '-D', $server->{data}, '-l', $server->{log}, '-w', '-s', 'start') == 0 }, 'the server starts again', 60);
-	($server->{postmaster}) = slurp("$server->{data}/postmaster.pid") =~ /^(\d+)/;
-	return;
-}
-
 sub our_pids
 {
 	return wait_for(sub { my $now = eval { $server->processes }; $now && $now->{master} && $now->{feed} && @{$now->{workers}} ? $now : undef }, 'our processes are there', 60);
@@ -208,13 +201,13 @@ my %faults = (
 	'terminate walsender' => sub { kill('TERM', server_pid('walsender')) },
 	'terminate backend' => sub { kill('TERM', server_pid('backend')) },
 	'stop walsender' => sub { stop_and_continue(server_pid('walsender')) },
-	'stop postmaster' => sub { stop_and_continue($server->{postmaster}) },
+	'stop postmaster' => sub { stop_and_continue($server->postmaster) },
 	'kill walsender' => sub { kill('KILL', server_pid('walsender')) },
 	'kill backend' => sub { kill('KILL', server_pid('backend')) },
-	'kill postmaster' => sub { kill('KILL', $server->{postmaster}); start_again() },
-	'kill all' => sub { my $pids = our_pids(); kill('KILL', $server->{postmaster}, $pids->{master}, $pids->{feed}, @{$pids->{workers}}); start_again() },
-	'stop the server at once' => sub { $server->pg_stop('immediate'); start_again() },
-	'restart the server' => sub { $server->pg_stop('fast'); start_again() },
+	'kill postmaster' => sub { kill('KILL', $server->postmaster); $server->pg_start_again },
+	'kill all' => sub { my $pids = our_pids(); kill('KILL', $server->postmaster, $pids->{master}, $pids->{feed}, @{$pids->{workers}}); $server->pg_start_again },
+	'stop the server at once' => sub { $server->pg_stop('immediate'); $server->pg_start_again },
+	'restart the server' => sub { $server->pg_stop('fast'); $server->pg_start_again },
 );
 
 my (@plan, %done);
@@ -224,7 +217,7 @@ for my $fault (@plan[0 .. $kills - 1])
 {
 	my $settle = rand() < 0.6;
 	pause(rand 0.5);
-	my ($crashes, $postmaster) = (crashes(), $server->{postmaster});
+	my ($crashes, $postmaster) = (crashes(), $server->postmaster);
 	note(sprintf '%.3f %s', time, $fault);
 	$faults{$fault}->();
 	$done{$fault}++;

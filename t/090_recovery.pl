@@ -38,13 +38,11 @@ my $session = $server->session;
 $session->send(join(";\n", map { "INSERT INTO users VALUES ('k$_')" } 1 .. 20_000));
 wait_for(sub { $server->sql('SELECT count(*) FROM users') > 1000 }, 'a writer writes');
 $pids = $server->processes;
-kill('KILL', $server->{postmaster}, $pids->{master}, $pids->{feed}, @{$pids->{workers}});
-my $postmaster = $server->{postmaster};
+my $postmaster = $server->postmaster;
+kill('KILL', $postmaster, $pids->{master}, $pids->{feed}, @{$pids->{workers}});
 ok(wait_for(sub { !grep { process_alive($_) } $postmaster, $pids->{master}, $pids->{feed}, @{$pids->{workers}} }, 'all are dead'), 'all are dead');
 eval { $session->finish };
-# The postmaster's children notice its death by themselves and then let go of the data directory.
-wait_for(sub { run_command("$server->{bindir}/pg_ctl", '-D', $server->{data}, '-l', $server->{log}, '-w', '-s', 'start') == 0 }, 'the server starts again');
-($server->{postmaster}) = slurp("$server->{data}/postmaster.pid") =~ /^(\d+)/;
+$server->pg_start_again;
 $server->wait_ready;
 $server->wait_for_feed;
 my @rows = split /\n/, $server->sql(q{SELECT id FROM users WHERE id LIKE 'k%' ORDER BY substr(id, 2)::int});
@@ -56,7 +54,7 @@ my ($feed) = $server->processes->{feed};
 my $limit_files = sub { return run_command('prlimit', "--fsize=$_[0]:", '--pid', $feed) == 0 };
 ok($limit_files->(4096), 'the feed may not write files any more');
 $server->sql(q{INSERT INTO users VALUES ('unwritten'); INSERT INTO users VALUES ('unwritten, too')});
-ok(wait_for(sub { $server->sql('SELECT message FROM changefeed.status()') =~ /cannot write the ring file: File too large/ }, 'it is said'), 'the status says what is wrong');
+ok(wait_for(sub { $server->status('message') =~ /cannot write the ring file: File too large/ }, 'it is said'), 'the status says what is wrong');
 is(documents(since => $since), '', 'what is not in the file is not served');
 ok($limit_files->('unlimited'), 'it may again');
 $server->wait_for_feed;
@@ -65,13 +63,7 @@ is($server->processes->{feed}, $feed, 'from the same process');
 
 # ---- a damaged ring: never wrong data; what was lost with it is said. (What the slot has not forgotten yet would come
 # again; so it has to forget it first.)
-sub make_slot_forget
-{
-	my $lsn = $server->now_lsn;
-	return wait_for(sub { $server->sql("CHECKPOINT; SELECT restart_lsn > '$lsn' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' },
-		'the slot has forgotten what is in the ring');
-}
-make_slot_forget();
+$server->make_slot_forget;
 $server->pg_stop;
 my $last = $ids[0];
 open(my $file, '+<:raw', $ring) or die "$ring: $!";
@@ -92,7 +84,7 @@ is($told->{event}, 'reset', 'a client from before is told');
 is($server->stream('/cdc/users?on_gap=fail', headers => {'Last-Event-ID' => $last})->{status}, 410, 'or gets 410');
 
 # ---- the ring is lost
-make_slot_forget();
+$server->make_slot_forget;
 $server->pg_stop;
 unlink($ring) or die "unlink: $!";
 $server->pg_start;

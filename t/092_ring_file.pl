@@ -14,7 +14,6 @@ $server->publish('users', 'id text PRIMARY KEY, filler text');
 my $ring = "$server->{data}/pg_changefeed/ring";
 my $number = 0;
 
-sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
 sub documents { return map { $_->{document_id} } $server->poll_all('users', @_); }
 
 # Writes a row and returns its id, once it is confirmed to the slot: so that nothing but the ring has it.
@@ -22,17 +21,8 @@ sub write_confirmed
 {
 	my $document = 'u' . ++$number;
 	$server->sql("INSERT INTO users VALUES ('$document', repeat('x', 500))");
-	my $lsn = $server->now_lsn;
-	wait_for(sub { $server->sql("SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' }, 'the slot follows');
+	$server->wait_confirmed;
 	return ($server->poll_all('users'))[-1]{id};
-}
-
-# The slot forgets what it has confirmed only when it is written to disk; until then it sends it again after a restart.
-sub make_slot_forget
-{
-	my $lsn = $server->now_lsn;
-	wait_for(sub { $server->sql("CHECKPOINT; SELECT restart_lsn > '$lsn' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' }, 'the slot forgets');
-	return;
 }
 
 # The ring was lost: who comes with a cursor from before is told so, and what is committed from now on arrives.
@@ -53,7 +43,7 @@ sub is_told
 	is($event && $event->{event}, 'reset', "$what: a stream gets a reset");
 	my @events = $stream->events_until(sub { ($_[0]{json}{document_id} // '') eq $document });
 	is(@events && $events[-1]{json}{document_id}, $document, "$what: and what is committed from now on");
-	cmp_ok(status('feed_deaths_total'), '<', 5, "$what: the feed did not die again and again");
+	cmp_ok($server->status('feed_deaths_total'), '<', 5, "$what: the feed did not die again and again");
 	return;
 }
 
@@ -113,7 +103,7 @@ $server->pg_start;
 $server->wait_ready;
 write_confirmed() for 1 .. 3;
 $cursor = write_confirmed();
-make_slot_forget();
+$server->make_slot_forget;
 $server->pg_stop;
 copy("$server->{dir}/older", $ring) or die "copy: $!";
 $server->pg_start;
@@ -127,7 +117,7 @@ $other->sql(q{INSERT INTO users VALUES ('not ours')});
 $other->wait_for_feed;
 $other->pg_stop;
 $cursor = write_confirmed();
-make_slot_forget();
+$server->make_slot_forget;
 $server->pg_stop;
 copy("$other->{data}/pg_changefeed/ring", $ring) or die "copy: $!";
 $server->pg_start;
@@ -143,7 +133,7 @@ chmod(0400, $ring) or die "chmod: $!";
 $server->pg_start;
 is($server->sql('SELECT 1'), 1, 'read-only: PostgreSQL works');
 ok(wait_for(sub { $server->log =~ /cannot use the ring ".*": Permission denied/ }, 'the log says it'), 'read-only: the log says what is wrong');
-like(status('message'), qr/is not alive; the server's log says why/, 'read-only: so does status()');
+like($server->status('message'), qr/is not alive; the server's log says why/, 'read-only: so does status()');
 $server->sql(q{INSERT INTO users VALUES ('while it was read-only')});
 chmod(0600, $ring) or die "chmod: $!";
 $server->wait_ready;
@@ -159,7 +149,7 @@ for my $wanted (8, 2)
 	$server->pg_stop;
 	$server->pg_start;
 	$server->wait_ready;
-	is(status('capacity_bytes'), $wanted << 20, "ring_size = ${wanted}MB");
+	is($server->status('capacity_bytes'), $wanted << 20, "ring_size = ${wanted}MB");
 	is(join(' ', map { $_->{id} } $server->poll_all('users')), "@ids", "ring_size = ${wanted}MB: what fits is kept, with the same ids");
 }
 
@@ -168,16 +158,16 @@ my $capacity = 2 << 20;
 for my $bytes ($garbage, "\0" x 65536)
 {
 	$cursor = write_confirmed();
-	make_slot_forget();
+	$server->make_slot_forget;
 	$server->configure('changefeed.ring_size' => ($capacity + (1 << 20)) / 1024 . 'kB');
 	$server->pg_stop;
 	write_over((-s $ring) - $capacity, $bytes x ($capacity / 65536));
 	$server->pg_start;
 	is_told('written over and of another size', $cursor, qr/is made anew: the ring file is damaged/);
 	$capacity += 1 << 20;
-	is(status('capacity_bytes'), $capacity, 'written over and of another size: it has the size');
+	is($server->status('capacity_bytes'), $capacity, 'written over and of another size: it has the size');
 }
 
-unlike($server->log, qr/terminating any other active server processes|PANIC/, 'PostgreSQL never restarted its processes');
+$server->never_restarted;
 
 done_testing();

@@ -16,16 +16,13 @@ $ENV{CHANGEFEED_DISK_FAULTS} = $faults;
 
 # In place of the file, so that it is never half written.
 sub disk { spew("$faults.new", join('', map { "$_\n" } @_)); rename("$faults.new", $faults) or die "rename: $!"; return; }
-sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
-sub confirmed { return $server->sql(q{SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'changefeed'}); }
-sub is_confirmed { my ($lsn) = @_; return wait_for(sub { $server->sql("SELECT '" . confirmed() . "'::pg_lsn >= '$lsn'") eq 't' }, 'the slot follows'); }
 
 # ---- full when the ring is to be made
 disk('fallocate 28 /ring.new');
 $server->pg_start;
 $server->sql('CREATE EXTENSION pg_changefeed; CREATE TABLE users (id text PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE users');
 ok(wait_for(sub { $server->log =~ /cannot use the ring ".*": No space left on device/ }, 'the log says it'), 'no room for the ring: the log says so, and PostgreSQL works');
-like(status('message'), qr/the server's log says why/, 'no room for the ring: status() points there');
+like($server->status('message'), qr/the server's log says why/, 'no room for the ring: status() points there');
 is_deeply([glob "$server->{data}/pg_changefeed/*"], ["$server->{data}/pg_changefeed/ring.lock"], 'no room for the ring: nothing is left of it');
 disk();
 ok($server->wait_ready, 'with room again it starts by itself');
@@ -39,53 +36,53 @@ for my $error ([5, 'Input/output error'], [28, 'No space left on device'])
 	my ($code, $text) = @$error;
 	insert();
 	is($stream->event->{json}{document_id}, $written[-1], "$text: before");
-	is_confirmed($server->now_lsn);
+	$server->wait_confirmed;
 	disk("sync $code /pg_changefeed/ring");
-	ok(wait_for(sub { insert(); status('message') eq "cannot write the ring file: $text" }, 'status() says it'), "$text: status() says so");
-	my $before = confirmed();
+	ok(wait_for(sub { insert(); $server->status('message') eq "cannot write the ring file: $text" }, 'status() says it'), "$text: status() says so");
+	my $before = $server->confirmed_lsn;
 	insert() for 1 .. 10;
 	my @got = $stream->events_until(sub { $_[0]{json}{document_id} eq $written[-1] });
 	is(@got && $got[-1]{json}{document_id}, $written[-1], "$text: clients are served all the same");
-	is(confirmed(), $before, "$text: nothing is confirmed");
+	is($server->confirmed_lsn, $before, "$text: nothing is confirmed");
 	is($server->get('/readyz')->{status}, 200, "$text: /readyz says that it streams");
 	my $kept = $server->sql("SELECT pg_current_wal_insert_lsn() - '$before'::pg_lsn");
-	ok(status('slot_lag_bytes') >= $kept, "$text: status() says how much WAL the slot keeps");
-	ok(wait_for(sub { ($server->get('/metrics')->{content} =~ /^pg_changefeed_slot_lag_bytes (\d+)$/m)[0] >= $kept }, 'the gauge'), "$text: so does /metrics");
-	cmp_ok(status('lag_bytes'), '<', $kept, "$text: while the feed is not behind");
+	ok($server->status('slot_lag_bytes') >= $kept, "$text: status() says how much WAL the slot keeps");
+	ok(wait_for(sub { $server->metric('slot_lag_bytes') >= $kept }, 'the gauge'), "$text: so does /metrics");
+	cmp_ok($server->status('lag_bytes'), '<', $kept, "$text: while the feed is not behind");
 
 	my $feed = $server->processes->{feed};
 	kill('KILL', $feed) or die "kill: $!";
 	ok(wait_for(sub { $server->log =~ /cannot open ring file ".*": $text/ }, 'the log says it'), "$text: a feed that starts now waits for the disk, and says so");
-	ok(wait_for(sub { status("feed_state || ' ' || message") =~ /^stopped the feed exited with code 1; it is started again$/ }, 'status() says it'), "$text: status() does not go on saying what the last feed did");
+	ok(wait_for(sub { $server->status("feed_state || ' ' || message") =~ /^stopped the feed exited with code 1; it is started again$/ }, 'status() says it'), "$text: status() does not go on saying what the last feed did");
 	insert();
 	is($server->get('/cdc/users/poll')->{status}, 200, "$text: what there is can still be read");
-	is(confirmed(), $before, "$text: nothing is confirmed by it");
+	is($server->confirmed_lsn, $before, "$text: nothing is confirmed by it");
 	disk();
 	$server->wait_ready;
 	insert();
 	@got = $stream->events_until(sub { $_[0]{json}{document_id} eq $written[-1] });
 	is(@got && $got[-1]{json}{document_id}, $written[-1], "$text: when the disk is well everything goes on");
-	ok(is_confirmed($server->now_lsn), "$text: and is confirmed");
+	ok($server->wait_confirmed, "$text: and is confirmed");
 }
 
 # The disk is back before anybody dies.
 disk('sync 5 /pg_changefeed/ring');
-ok(wait_for(sub { insert(); status('message') =~ /^cannot write/ }, 'status() says it'), 'a short fault: status() says so');
+ok(wait_for(sub { insert(); $server->status('message') =~ /^cannot write/ }, 'status() says it'), 'a short fault: status() says so');
 disk();
-ok(wait_for(sub { status('message') =~ /^streaming/ }, 'status() takes it back'), 'a short fault: and takes it back');
+ok(wait_for(sub { $server->status('message') =~ /^streaming/ }, 'status() takes it back'), 'a short fault: and takes it back');
 like($server->log, qr/the ring file can be written again/, 'a short fault: so does the log');
-ok(is_confirmed($server->now_lsn), 'a short fault: the slot follows');
+ok($server->wait_confirmed, 'a short fault: the slot follows');
 
 # ---- more than the ring holds, while it refuses: the server is held back, the slot keeps what is not safe
 disk('sync 28 /pg_changefeed/ring');
 $server->sql(q{CREATE TABLE big (id int PRIMARY KEY, filler text); ALTER PUBLICATION changefeed ADD TABLE big});
-my $before = confirmed();
+my $before = $server->confirmed_lsn;
 $server->sql(q{INSERT INTO big SELECT i, repeat('x', 1000) FROM generate_series(1, 8000) i});
-ok(wait_for(sub { status('message') =~ /the ring is full until its file can be written: No space left/ }, 'status() says it'), 'a full ring: status() says what it waits for');
-is(confirmed(), $before, 'a full ring: nothing is confirmed');
+ok(wait_for(sub { $server->status('message') =~ /the ring is full until its file can be written: No space left/ }, 'status() says it'), 'a full ring: status() says what it waits for');
+is($server->confirmed_lsn, $before, 'a full ring: nothing is confirmed');
 disk();
 $server->wait_for_feed;
-ok(is_confirmed($server->now_lsn), 'a full ring: then the slot follows');
+ok($server->wait_confirmed, 'a full ring: then the slot follows');
 is(($server->poll_all('big'))[-1]{document_id}, '8000', 'a full ring: and the rest has come');
 
 # ---- no room for the log

@@ -63,8 +63,7 @@ cmp_ok($used - $before, '<', 0.3, sprintf('it used %.2f s of a processor meanwhi
 # ---- the postmaster is killed
 $server->wait_ready;
 @pids = our_processes();
-my $postmaster = $server->{postmaster};
-kill('KILL', $postmaster) or die "kill: $!";
+kill('KILL', $server->postmaster) or die "kill: $!";
 $start = time;
 ok(wait_for(sub { !grep { process_alive($_) } @pids }, 'the program ends', 10), 'kill -9 of the postmaster: the program ends');
 $took = time - $start;
@@ -73,7 +72,7 @@ cmp_ok($took, '<', 2, sprintf('after %.2f s', $took));
 unlike($server->log, qr/a process that was to end was killed/, 'no process of ours crashed on its way out');
 
 # ---- switched off
-wait_for(sub { run_command("$server->{bindir}/pg_ctl", '-D', $server->{data}, '-l', $server->{log}, '-w', '-s', 'start') == 0 }, 'the server starts again');
+$server->pg_start_again;
 $server->wait_ready;
 @pids = our_processes();
 $server->configure('changefeed.enabled' => 'off');

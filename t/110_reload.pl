@@ -33,8 +33,7 @@ my $after = $server->processes;
 is("$after->{master} $after->{feed}", "$before->{master} $before->{feed}", 'master and feed are the same processes');
 $server->sql(q{INSERT INTO users VALUES ('after reload')});
 is($stream->event->{json}{document_id}, 'after reload', 'an open stream goes on');
-my $config_message = sub { $server->sql('SELECT config_message FROM changefeed.status()') };
-is($config_message->(), '', 'config_message is empty');
+is($server->status('config_message'), '', 'config_message is empty');
 
 # ---- many reloads in a row leave one set of workers
 for my $generation (3 .. 7)
@@ -51,15 +50,14 @@ ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'old workers end'), '
 
 # ---- nothing has changed: servers are reloaded for many reasons
 sub workers { return "@{$server->processes->{workers}}"; }
-sub takeovers { return $server->sql('SELECT reloads_total FROM changefeed.status()'); }
-my ($unchanged_workers, $unchanged_takeovers) = (workers(), takeovers());
+my ($unchanged_workers, $reloads) = (workers(), $server->status('reloads_total'));
 $server->reload;
 ok(wait_for(sub { $server->log =~ /h2o\.conf and the files that it names are as before/ }, 'the log says it'), 'a reload without a change: the log says so');
 is(workers(), $unchanged_workers, 'the workers stay');
 $server->{h2o}{'access-log'} = "$server->{dir}/access.log";
 $server->write_h2o_conf;
 $server->reload;
-ok(wait_for(sub { takeovers() == $unchanged_takeovers + 1 }, 'the access log'), 'with a log of accesses');
+ok(wait_for(sub { $server->status('reloads_total') == $reloads + 1 }, 'the access log'), 'with a log of accesses');
 rename($server->{h2o}{'access-log'}, "$server->{dir}/rotated") or die "rename: $!";
 $server->reload;
 ok(wait_for(sub { -e $server->{h2o}{'access-log'} }, 'a new log'), 'a reload without a change opens it again');
@@ -72,7 +70,7 @@ $server->reload;
 ok(wait_for(sub { @{$server->processes->{workers}} == 64 }, '64 workers'), '64 workers');
 my $last_stream = $server->stream('/cdc/users');
 my $long_poll = $server->stream('/cdc/users/poll?since_lsn=now&wait=60', no_read => 1);
-wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 1$/m }, 'the poll waits');
+wait_for(sub { $server->metric('polls_waiting') == 1 }, 'the poll waits');
 $server->{h2o}{'num-threads'} = 1;
 $server->write_h2o_conf;
 $server->reload;
@@ -88,7 +86,7 @@ $server->reload;
 ok(wait_for(sub { @{$server->processes->{workers}} == 64 }, '64 workers again'), '64 workers again');
 $last_stream = $server->stream('/cdc/users');
 $long_poll = $server->stream('/cdc/users/poll?since_lsn=now&wait=60', no_read => 1);
-wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 1$/m }, 'the poll waits');
+wait_for(sub { $server->metric('polls_waiting') == 1 }, 'the poll waits');
 $paths->{'/cdc'}{'header.set'} = 'X-Generation: 8';
 $server->write_h2o_conf;
 $server->reload;
@@ -134,21 +132,21 @@ for my $case (@broken)
 	my $log_before = length($server->log);
 	$server->write_h2o_conf($text);
 	$server->reload;
-	ok(wait_for(sub { $config_message->() ne '' }, "$what: config_message"), "$what: config_message says " . $config_message->());
-	like($config_message->(), qr/h2o\.conf/, "$what: it names the file");
+	ok(wait_for(sub { $server->status('config_message') ne '' }, "$what: config_message"), "$what: config_message says " . $server->status('config_message'));
+	like($server->status('config_message'), qr/h2o\.conf/, "$what: it names the file");
 	like(substr($server->log, $log_before), qr/h2o\.conf/, "$what: so does the log");
 	is(header(), '7', "$what: the file before stays in force");
 	$server->write_h2o_conf($good);
 	$server->reload;
-	ok(wait_for(sub { $config_message->() eq '' }, "$what: repaired"), "$what: a repaired file is taken");
+	ok(wait_for(sub { $server->status('config_message') eq '' }, "$what: repaired"), "$what: a repaired file is taken");
 }
 unlink($server->{config_file});
 $server->reload;
-ok(wait_for(sub { $config_message->() ne '' }, 'a missing file'), 'a missing file: ' . $config_message->());
+ok(wait_for(sub { $server->status('config_message') ne '' }, 'a missing file'), 'a missing file: ' . $server->status('config_message'));
 is(header(), '7', 'a missing file: the one before stays in force');
 $server->write_h2o_conf($good);
 $server->reload;
-wait_for(sub { $config_message->() eq '' }, 'the file is back');
+wait_for(sub { $server->status('config_message') eq '' }, 'the file is back');
 $server->sql(q{INSERT INTO users VALUES ('after all')});
 is($stream->event->{json}{document_id}, 'after all', 'the stream has gone on through all of it');
 
@@ -206,7 +204,7 @@ $server->pg_start;
 $server->wait_ready;
 unlink($path) or die "unlink: $!";
 $server->reload;
-wait_for(sub { $config_message->() ne '' }, 'a long name');
-is($server->sql('SELECT octet_length(config_message) FROM changefeed.status()'), 510, 'a long name: config_message is cut between characters');
+wait_for(sub { $server->status('config_message') ne '' }, 'a long name');
+is($server->status('octet_length(config_message)'), 510, 'a long name: config_message is cut between characters');
 
 done_testing();

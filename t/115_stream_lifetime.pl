@@ -18,7 +18,6 @@ $server->{h2o}{hosts}{default}{paths}{'/brief'} = {changefeed => {heartbeat => 2
 $server->begin;
 $server->publish($_, 'id text PRIMARY KEY') for qw(users quiet);
 
-sub metric { return $server->get('/metrics')->{content} =~ /^pg_changefeed_$_[0] (\d+)$/m ? $1 : -1; }
 
 # ---- a silent stream, in both versions of HTTP
 my $began = time;
@@ -44,14 +43,14 @@ like($server->client_output('h2_abuser'), qr/cut=1$/, 'a client that does not ta
 
 # ---- a crowd that is sent to all the time
 my $count = 0;
-my $before = metric('streams_total');
+my $before = $server->metric('streams_total');
 my $crowd = $server->client_start('sse_clients', '--port', $server->{http_port}, '--path', '/crowd/users', '--clients', CLIENTS, '--until', 'last');
 ok(wait_for(sub { $server->client_output('sse_clients') =~ /^open$/m }, 'the crowd is there'), 'a crowd of streams');
 my $some = 0; # whether there was a moment when some of them had ended and others not
 sub all_ended
 {
 	$server->sql(q{INSERT INTO users VALUES ('u} . ++$count . q{')});
-	my $new = metric('streams_total') - $before - CLIENTS;
+	my $new = $server->metric('streams_total') - $before - CLIENTS;
 	$some ||= $new > 0 && $new < CLIENTS;
 	return $new >= CLIENTS;
 }

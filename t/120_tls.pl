@@ -34,45 +34,28 @@ like(curl(@trust, '--tls-max', '1.1', "https://localhost:$tls_port/healthz"), qr
 like(curl(@trust, '--tls-max', '1.2', '-o', '/dev/null', '-w', '%{http_code}', "https://localhost:$tls_port/healthz"), qr/^200$/, 'TLS 1.2 is not');
 
 # ---- streams: each protocol's client runs beside, its output in a file
-my %client;
-sub stream_in_background
-{
-	my ($name, @command) = @_;
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		open(STDOUT, '>', "$server->{dir}/$name.stream");
-		open(STDERR, '>&', \*STDOUT);
-		exec @command or POSIX::_exit(127);
-	}
-	push @{$server->{clients}}, $pid;
-	$client{$name} = $pid;
-	return;
-}
-sub streamed { return slurp("$server->{dir}/$_[0].stream"); }
-
-stream_in_background('tls_h2', 'curl', '-sSN', @trust, '--http2', "https://localhost:$tls_port/cdc/users");
-stream_in_background('tls_h1', 'curl', '-sSN', @trust, '--http1.1', "https://localhost:$tls_port/cdc/users");
-stream_in_background('h2c', 'curl', '-sSN', '--http2-prior-knowledge', "http://127.0.0.1:$server->{http_port}/cdc/users");
-stream_in_background('nghttp', 'nghttp', '-n', '--no-dep', "http://127.0.0.1:$server->{http_port}/cdc/users/poll");
+$server->background('tls_h2', 'curl', '-sSN', @trust, '--http2', "https://localhost:$tls_port/cdc/users");
+$server->background('tls_h1', 'curl', '-sSN', @trust, '--http1.1', "https://localhost:$tls_port/cdc/users");
+$server->background('h2c', 'curl', '-sSN', '--http2-prior-knowledge', "http://127.0.0.1:$server->{http_port}/cdc/users");
+my $nghttp = $server->background('nghttp', 'nghttp', '-n', '--no-dep', "http://127.0.0.1:$server->{http_port}/cdc/users/poll");
 for my $name (qw(tls_h2 tls_h1 h2c))
 {
-	ok(wait_for(sub { streamed($name) =~ /^retry: \d+\nid: \S+\n\n/ }, "$name: the first bytes"), "$name: the first bytes come at once");
+	ok(wait_for(sub { $server->client_output($name) =~ /^retry: \d+\nid: \S+\n\n/ }, "$name: the first bytes"), "$name: the first bytes come at once");
 }
 $server->sql(q{INSERT INTO users VALUES ('u2')});
 for my $name (qw(tls_h2 tls_h1 h2c))
 {
-	ok(wait_for(sub { streamed($name) =~ /^event: insert\ndata: .*"document_id":"u2"/m }, "$name: a change"), "$name: a change arrives");
+	ok(wait_for(sub { $server->client_output($name) =~ /^event: insert\ndata: .*"document_id":"u2"/m }, "$name: a change"), "$name: a change arrives");
 }
-is($server->client_result($client{nghttp}), 0, 'nghttp is content');
+is($server->client_result($nghttp), 0, 'nghttp is content');
 
 # ---- one h2 connection with 100 streams
 my @urls = map { "http://127.0.0.1:$server->{http_port}/cdc/users/poll?since_lsn=now&wait=20&n=$_" } 1 .. 50;
-stream_in_background('many', 'nghttp', '--no-dep', @urls);
-ok(wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting 50$/m }, '50 long polls wait'), '50 long polls over HTTP/2 wait');
+my $many = $server->background('many', 'nghttp', '--no-dep', @urls);
+ok(wait_for(sub { $server->metric('polls_waiting') == 50 }, '50 long polls wait'), '50 long polls over HTTP/2 wait');
 $server->sql(q{INSERT INTO users VALUES ('u3')});
-is($server->client_result($client{many}), 0, 'all are answered');
-my $answers = () = streamed('many') =~ /"document_id":"u3"/g;
+is($server->client_result($many), 0, 'all are answered');
+my $answers = () = $server->client_output('many') =~ /"document_id":"u3"/g;
 is($answers, 50, 'with the change');
 
 # ---- the certificate is replaced; the old connection goes on
@@ -84,13 +67,13 @@ ok(wait_for(sub { subject() =~ /second/ }, 'the second certificate'), 'a reload 
 $server->sql(q{INSERT INTO users VALUES ('u4')});
 for my $name (qw(tls_h2 tls_h1 h2c))
 {
-	ok(wait_for(sub { streamed($name) =~ /"document_id":"u4"/ }, "$name: a change"), "$name: the stream goes on");
+	ok(wait_for(sub { $server->client_output($name) =~ /"document_id":"u4"/ }, "$name: a change"), "$name: the stream goes on");
 }
 
 # ---- a certificate that is broken is not taken
 spew("$server->{dir}/cert.pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
 $server->reload;
-ok(wait_for(sub { $server->sql('SELECT config_message FROM changefeed.status()') =~ /cert\.pem/ }, 'config_message names the file'), 'a broken certificate is named');
+ok(wait_for(sub { $server->status('config_message') =~ /cert\.pem/ }, 'config_message names the file'), 'a broken certificate is named');
 like(subject(), qr/second/, 'and the one before stays in force');
 
 done_testing();

@@ -19,21 +19,19 @@ $server->sql(q{INSERT INTO users SELECT i, repeat('x', 1000) FROM generate_serie
 $server->wait_for_feed;
 my ($worker) = @{$server->processes->{workers}};
 
-sub metric { return $server->get('/metrics')->{content} =~ /^pg_changefeed_$_[0] (\d+)$/m ? $1 : -1; }
-
 # Waits until $count polls more than $before have begun, and then until no more of them are answered.
 sub wait_for_answers
 {
 	my ($before, $count) = @_;
-	wait_for(sub { metric('polls_total') >= $before + $count }, "$count polls");
+	wait_for(sub { $server->metric('polls_total') >= $before + $count }, "$count polls");
 	my ($last, $same) = (-1, 0);
-	return wait_for(sub { my $now = metric('events_total'); $same = $now == $last ? $same + 1 : 0; $last = $now; $same > 20 }, 'all are answered');
+	return wait_for(sub { my $now = $server->metric('events_total'); $same = $now == $last ? $same + 1 : 0; $last = $now; $same > 20 }, 'all are answered');
 }
 
 # ---- TLS over HTTP/1.1: libh2o encrypts an answer at once, for each client
 is($server->poll('/cdc/users/poll?limit=10000')->{has_more} ? 1 : 0, 1, 'an answer that is as large as can be');
 my $before_kb = ChangefeedTest::anonymous_kb($worker);
-my $before = metric('polls_total');
+my $before = $server->metric('polls_total');
 my @clients;
 for (1 .. CLIENTS)
 {
@@ -51,7 +49,7 @@ undef @clients;
 
 # ---- a hundred polls of one connection over HTTP/2 that takes nothing, each for something else
 $before_kb = ChangefeedTest::anonymous_kb($worker);
-$before = metric('polls_total');
+$before = $server->metric('polls_total');
 $server->client_start('h2_abuser', '--port', $server->{http_port}, qw(--attack crowd --window 0 --seconds 60 --path), '/cdc/users/poll?limit=6#');
 wait_for_answers($before, 80);
 $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;

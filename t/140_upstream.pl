@@ -11,7 +11,6 @@ my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
 $server->publish('users', 'id text PRIMARY KEY');
 my $stream = $server->stream('/cdc/users');
 
-sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
 sub next_document { my $event = $stream->event; return $event && $event->{json} ? $event->{json}{document_id} : undef; }
 
 # ---- never a synchronous standby
@@ -42,8 +41,7 @@ $waiting_session->finish;
 
 # ---- the slot follows, also while nothing is published
 my $lsn = $server->sql(q{CREATE TABLE noise AS SELECT i FROM generate_series(1, 100000) i; SELECT pg_current_wal_insert_lsn()});
-ok(wait_for(sub { $server->sql("SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' }, 'the slot follows'),
-	'the slot is confirmed past WAL without changes');
+ok($server->wait_confirmed($lsn), 'the slot is confirmed past WAL without changes');
 is($server->sql('SELECT count(*) FROM pg_replication_slots'), 1, 'one slot');
 is($server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'}), 1, 'one walsender streams');
 
@@ -57,7 +55,7 @@ my $foreign = $server->stream('/cdc/users?since_lsn=18446744073709551615-1', no_
 my $unknown = $server->get('/cdc/late/poll');
 is($unknown->{status}, 503, 'a table that was published a moment ago: 503');
 ok($unknown->{headers}{'retry-after'}, 'with Retry-After');
-wait_for(sub { $server->get('/metrics')->{content} =~ /^\w*polls_waiting(?:\{[^}]*\})? 1$/m }, 'a cursor that was read a moment ago is waited for');
+wait_for(sub { $server->metric('polls_waiting') == 1 }, 'a cursor that was read a moment ago is waited for');
 kill('CONT', @walsenders);
 is(next_document(), 'unseen', 'it goes on');
 ok(wait_for(sub { $server->get('/cdc/late/poll')->{status} == 200 }, 'late is served'), 'then the table is served');
@@ -111,7 +109,7 @@ is_deeply([map { $_->{event} } @told], [qw(unpublished insert)], 'and was told n
 # ---- and somebody writes meanwhile: before version 18 PostgreSQL cannot pass over that, so there is a new slot
 $server->sql('DROP PUBLICATION changefeed');
 $server->sql('INSERT INTO users VALUES (9)');
-ok(wait_for(sub { status('feed_state') ne 'streaming' || $server->get('/cdc/users/poll')->{status} == 404 }, 'the feed notices'), 'a dropped publication is noticed');
+ok(wait_for(sub { $server->status('feed_state') ne 'streaming' || $server->get('/cdc/users/poll')->{status} == 404 }, 'the feed notices'), 'a dropped publication is noticed');
 $server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
 ok(wait_for(sub { $server->get('/readyz')->{status} == 200 && $server->get('/cdc/users/poll')->{status} == 200 }, 'the feed streams again', 60), 'a new publication is enough here, too');
 $server->sql('INSERT INTO users VALUES (10)');

@@ -25,8 +25,6 @@ $server->publish('users', 'id int PRIMARY KEY, filler text');
 my $stream = $server->stream('/cdc/users');
 my $number = 0;
 
-sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
-
 # Rows of some bytes to some kilobytes, in transactions of one to twenty.
 sub write_some
 {
@@ -50,9 +48,9 @@ sub is_complete
 # ---- cut in the middle of messages
 for my $cut (1 .. $cuts)
 {
-	my $reconnects = status('reconnects_total');
+	my $reconnects = $server->status('reconnects_total');
 	$proxy->order('cut ' . int(rand 10 ** (2 + $cut % 4)));
-	wait_for(sub { write_some(); status('reconnects_total') > $reconnects }, "cut $cut");
+	wait_for(sub { write_some(); $server->status('reconnects_total') > $reconnects }, "cut $cut");
 }
 is_complete("cut $cuts times");
 
@@ -60,7 +58,7 @@ is_complete("cut $cuts times");
 $proxy->order('refuse');
 write_some();
 ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'refused: /readyz says 503');
-like(status('message'), qr/\w/, 'refused: status() says: ' . status('message'));
+like($server->status('message'), qr/\w/, 'refused: status() says: ' . $server->status('message'));
 is($server->get('/cdc/users/poll?since_lsn=earliest')->{status}, 200, 'refused: what there is is served');
 $proxy->order('accept');
 is_complete('refused for a while');
@@ -77,10 +75,10 @@ is_complete('hangs and goes on');
 ok($server->wait_ready, 'hangs: ready again');
 
 # ---- silent for long, but well: nothing has to be sent
-my $reconnects = status('reconnects_total');
+my $reconnects = $server->status('reconnects_total');
 $start = time;
 wait_for(sub { time - $start > 4 }, 'four seconds');    # no synchronisation: it is the time that is tested
-is(status('reconnects_total'), $reconnects, 'an idle connection is not taken for one that hangs');
+is($server->status('reconnects_total'), $reconnects, 'an idle connection is not taken for one that hangs');
 
 # ---- crawls: bytes come, messages take long
 $proxy->order('rate 100000');
@@ -89,10 +87,10 @@ $number++;
 $server->sql("INSERT INTO users SELECT $number, repeat('x', 500000)");
 write_some();
 is_complete('crawls');
-is(status('reconnects_total'), $reconnects, 'a slow connection is not taken for one that hangs');
+is($server->status('reconnects_total'), $reconnects, 'a slow connection is not taken for one that hangs');
 
 $server->wait_for_feed;
 is_deeply([map { $_->{document_id} } $server->poll_all('users')], [1 .. $number], 'polls have the same');
-unlike($server->log, qr/terminating any other active server processes|PANIC/, 'PostgreSQL never restarted its processes');
+$server->never_restarted;
 
 done_testing();

@@ -20,13 +20,11 @@ $server->publish('quiet', 'id int PRIMARY KEY');
 my $quiet = $server->stream('/cdc/quiet');
 my $next = 1;
 
-sub confirmed { return $server->sql(q{SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'changefeed'}); }
 sub is_confirmed
 {
 	my ($what) = @_;
-	my $lsn = $server->now_lsn;
 	my $start = time;
-	ok(wait_for(sub { $server->sql("SELECT '" . confirmed() . "'::pg_lsn >= '$lsn'") eq 't' }, $what), sprintf '%s: the slot follows to the end, in %.1f s', $what, time - $start);
+	ok($server->wait_confirmed, sprintf '%s: the slot follows to the end, in %.1f s', $what, time - $start);
 	return;
 }
 
@@ -47,12 +45,12 @@ my $resume = $away->{last_id};
 $away->close;
 write_busy(20_000);
 is_confirmed('one reads nothing, one is away');
-my $before = confirmed();
+my $before = $server->confirmed_lsn;
 my @idle = map { $server->stream("/cdc/busy?since_lsn=$_") } 'earliest', 'now', $resume;
 $_->close for @idle;
 $server->poll('/cdc/busy/poll?since_lsn=earliest&limit=1');
-wait_for(sub { $server->sql("SELECT '" . confirmed() . "'::pg_lsn >= pg_current_wal_insert_lsn() - 65536") eq 't' }, 'it stays there');
-is($server->sql("SELECT '" . confirmed() . "'::pg_lsn - '$before'::pg_lsn < 65536"), 't', 'clients that come, read and go do not move it');
+wait_for(sub { $server->sql("SELECT '" . $server->confirmed_lsn . "'::pg_lsn >= pg_current_wal_insert_lsn() - 65536") eq 't' }, 'it stays there');
+is($server->sql("SELECT '" . $server->confirmed_lsn . "'::pg_lsn - '$before'::pg_lsn < 65536"), 't', 'clients that come, read and go do not move it');
 
 # ---- under load: how much is received and not confirmed
 $server->sql(q{CREATE TABLE control (stop boolean); INSERT INTO control VALUES (false);

@@ -25,16 +25,9 @@ $server->write_h2o_conf;
 $server->pg_start;
 $server->sql('CREATE TABLE users (id int PRIMARY KEY); CREATE PUBLICATION changefeed FOR TABLE users');
 
-my $master = fork // die "fork: $!";
-if ($master == 0)
-{
-	open(STDIN, '<', '/dev/null');
-	open(STDERR, '>>', "$server->{dir}/program.log");
-	exec("$server->{bindir}/pg_changefeed", '--dbname', 'postgres', '--host', $server->{dir}, '--username', 'postgres',
-		'--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB') or POSIX::_exit(127);
-}
-push @{$server->{clients}}, $master;
-$server->wait_ready or diag(slurp("$server->{dir}/program.log"));
+my $master = $server->background('program', "$server->{bindir}/pg_changefeed", '--dbname', 'postgres', '--host', $server->{dir},
+	'--username', 'postgres', '--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB');
+$server->wait_ready or diag($server->client_output('program'));
 
 # ---- clients with an address of their own
 
@@ -70,8 +63,6 @@ sub ask
 }
 
 sub stream_from { return ChangefeedTest::Stream->new(socket => connect_from($_[0]), port => $server->{http_port}, path => '/cdc/users', deadline => ChangefeedTest::DEADLINE); }
-
-sub metric { return $server->get('/metrics')->{content} =~ /^pg_changefeed_$_[0] (\d+)$/m ? $1 : -1; }
 
 # The master's children that hold a socket which listens on our port.
 sub workers
@@ -114,7 +105,7 @@ for my $transport ('cleartext', 'TLS')
 	for my $attack (qw(resets pings settings windows priorities continuations bodies unknown requests))
 	{
 		my $what = "$attack over $transport";
-		my $floods = metric('floods_total');
+		my $floods = $server->metric('floods_total');
 		my @latencies = witness_until_end(abuse($attack, @to, '--connections', 4, '--seconds', 20));
 		my ($median, $p99) = @latencies[@latencies * 0.5, @latencies * 0.99];
 		cmp_ok($median, '<', 10, sprintf('%s: of %d others half wait %.1f ms, 99 %% %.1f, all %.1f', $what, scalar @latencies, $median, $p99, $latencies[-1]));
@@ -122,12 +113,12 @@ for my $transport ('cleartext', 'TLS')
 		{
 			skip "$attack: a sanitized worker is too slow for a flood", 2 if $ENV{CHANGEFEED_SANITIZED} && $attack eq 'requests';
 			like($server->client_output('h2_abuser'), qr/cut=4$/, "$what: every connection is cut off");
-			is(metric('floods_total'), $floods + 4, "$what: counted");
+			is($server->metric('floods_total'), $floods + 4, "$what: counted");
 		}
 	}
 }
 
-is(() = slurp("$server->{dir}/program.log") =~ /skipping frame/g, 0, 'frames of an unknown type write nothing to the log');
+is(() = $server->client_output('program') =~ /skipping frame/g, 0, 'frames of an unknown type write nothing to the log');
 
 # ---- over HTTP/1.1: connections with as many requests on their way as fit; they read the answers, so it is no flood
 sub pipeline
@@ -171,19 +162,19 @@ is($honest->event->{json}{document_id}, '1', 'and the stream of before is still 
 
 # 1,000 streams on 10 connections get every change, and others do not feel them.
 my $crowd = abuse('crowd', '--path', '/cdc/users', '--connections', 10, '--window', 1 << 20, '--seconds', 3);
-ok(wait_for(sub { metric('streams') == 1001 }, '1,000 more streams'), '10 connections of 100 streams');
-my $delivered = metric('events_total');
+ok(wait_for(sub { $server->metric('streams') == 1001 }, '1,000 more streams'), '10 connections of 100 streams');
+my $delivered = $server->metric('events_total');
 $server->sql('INSERT INTO users SELECT generate_series(1001, 1100)');
 my @latencies = witness_until_end($crowd);
 cmp_ok($latencies[@latencies / 2], '<', 10, sprintf('others wait %.1f ms, at most %.1f', $latencies[@latencies / 2], $latencies[-1]));
-is(metric('events_total'), $delivered + 100 * 1001, 'each stream was sent each change');
+is($server->metric('events_total'), $delivered + 100 * 1001, 'each stream was sent each change');
 is(scalar($honest->events(100)), 100, 'one that reads has them');
-ok(wait_for(sub { metric('streams') == 1 }, 'the streams are gone'), 'and nothing is left of them');
+ok(wait_for(sub { $server->metric('streams') == 1 }, 'the streams are gone'), 'and nothing is left of them');
 
 # The same with windows that stay shut: all are cut off, and hold little meanwhile.
 my $kb = ChangefeedTest::anonymous_kb($workers[0]) + ChangefeedTest::anonymous_kb($workers[1]);
 $crowd = abuse('crowd', '--path', '/cdc/users', '--connections', 10, '--window', 0, '--seconds', 20);
-ok(wait_for(sub { metric('streams') == 1001 }, '1,000 streams that take nothing'), '1,000 streams that take nothing');
+ok(wait_for(sub { $server->metric('streams') == 1001 }, '1,000 streams that take nothing'), '1,000 streams that take nothing');
 $server->sql(q{INSERT INTO users SELECT generate_series(2001, 12000)});
 $honest->events(10_000);
 my $held_kb = ChangefeedTest::anonymous_kb($workers[0]) + ChangefeedTest::anonymous_kb($workers[1]) - $kb;
@@ -194,10 +185,10 @@ like($server->client_output('h2_abuser'), qr/cut=10$/, 'they are cut off');
 # Whatever is asked for while its window stays shut is reaped, and the connection with it.
 for my $path (qw(/cdc/users /cdc/users/poll /cdc /cdc/nosuch))
 {
-	my $reaped = metric('reaped_total');
+	my $reaped = $server->metric('reaped_total');
 	$server->client_result(abuse('nothing', '--path', $path, '--window', 0, '--seconds', 20));
 	like($server->client_output('h2_abuser'), qr/cut=1$/, "$path: a client that takes nothing is cut off after stall-timeout");
-	is(metric('reaped_total'), $reaped + 1, "$path: and counted");
+	is($server->metric('reaped_total'), $reaped + 1, "$path: and counted");
 }
 
 # ---- HTTP/1.1: heads that never end
@@ -216,7 +207,7 @@ like(read_until($many, sub { 0 }) // 'open', qr/^HTTP\S* 400/, 'so are 200 heade
 my ($first_worker) = @workers;
 my $reset_on_close = pack('ii', 1, 0);
 my $descriptors = sub { return scalar(map { glob("/proc/$_/fd/*") } @workers) };
-my $connections = metric('connections');
+my $connections = $server->metric('connections');
 my ($descriptors_before, $kb_before) = ($descriptors->(), ChangefeedTest::anonymous_kb($first_worker));
 for my $i (1 .. CONNECTS)
 {
@@ -224,7 +215,7 @@ for my $i (1 .. CONNECTS)
 	setsockopt($socket, SOL_SOCKET, SO_LINGER, $reset_on_close) if $i % 2;
 	syswrite($socket, "GET /cdc/users HTTP/1.1\r\nHost: x\r\n\r\n") if $i % 3 == 0;
 }
-ok(wait_for(sub { metric('connections') == $connections }, 'as many connections as before'), CONNECTS . ' connections leave none behind');
+ok(wait_for(sub { $server->metric('connections') == $connections }, 'as many connections as before'), CONNECTS . ' connections leave none behind');
 ok(wait_for(sub { $descriptors->() <= $descriptors_before }, 'as many descriptors as before'), 'nor descriptors');
 my $grown_kb = ChangefeedTest::anonymous_kb($first_worker) - $kb_before;
 cmp_ok($grown_kb, '<', 4096, "nor memory: a worker holds $grown_kb kB more");
@@ -232,22 +223,22 @@ cmp_ok($grown_kb, '<', 4096, "nor memory: a worker holds $grown_kb kB more");
 # ---- max-connections-per-address, counted over both workers
 my @held = map { stream_from('127.0.0.3') } 1 .. PER_ADDRESS;
 is(scalar(grep { $_->{status} == 200 } @held), PER_ADDRESS, PER_ADDRESS . ' connections of an address');
-my $refused = metric('refused_total');
+my $refused = $server->metric('refused_total');
 my $answer = ask(connect_from('127.0.0.3'), '/healthz');
 is($answer->{status}, 429, 'one more is refused');
 is($answer->{headers}{connection}, 'close', 'with Connection: close');
 like($answer->{headers}{'retry-after'}, qr/^\d+$/, 'and Retry-After');
 is($answer->{headers}{'content-type'}, 'application/problem+json', 'and a problem document');
 like($answer->{json}{detail}, qr/more connections than the 20 allowed/, 'that says why');
-is(metric('refused_total'), $refused + 1, 'and is counted');
+is($server->metric('refused_total'), $refused + 1, 'and is counted');
 is(ask(connect_from('127.0.0.4'), '/healthz')->{status}, 200, 'another address is not concerned');
 my @idle = map { connect_from('127.0.0.3') } 1 .. TOLD_WHY;
 is(read_until($idle[0], sub { 0 }), '', 'one that asks nothing is closed');
 # both workers have to have seen the others first, which are let go after two seconds
 my $unanswered = sub {
-	my $before = metric('refused_total');
+	my $before = $server->metric('refused_total');
 	@idle = map { connect_from('127.0.0.3') } 1 .. 2 * TOLD_WHY;
-	return wait_for(sub { metric('refused_total') >= $before + 2 * TOLD_WHY }) && !%{ask(connect_from('127.0.0.3'), '/healthz')};
+	return wait_for(sub { $server->metric('refused_total') >= $before + 2 * TOLD_WHY }) && !%{ask(connect_from('127.0.0.3'), '/healthz')};
 };
 ok(wait_for($unanswered, 'no answer'), 'far over the limit there is not even an answer');
 @idle = ();
@@ -284,13 +275,13 @@ cmp_ok($best, '<', $ENV{CHANGEFEED_SANITIZED} ? 1500 : 300, sprintf('which takes
 # ---- clients that do not read the answer to a poll, and behind it ask for HTTP/2: of many sizes of an answer some leave no
 # room for the 101 in the socket, and such a connection is neither the one nor the other when its worker is told to end
 my @upgrading = map { connect_from('127.0.2.' . (1 + $_ % 20)) } 1 .. ($is_guarded ? 15 * PER_ADDRESS : 0);
-my $polls = metric('polls_total');
+my $polls = $server->metric('polls_total');
 for my $i (0 .. $#upgrading)
 {
 	syswrite($upgrading[$i], sprintf("GET /cdc/users/poll?since_lsn=earliest&limit=%d HTTP/1.1\r\nHost: x\r\n\r\n", 20 + 5 * $i)
 		  . "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n");
 }
-ok(wait_for(sub { metric('polls_total') == $polls + @upgrading }, 'their polls'), scalar(@upgrading) . ' clients that change to HTTP/2 and read nothing');
+ok(wait_for(sub { $server->metric('polls_total') == $polls + @upgrading }, 'their polls'), scalar(@upgrading) . ' clients that change to HTTP/2 and read nothing');
 my @lasting = map { stream_from('127.0.0.6') } 1 .. 8;
 
 # ---- after a reload: max-requests-per-second, and max-connections

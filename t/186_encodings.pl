@@ -108,7 +108,7 @@ is_deeply($server->poll('/cdc/a%EF%BF%BDb/poll')->{count}, 1, 'such a table can 
 is($server->sql(q{SELECT string_agg(document_id || new::text, ' ') FROM changefeed.changes('t')}), 'a?{"j": {"k": "a?b"}, "v": "x?", "id": "a?"} b{"j": 1, "v": "' . "\x80" . '", "id": "b"} c{"j": "[\"\\\\u6f22\"]", "v": "", "id": "c"}', 'in SQL a question mark stands for it');
 is($server->sql(q{SELECT published FROM changefeed.collections WHERE name = 't'}), 't', 'the view of collections');
 is($server->sql($ascii . qq{SELECT document_id FROM changefeed.changes('$name')}), '1', 'such a table in SQL');
-is($server->sql(q{SELECT feed_state FROM changefeed.status()}), 'streaming', 'the feed streams');
+is($server->status('feed_state'), 'streaming', 'the feed streams');
 
 # ---- two tables of one name in UTF-8: neither is forgotten for the other
 my @many = map { "many_$_" } 1 .. 70;

@@ -15,13 +15,12 @@ my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
 $server->publish('files', 'id int PRIMARY KEY, content bytea');
 my $stream = $server->stream('/cdc/files');
 
-sub status { return $server->sql("SELECT $_[0] FROM changefeed.status()"); }
 sub slot_holds_back { return $server->sql(q{SELECT pg_current_wal_lsn() - restart_lsn FROM pg_replication_slots WHERE slot_name = 'changefeed'}); }
 
 $server->sql(q{INSERT INTO files VALUES (1, ''); INSERT INTO files SELECT 2, convert_to(repeat('x', 540000000), 'UTF8')});
 my $behind = $server->now_lsn;
 $server->sql(q{INSERT INTO files VALUES (3, '')});
-ok(wait_for(sub { status('message') =~ /invalid memory alloc request size/ }, 'it is said', 60), 'status() says why the feed has stopped');
+ok(wait_for(sub { $server->status('message') =~ /invalid memory alloc request size/ }, 'it is said', 60), 'status() says why the feed has stopped');
 is(join(' ', map { $_->{document_id} } $server->poll_all('files')), '1', 'what was committed before is served');
 my $first = $stream->event->{id};
 cmp_ok(slot_holds_back(), '>', 1 << 20, 'the slot keeps the rest');

@@ -271,19 +271,11 @@ sub write_transactions
 	for my $writer (0 .. 1)
 	{
 		my $file = spew("$server->{dir}/writer$writer.sql", join '', map { transaction($writer, $number++, @{$writers[$writer]}) } 1 .. $count / 2);
-		my $pid = fork // die "fork: $!";
-		if ($pid == 0)
-		{
-			open(STDOUT, '>', "$server->{dir}/writer$writer.log");
-			open(STDERR, '>&', \*STDOUT);
-			exec $server->psql_command, '-f', $file or POSIX::_exit(127);
-		}
-		push @pids, $pid;
+		push @pids, $server->background("writer$writer", $server->psql_command, '-f', $file);
 	}
 	for my $writer (0 .. 1)
 	{
-		waitpid($pids[$writer], 0);
-		is($?, 0, "writer $writer") or diag(slurp("$server->{dir}/writer$writer.log"));
+		is($server->client_result($pids[$writer], ChangefeedTest::TEST_SECONDS), 0, "writer $writer") or diag($server->client_output("writer$writer"));
 	}
 	return;
 }

@@ -238,24 +238,36 @@ sub write_h2o_conf
 	return;
 }
 
+# pg_ctl's exit status and what it said.
+sub pg_ctl
+{
+	my ($self, @arguments) = @_;
+	return run_command("$self->{bindir}/pg_ctl", '-D', $self->{data}, '-l', $self->{log}, '-w', '-t', 60, '-s', @arguments);
+}
+
 sub pg_start
 {
 	my ($self) = @_;
-	my ($status, $output) =
-	  run_command("$self->{bindir}/pg_ctl", '-D', $self->{data}, '-l', $self->{log}, '-w', '-t', 60, '-s', 'start');
+	my ($status, $output) = $self->pg_ctl('start');
 	$status == 0 or die "the server does not start: $output\n" . $self->log_tail;
-	($self->{postmaster}) = slurp("$self->{data}/postmaster.pid") =~ /^(\d+)/;
 	return;
+}
+
+# The same after a kill -9 of the postmaster, whose children hold the data directory until they have noticed.
+sub pg_start_again
+{
+	my ($self) = @_;
+	return wait_for(sub { ($self->pg_ctl('start'))[0] == 0 }, 'the server starts again', 2 * DEADLINE);
 }
 
 # Returns the exit status of pg_ctl.
 sub pg_stop
 {
 	my ($self, $mode) = @_;
-	my $status = run_command("$self->{bindir}/pg_ctl", '-D', $self->{data}, '-w', '-t', 60, '-s', '-m', $mode // 'fast', 'stop');
-	delete $self->{postmaster} if $status == 0;
-	return $status;
+	return ($self->pg_ctl('-m', $mode // 'fast', 'stop'))[0];
 }
+
+sub postmaster { return (slurp("$_[0]{data}/postmaster.pid") =~ /^(\d+)/)[0]; }
 
 sub reload
 {
@@ -373,6 +385,50 @@ sub stream
 	return ChangefeedTest::Stream->new(port => $self->{http_port}, path => $path, deadline => DEADLINE, %option);
 }
 
+# ---- what it says of itself -----------------------------------------------------------------------------------
+
+# A figure of /metrics; -1 if there is none.
+sub metric
+{
+	my ($self, $name) = @_;
+	return $self->get('/metrics')->{content} =~ /^pg_changefeed_\Q$name\E (\S+)$/m ? $1 : -1;
+}
+
+# Columns of changefeed.status(), as psql prints them.
+sub status
+{
+	my ($self, $columns) = @_;
+	return $self->sql("SELECT $columns FROM changefeed.status()");
+}
+
+# Up to where the slot is confirmed.
+sub confirmed_lsn { return $_[0]->sql(q{SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'changefeed'}); }
+
+# Waits until that is the end of the WAL as it is now, or a given LSN; false after the deadline.
+sub wait_confirmed
+{
+	my ($self, $lsn) = @_;
+	$lsn //= $self->now_lsn;
+	return wait_for(sub { $self->sql("SELECT '" . $self->confirmed_lsn . "'::pg_lsn >= '$lsn'") eq 't' }, 'the slot is confirmed');
+}
+
+# Waits until the slot would not send again what is committed by now. It forgets what it has confirmed only when it is
+# written to disk.
+sub make_slot_forget
+{
+	my ($self) = @_;
+	my $lsn = $self->now_lsn;
+	return wait_for(sub { $self->sql("CHECKPOINT; SELECT restart_lsn > '$lsn' FROM pg_replication_slots WHERE slot_name = 'changefeed'") eq 't' },
+		'the slot forgets');
+}
+
+# PostgreSQL starts all its processes again when one of them crashes: nothing of ours may be the reason.
+sub never_restarted
+{
+	my ($self) = @_;
+	return unlike($self->log, qr/terminating any other active server processes|PANIC/, 'PostgreSQL never restarted its processes');
+}
+
 # Returns once /readyz says that the feed streams.
 sub wait_ready
 {
@@ -433,7 +489,23 @@ sub make_certificate
 	return \%ssl;
 }
 
-# ---- the load client -----------------------------------------------------------------------------------------
+# ---- programs beside the test ---------------------------------------------------------------------------------
+
+# Runs a program in the background, its output in $dir/$name.out; returns the pid. It is killed when the test ends.
+sub background
+{
+	my ($self, $name, @command) = @_;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open(STDIN, '<', '/dev/null');
+		open(STDOUT, '>', "$self->{dir}/$name.out");
+		open(STDERR, '>&', \*STDOUT);
+		exec { $command[0] } @command or POSIX::_exit(127);
+	}
+	push @{$self->{clients}}, $pid;
+	return $pid;
+}
 
 # Compiles test/clients/$name.c into the server's directory, with the libraries that its head comment names behind
 # ` * links:`; returns the program's path.
@@ -459,21 +531,11 @@ sub client_library
 	return $library;
 }
 
-# Starts a program in the background, its output in $dir/$name.out; returns the pid. client_result() waits for it.
+# Runs test/clients/$name.c in the background. client_result() waits for it.
 sub client_start
 {
 	my ($self, $name, @arguments) = @_;
-	my $program = $self->client_program($name);
-	my $output = "$self->{dir}/$name.out";
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		open(STDOUT, '>', $output);
-		open(STDERR, '>&', \*STDOUT);
-		exec { $program } $program, @arguments or POSIX::_exit(127);
-	}
-	push @{$self->{clients}}, $pid;
-	return $pid;
+	return $self->background($name, $self->client_program($name), @arguments);
 }
 
 sub client_output

@@ -6,6 +6,7 @@
 #   $stream->event                              the next event with data: {event, data, json, id}
 #   $stream->block                              the next block, also one that fires nothing: {id, retry, comments, ...}
 #   $stream->{last_id}                          what EventSource would send as Last-Event-ID
+#   $stream->body                               all of a response that has a length, such as a poll's
 # With json => 0 nothing is decoded, for streams of many megabytes: JSON::PP is slow.
 # event and block return nothing at the end of the stream or after the deadline (then $stream->{timed_out} is set).
 package ChangefeedTest::Stream;
@@ -68,6 +69,19 @@ sub read_head
 	$self->{headers} = {map { /^([^:]+):\s*(.*)$/ ? (lc $1 => $2) : () } split(/\r\n/, $head)};
 	$self->{chunked} = ($self->{headers}{'transfer-encoding'} // '') eq 'chunked';
 	return;
+}
+
+# The body of a response that has a length, or what has arrived of it by the deadline.
+sub body
+{
+	my ($self) = @_;
+	$self->read_head;
+	my $deadline = time + $self->{deadline};
+	while (length($self->{raw}) < ($self->{headers}{'content-length'} // 0))
+	{
+		$self->fill($deadline) or last;
+	}
+	return $self->{raw};
 }
 
 # Moves what has arrived from the connection's bytes to the body's text.
