@@ -21,7 +21,7 @@
 #include "miscadmin.h"
 #include "utils/palloc.h"
 
-#include "core/ring/ring_recovery.h"
+#include "core/ring/ring_file.h"
 #include "pg/local_ring.h"
 #include "pg/settings.h"
 

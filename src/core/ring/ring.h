@@ -51,6 +51,12 @@ struct ring_identity ring_identity(const struct ring *ring);
 bool ring_is_damaged(const struct ring *ring);
 void ring_set_damaged(const struct ring *ring);
 
+/*
+ * Whether the live area was written since the kernel was started: then it agrees with the records. After a crash
+ * of the machine it can hold anything, until the feed has recovered the ring.
+ */
+bool ring_is_of_this_boot(const struct ring *ring);
+
 uint64_t ring_head(const struct ring *ring); /* acquire */
 uint64_t ring_tail(const struct ring *ring);
 

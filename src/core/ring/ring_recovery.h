@@ -20,9 +20,6 @@ int ring_recover(struct ring *ring);
 void ring_dirty_again(struct ring *ring, const struct ring_checkpoint *durable, uint64_t head,
 					  uint64_t run_head);
 
-/* Whether what the live area and the index say is of this run of the kernel: then it agrees with the records. */
-bool ring_is_of_this_boot(const struct ring *ring);
-
 /*
  * Sets what readers see to a state that does not follow from the one before: after recovery, or at the begin
  * of a history. The number of the history is stored last, and is 0 while the words of another one are: so a
