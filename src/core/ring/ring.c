@@ -23,8 +23,7 @@ struct ring_identity ring_identity(const struct ring *ring)
 	return live_identity_get(&ring->live->identity, &identity) ? identity : ring->checkpoint.identity;
 }
 
-/* The word is the number of the kernel's run: after a crash of the machine the live area can hold anything.
- */
+/* `damaged` is the number of the kernel's run: after a crash of the machine the live area can hold anything. */
 bool ring_is_damaged(const struct ring *ring)
 {
 	uint64_t damaged = live_load(&ring->live->damaged);
@@ -69,6 +68,24 @@ bool ring_header_plausible(const struct ring *ring, const struct ring_record_hea
 		   (header->kind == RECORD_CHANGE ||
 			(header->kind == RECORD_COMMIT && header->body_size == sizeof(uint64_t))) &&
 		   header->operation < OPERATION_COUNT;
+}
+
+static bool names_one_of(const struct ring_record_header *header, uint32_t collections)
+{
+	bool names_one = header->kind == RECORD_CHANGE && header->operation != OPERATION_MESSAGE;
+	return !names_one || header->collection < collections;
+}
+
+bool ring_record_is_whole(const struct ring *ring, uint64_t position, uint64_t room, uint32_t collections,
+						  struct ring_record_header *ret_header)
+{
+	struct ring_record_header header = ring_header_at(ring, position);
+
+	*ret_header = header;
+	return ring_header_plausible(ring, &header) && header.size <= room &&
+		   names_one_of(&header, collections) &&
+		   header.checksum ==
+			   ring_record_checksum(ring_at(ring, position), header.size, header.epoch, position);
 }
 
 static void record_from_header(const struct ring_record_header *header, uint64_t position, uint64_t end_lsn,

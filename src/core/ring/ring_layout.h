@@ -253,12 +253,12 @@ static inline struct change ring_header_change(const struct ring_record_header *
 /* A header that can be one: the sizes fit each other and the ring, the kind exists. */
 bool ring_header_plausible(const struct ring *ring, const struct ring_record_header *header);
 
-/* The collection that it names, if it names one, is one of the first `count`. */
-static inline bool ring_header_names_known(const struct ring_record_header *header, uint32_t count)
-{
-	bool names_one = header->kind == RECORD_CHANGE && header->operation != OPERATION_MESSAGE;
-	return !names_one || header->collection < count;
-}
+/*
+ * Whether what stands at `position` is a whole record of at most `room` bytes that names no collection beyond
+ * the first `collections`. *ret_header is of no use unless it is.
+ */
+bool ring_record_is_whole(const struct ring *ring, uint64_t position, uint64_t room, uint32_t collections,
+						  struct ring_record_header *ret_header);
 
 /* Writes a checkpoint to the page that its sequence says, with its checksum, and syncs the file. Returns 0 or
  * an errno. */

@@ -35,16 +35,11 @@ static uint32_t count_collections(const struct ring *ring)
 static bool record_continues(const struct ring *ring, const struct ring_checkpoint *state,
 							 struct ring_record_header *ret_header)
 {
-	const char *at = ring_at(ring, state->head);
-	struct ring_record_header header = ring_header_at(ring, state->head);
+	uint64_t room = state->tail + state->capacity - state->head;
 
-	if (!ring_header_plausible(ring, &header) || header.size > state->tail + state->capacity - state->head ||
-		header.epoch != (uint32_t)state->epoch ||
-		header.checksum != ring_record_checksum(at, header.size, header.epoch, state->head) ||
-		!ring_header_names_known(&header, state->collection_count))
-		return false;
-	*ret_header = header;
-	return cursor_compare(ring_header_id(&header), state->last) > 0;
+	return ring_record_is_whole(ring, state->head, room, state->collection_count, ret_header) &&
+		   ret_header->epoch == (uint32_t)state->epoch &&
+		   cursor_compare(ring_header_id(ret_header), state->last) > 0;
 }
 
 /* Goes on from the checkpoint, over all records that were completed after it. Returns the first block not

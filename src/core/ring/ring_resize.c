@@ -39,35 +39,25 @@ static bool copy_collections(const struct resize *resize)
 }
 
 /*
- * Recovery trusts what the checkpoint promises, and so far nobody may have looked at it: bytes that are no
- * record must not decide how far the copy goes on, nor what is written where.
+ * All records; where they are more than the new ring holds, it evicts the oldest, as one of its size would have
+ * done all along. Recovery trusts what the checkpoint promises, and so far nobody may have looked at it: bytes
+ * that are no record must not decide how far the copy goes on, nor what is written where.
  */
-static bool record_is_sound(const struct ring *ring, uint64_t position, uint64_t head)
-{
-	const char *at = ring_at(ring, position);
-	struct ring_record_header header = ring_header_at(ring, position);
-
-	return ring_header_plausible(ring, &header) && header.size <= head - position &&
-		   header.checksum == ring_record_checksum(at, header.size, header.epoch, position) &&
-		   ring_header_names_known(&header, ring_collection_count(ring));
-}
-
-/* The changes after a record that fit in are all that a ring of this size would have kept anyway. */
 static enum ring_file_error copy_records(const struct resize *resize)
 {
-	uint64_t head = ring_head(resize->from);
+	struct ring *from = resize->from;
+	uint64_t head = ring_head(from);
+	struct ring_record_header header;
 
-	for (uint64_t position = ring_tail(resize->from); position < head;) {
-		uint32_t size;
-		if (!record_is_sound(resize->from, position, head)) {
-			ring_set_damaged(resize->from);
+	for (uint64_t position = ring_tail(from); position < head; position += header.size) {
+		if (!ring_record_is_whole(from, position, head - position, ring_collection_count(from), &header)) {
+			ring_set_damaged(from);
 			return RING_FILE_DAMAGED;
 		}
-		while (ring_writer_copy(resize->writer, resize->from, position, &size) == RING_WRITE_BLOCKED) {
+		while (ring_writer_copy(resize->writer, from, position) == RING_WRITE_BLOCKED) {
 			if (!checkpoint(resize->writer))
 				return RING_FILE_SYSTEM;
 		}
-		position += size;
 	}
 	return RING_FILE_OK;
 }

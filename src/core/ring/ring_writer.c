@@ -256,14 +256,12 @@ void ring_writer_take_runs(struct ring_writer *writer, const struct ring *from)
 	ring_runs_take(writer->ring, &writer->state, from);
 }
 
-enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position,
-								 uint32_t *ret_size)
+enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position)
 {
 	struct ring_record_header header = ring_header_at(from, position);
 	struct bytes body = {ring_at(from, position) + sizeof(header), header.body_size};
 	struct change change = ring_header_change(&header);
 
-	*ret_size = header.size;
 	if (header.kind == RECORD_CHANGE)
 		return ring_writer_change(writer, &change, body);
 	if (!has_room(writer, header.size))

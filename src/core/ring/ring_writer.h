@@ -62,11 +62,10 @@ enum ring_write ring_writer_commit(struct ring_writer *writer, uint64_t commit_l
 
 /*
  * For a ring that takes over another one's history (ring_resize.h): its log of evicted changes, right after
- * the history began; then its records, in order. *ret_size is set to the size of the record in `from`.
+ * the history began; then its records, in order.
  */
 void ring_writer_take_runs(struct ring_writer *writer, const struct ring *from);
-enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position,
-								 uint32_t *ret_size);
+enum ring_write ring_writer_copy(struct ring_writer *writer, const struct ring *from, uint64_t position);
 
 /* Everything that ends at or before `lsn` has been appended. Not while a transaction is open. Takes effect
  * with publish. */
