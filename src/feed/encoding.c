@@ -188,7 +188,8 @@ static char *convert_single(const struct encoding *encoding, struct bytes text, 
 	return out;
 }
 
-struct bytes encoding_to_utf8(struct encoding *encoding, struct bytes text, struct buffer *scratch)
+/* Text as UTF-8: itself if it is ASCII, else in `scratch`, behind what is there. Look at scratch->failed. */
+static struct bytes text_to_utf8(struct encoding *encoding, struct bytes text, struct buffer *scratch)
 {
 	size_t beyond = encoding == NULL ? 0 : count_beyond_ascii(text);
 	if (beyond == 0)
@@ -207,7 +208,7 @@ struct bytes encoding_to_utf8(struct encoding *encoding, struct bytes text, stru
 static void convert_tuple(struct encoding *encoding, struct pgoutput_tuple *tuple, struct buffer *scratch)
 {
 	for (unsigned i = 0; tuple->present && i < tuple->column_count; i++)
-		tuple->columns[i].text = encoding_to_utf8(encoding, tuple->columns[i].text, scratch);
+		tuple->columns[i].text = text_to_utf8(encoding, tuple->columns[i].text, scratch);
 }
 
 bool encoding_convert_message(struct encoding *encoding, struct bytes payload,
@@ -222,11 +223,11 @@ bool encoding_convert_message(struct encoding *encoding, struct bytes payload,
 		return false;
 	switch (message->type) {
 	case PGOUTPUT_RELATION:
-		message->relation.schema = encoding_to_utf8(encoding, message->relation.schema, scratch);
-		message->relation.name = encoding_to_utf8(encoding, message->relation.name, scratch);
+		message->relation.schema = text_to_utf8(encoding, message->relation.schema, scratch);
+		message->relation.name = text_to_utf8(encoding, message->relation.name, scratch);
 		for (unsigned i = 0; i < message->relation.column_count; i++) {
 			struct pgoutput_column *column = &message->relation.columns[i];
-			column->name = encoding_to_utf8(encoding, column->name, scratch);
+			column->name = text_to_utf8(encoding, column->name, scratch);
 		}
 		break;
 	case PGOUTPUT_INSERT:
@@ -236,7 +237,7 @@ bool encoding_convert_message(struct encoding *encoding, struct bytes payload,
 		convert_tuple(encoding, &message->row.new_row, scratch);
 		break;
 	case PGOUTPUT_MESSAGE:
-		message->message.prefix = encoding_to_utf8(encoding, message->message.prefix, scratch);
+		message->message.prefix = text_to_utf8(encoding, message->message.prefix, scratch);
 		break;
 	default:
 		break;
@@ -253,7 +254,7 @@ bool encoding_convert_result(struct encoding *encoding, PGresult *result)
 		for (int column = 0; column < PQnfields(result); column++) {
 			struct bytes value = {PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
 			buffer_clear(&scratch);
-			struct bytes text = encoding_to_utf8(encoding, value, &scratch);
+			struct bytes text = text_to_utf8(encoding, value, &scratch);
 			if (text.data != value.data)
 				done = done && PQsetvalue(result, row, column, (char *)text.data, (int)text.size);
 		}

@@ -29,17 +29,14 @@ struct encoding *encoding_of(PGconn *connection);
 
 /* In these `encoding` may be NULL; then nothing is done. */
 
-/* Text as UTF-8: itself if it is ASCII, else in `scratch`, behind what is there. Look at scratch->failed. */
-struct bytes encoding_to_utf8(struct encoding *encoding, struct bytes text, struct buffer *scratch);
-
-/* The reverse, 0-terminated, for names of the user's: replaces `scratch`. What cannot be converted stays. */
-const char *encoding_from_utf8(struct encoding *encoding, const char *text, struct buffer *scratch);
-
 /* All texts of a message; they point into `scratch` then, which is replaced. False: out of memory. */
 bool encoding_convert_message(struct encoding *encoding, struct bytes payload,
 							  struct pgoutput_message *message, struct buffer *scratch);
 
 /* All values of a result. False: out of memory. */
 bool encoding_convert_result(struct encoding *encoding, PGresult *result);
+
+/* The reverse, 0-terminated, for names of the user's: replaces `scratch`. What cannot be converted stays. */
+const char *encoding_from_utf8(struct encoding *encoding, const char *text, struct buffer *scratch);
 
 #endif
