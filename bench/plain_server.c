@@ -75,8 +75,7 @@ static void accept_all(int listener)
 		watch(fd, EPOLLIN);
 }
 
-/* The request is not looked at; what comes after it neither, and a client that leaves is found by its write.
- */
+/* Neither the request nor what comes after it is looked at; a client that leaves is found by its write. */
 static void answer(int fd)
 {
 	char request[4096];

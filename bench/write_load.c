@@ -103,8 +103,7 @@ static void start_publishing(void)
 	setsockopt(publish_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-/* Counts answers by their status lines, of which none is split: each answer is small and comes in one piece.
- */
+/* Counts answers by their status lines. None is split: each answer is small and comes in one piece. */
 static void take_answers(int until)
 {
 	static char buffer[64 * 1024];

@@ -14,8 +14,7 @@ enum log_level { LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 /* Names the process in its lines: "feed", "worker 3". The text is borrowed for the life of the process. */
 void log_open(const char *process);
 
-/* Writes a line, cut at some 2000 bytes; line breaks and other control characters become spaces. Keeps errno.
- */
+/* Writes a line, cut at some 2000 bytes, with spaces for line breaks and control characters. Keeps errno. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -47,8 +47,7 @@ static inline struct bytes bytes_from(struct bytes text, size_t offset)
 	return (struct bytes){text.data + offset, text.size - offset};
 }
 
-/* Takes what is before the first `separator`, or all, off the front of `rest`. Returns whether there was one.
- */
+/* Takes what is before the first `separator`, or all, off the front of `rest`. False: there was none. */
 bool bytes_take_until(struct bytes *rest, char separator, struct bytes *ret_part);
 
 /* The value of a hexadecimal digit in either case, -1 if it is none. */

@@ -89,8 +89,7 @@ enum reader_load {
 	READER_LOAD_FAILED,  /* out of memory */
 };
 
-/* Reads the document of one change, whoever wants it. *ret_document is valid until the scratch is used again.
- */
+/* Reads the document of a change, whoever wants it. *ret_document is valid until the scratch is used again. */
 enum reader_load reader_load(const struct ring *ring, const struct record *record,
 							 struct reader_scratch *scratch, struct document *ret_document);
 

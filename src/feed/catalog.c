@@ -129,8 +129,7 @@ static void ask(struct catalog *catalog, const struct query *query, int64_t now_
 
 static void begin_refresh(struct catalog *catalog, int64_t now_us)
 {
-	/* read before the query, so that whoever asked earlier gets an answer that is not older than the question
-	 */
+	/* read before the query: whoever asked earlier gets an answer that is not older than the question */
 	catalog->answering = live_load(&catalog->published.live->refresh_asked);
 	catalog->wanted = false;
 	catalog->asked_us = now_us;
@@ -327,8 +326,7 @@ PGresult *catalog_query(struct catalog *catalog, const struct query *query, cons
 	if (!catalog_settle(catalog, failure))
 		return NULL;
 	PGresult *result = connection_query(&catalog->connection, query, parameters, failure);
-	/* without a SQLSTATE it was not the server that refused, and the connection is in the middle of something
-	 */
+	/* without a SQLSTATE it was not the server that refused: the connection is in the middle of something */
 	if (result == NULL && (failure->sqlstate[0] == 0 || PQstatus(catalog->connection.pg) != CONNECTION_OK))
 		catalog_close(catalog);
 	return result;

@@ -66,8 +66,8 @@ void catalog_want_refresh(struct catalog *catalog);
 bool catalog_step(struct catalog *catalog, bool ready, int64_t now_us);
 
 /*
- * Takes down where the server's WAL ends, which somebody has just asked (PUBLISHED_WAL_END) while nothing is
- * refreshed.
+ * Notes where the server's WAL ends, for a caller that has just asked for it (PUBLISHED_WAL_END) while nothing
+ * is refreshed.
  */
 void catalog_saw_wal_end(struct catalog *catalog, const char *lsn);
 

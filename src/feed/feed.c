@@ -51,8 +51,8 @@ struct feed {
 	uint64_t announced_head;       /* of the ring, when all workers were last woken */
 	int64_t streaming_since_us;
 	int64_t feedback_due_us;
-	int64_t silence_us; /* how long the server was waited for since it was heard last */
-	int64_t asked_us;   /* what silence_us was when the server was asked to reply; 0: it was not */
+	int64_t silence_us; /* spent waiting for the server since it was last heard */
+	int64_t asked_us;   /* silence_us when the server was asked to reply; 0: it was not */
 	int64_t back_off_us;
 	bool confirm;                 /* more is durable than the slot knows */
 	bool publication_was_missing; /* when changes were made that the slot would have to decode */
@@ -92,12 +92,12 @@ static void report(struct feed *feed, const struct failure *failure)
 }
 
 /* What FEED_STREAMING says: that it streams, or what is wrong with the disk meanwhile. */
-static void describe_streaming(const struct feed *feed, char message[LIVE_MESSAGE_SIZE])
+static void describe_streaming(const struct feed *feed, char ret_message[LIVE_MESSAGE_SIZE])
 {
 	if (feed->durability.error == 0)
-		snprintf(message, LIVE_MESSAGE_SIZE, "streaming from slot \"%s\"", feed->options->slot);
+		snprintf(ret_message, LIVE_MESSAGE_SIZE, "streaming from slot \"%s\"", feed->options->slot);
 	else
-		snprintf(message, LIVE_MESSAGE_SIZE, "cannot write the ring file: %s",
+		snprintf(ret_message, LIVE_MESSAGE_SIZE, "cannot write the ring file: %s",
 				 strerror(feed->durability.error));
 }
 
@@ -269,8 +269,7 @@ static bool give_feedback(struct feed *feed, int64_t now_us, struct failure *fai
 	return replication_feedback(feed->replication, durability_lsn(&feed->durability), ask, failure);
 }
 
-/* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to stop.
- */
+/* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to end. */
 static bool wait_for_events(struct feed *feed, enum replication_step step)
 {
 	struct pollfd fds[WAIT_COUNT] = {

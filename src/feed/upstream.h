@@ -26,8 +26,8 @@ struct upstream {
 	char role[RING_NAME_SIZE];
 	bool is_standby; /* which after a restart has again to replay what it had sent before */
 	bool slot_exists;
-	const char
-		*slot_unusable;     /* NULL, or why it can never go on: then it is dropped, and another one is made */
+	/* why it can never go on, and so is dropped and made anew; NULL: it can */
+	const char *slot_unusable;
 	uint64_t confirmed_lsn; /* of the slot */
 
 	/* upstream_identify() */
@@ -38,8 +38,8 @@ struct upstream {
 };
 
 /*
- * Fills in the first part, and takes down where the WAL ends, so that the lag is told while the feed cannot
- * stream. Returns false if something is missing that only an operator can provide.
+ * Fills in the first part, and notes where the WAL ends, so that the lag is known while the feed cannot stream.
+ * Returns false if something is missing that only an operator can provide.
  */
 bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure);
 

@@ -20,11 +20,11 @@
 enum {
 	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */
 	SEGMENT_SIZE_SMALL = 4 * 1024,
-	/* no segment crosses a multiple of it, unless one that the drain has begun after a silence: streams that
-	 * began anywhere meet there */
+	/* no segment crosses a multiple of it, so that streams that began in different places come to share them;
+	 * only one that the drain begins after a silence may */
 	SEGMENT_GRID = 512 * 1024,
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
-	/* a reader: few of them need little, which stays in the processor's cache */
+	/* for each stream, up to all that may be kept: what is kept for a few stays in the processor's cache */
 	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
 	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* by sends alone, before segments become small */
 	/* less than this is copied faster than its pages are queued; and putting a segment into a spool costs

@@ -2,9 +2,9 @@
  * ring_keeper.h: the master's part in the ring's file: claims it, makes it, gives it another size, watches it.
  *
  * A ring is one master's alone. Two masters with one ring would take each other's wake-ups, resize it against
- * each other, and replace it under one another. (That two feeds do not write into it the ring's own lock sees
- * to.) The claim is a lock of the file `<ring>.lock`, not of the ring's own, which may be replaced at any
- * time. The kernel gives it back when the process ends, however that ends; a forked process has no part in it.
+ * each other, and replace it under one another. (The ring's own lock sees to it that only one feed writes.)
+ * The claim is a lock of the file `<ring>.lock`, not of the ring's own, which may be replaced at any time. The
+ * kernel gives it back when the process ends, however that ends; a forked process has no part in it.
  */
 #ifndef CHANGEFEED_MASTER_RING_KEEPER_H
 #define CHANGEFEED_MASTER_RING_KEEPER_H

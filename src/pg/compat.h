@@ -36,8 +36,7 @@
 #define schema_aclcheck(schema, user) pg_namespace_aclcheck((schema), (user), ACL_USAGE)
 #endif
 
-/* Prepares a set-returning function that puts its rows into rsinfo->setResult, described by rsinfo->setDesc.
- */
+/* Prepares a set-returning function, whose rows go into rsinfo->setResult as rsinfo->setDesc describes them. */
 #if PG_VERSION_NUM >= 150000
 #define rows_begin(fcinfo) InitMaterializedSRF((fcinfo), 0)
 #else

@@ -28,8 +28,7 @@ int setting_ring_size_mb;
 char *setting_conninfo;
 bool setting_enabled;
 
-/* The names of databases and publications end up in the ring's header, which has room for a PostgreSQL name.
- */
+/* Names of databases and publications go into the ring's header, which has room for a PostgreSQL name. */
 static bool check_name(char **value, void **extra, GucSource source)
 {
 	if (**value != '\0' && strlen(*value) < NAMEDATALEN)

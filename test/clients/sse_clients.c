@@ -7,7 +7,7 @@
  *   --until ID        each is done once it has seen the change with this document_id; without it, when the
  *                     server ends its stream (it does not connect again then)
  *   --reconnect MS    each cuts its connection off about every MS milliseconds, wherever it is, and resumes
- * by its last id (0: only when the server cuts it off)
+ *                     by its last id (0: only when the server cuts it off)
  *   --seconds N       give up after N seconds (120)
  *   --record FILE     the first client's changes, a line each: id, tab, document_id
  *   --data            in the record the whole data in place of document_id

@@ -21,8 +21,7 @@
 
 int posix_fallocate64(int fd, off64_t offset, off64_t size);
 
-/* Reads with system calls of its own, as it stands under the program's. Returns an errno, 0: no such fault.
- */
+/* Reads with system calls of its own, for it stands under the program's. Returns an errno; 0: no such fault. */
 static int fault(const char *call, int fd)
 {
 	char text[512], link[64], path[4096];

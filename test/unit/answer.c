@@ -1,5 +1,4 @@
-/* answer.c: answers of polls that are kept: which question they answer, for how long, and how many there are.
- */
+/* answer.c: answers of polls that are kept: to which question, for how long, and how many there are. */
 #include "http/answer.h"
 
 #include <h2o/memory.h>

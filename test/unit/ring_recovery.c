@@ -13,8 +13,7 @@
 
 static struct fixture fixture;
 
-/* The disk, in place of libc's: it can refuse, and it is known what had been written when it was last synced.
- */
+/* The disk, in place of libc's: it can refuse, and knows what had been written when it was last synced. */
 static int disk_error;
 static uint64_t sequence_of_page[2], synced_sequence;
 static unsigned syncs;
@@ -151,8 +150,7 @@ static void test_power_loss(unsigned transactions_before)
 			fixture_transaction(&fixture, 1 + i % 3);
 		ring_writer_publish(fixture.writer);
 		if (round % 2 == 0) {
-			/* the lights go out while a checkpoint is under way: it has evicted, and not written its page yet
-			 */
+			/* the lights go out while a checkpoint is under way: it has evicted, and its page is not written */
 			ring_checkpoint_begin(fixture.writer);
 		}
 		char *now = slurp(fixture.path, &size);
@@ -268,8 +266,7 @@ static void test_torn_checkpoints(void)
 	}
 }
 
-/* The disk refuses for a while: nothing is confirmed, and the checkpoint that is valid is never written over.
- */
+/* The disk refuses for a while: nothing is confirmed, and the valid checkpoint is never written over. */
 static void test_refusing_disk(void)
 {
 	fixture_make(&fixture, RING_MIN_CAPACITY);

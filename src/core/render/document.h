@@ -145,8 +145,7 @@ struct bytes document_content_bytes(const msgpack_object *content);
  */
 struct document document_shown(const struct document *document, const struct view *view);
 
-/* Whether a column (a str of the body) is among those that the view shows; with key_only, only the key's are.
- */
+/* Whether the view shows a column (a str of the body); with key_only, only the key's are shown. */
 bool document_shows(const struct document *document, const struct view *view, const msgpack_object *column);
 
 /* Renders what document_shown() gave for this view. */

@@ -149,8 +149,7 @@ static size_t number_size(struct bytes json)
 	return size;
 }
 
-/* Copies JSON with quotes around each number that would lose digits: the parser knows only int64 and float64.
- */
+/* Copies JSON, with quotes around a number that would lose digits: the parser knows int64 and float64 only. */
 static void quote_large_numbers(struct bytes json, struct buffer *out)
 {
 	while (json.size > 0) {

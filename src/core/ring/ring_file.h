@@ -19,8 +19,7 @@ enum ring_file_error {
 	RING_FILE_SMALL,   /* of ring_resize(): that size has no room for the names of its collections */
 };
 
-/* One line for people: what the error means, errno's text included. Valid until the next call in this thread.
- */
+/* What the error means, in one line for people, with errno's text. Valid until the thread's next call. */
 const char *ring_file_error_text(enum ring_file_error error);
 
 /*
@@ -33,8 +32,7 @@ enum ring_file_error ring_file_create(const char *path, uint64_t capacity);
 enum ring_access {
 	RING_ACCESS_READ,   /* a backend: everything read only */
 	RING_ACCESS_WORKER, /* live area writable, data read only */
-	RING_ACCESS_WRITER, /* the feed: everything writable; the file is locked (flock) against a second writer
-						 */
+	RING_ACCESS_WRITER, /* the feed: everything writable; the file is locked (flock) against another one */
 };
 
 /*

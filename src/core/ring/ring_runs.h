@@ -41,7 +41,7 @@ static inline struct cursor ring_run_last_id(const struct ring_run *run)
 /* The last evicted run of a transaction with a commit_lsn below `lsn`; all 0 if there is none. */
 struct ring_run ring_runs_evicted_before(const struct ring *ring, uint64_t lsn);
 
-/* Whether the log can tell that no transaction has this commit_lsn: it reaches back to it, without it. */
+/* Whether the log can tell that no transaction has this commit_lsn: it reaches back that far, and has none. */
 bool ring_runs_evicted_unknown(const struct ring *ring, uint64_t commit_lsn);
 
 /* Whether changes after the cursor, of any collection, were evicted. */

@@ -85,8 +85,8 @@ bool ring_writer_publish(struct ring_writer *writer);
 bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections);
 
 /*
- * 0, or the errno of the last write to the file, which failed. Nothing is lost: what was appended is kept,
- * RING_WRITE_BLOCKED holds up more than there is room to keep, and the next call tries again.
+ * 0, or the errno with which the last write to the file failed. Nothing is lost: what was appended is kept in
+ * memory, and once that is full RING_WRITE_BLOCKED is returned; the next call tries to write again.
  */
 int ring_writer_error(const struct ring_writer *writer);
 
