@@ -86,6 +86,14 @@ write_over($size - 4 * 1024 * 1024, $garbage x 64);
 $server->get('/cdc/users/poll?since_lsn=earliest');    # somebody has to look
 is_told('records written over', $cursor, qr/holds bytes that are not of this history: starting over/);
 
+write_confirmed();
+my $whole = $server->status('retained_bytes');
+$cursor = write_confirmed();
+write_over($size - 4 * 1024 * 1024 + $whole, $garbage);
+my $answer = $server->get('/cdc/users/poll?since_lsn=earliest');
+is("$answer->{status} $answer->{json}{detail}", '503 the ring is damaged, and a new one is made: try again', 'later records written over: a poll says so');
+is_told('later records written over', $cursor, qr/holds bytes that are not of this history: starting over/);
+
 # ---- by an older copy of itself, over the file while it is used, and in its place while it is not
 $server->sql(q{INSERT INTO users SELECT 'many ' || i, repeat('x', 500) FROM generate_series(1, 1000) i});
 $server->wait_for_feed;

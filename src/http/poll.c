@@ -130,11 +130,16 @@ static void on_dispose(void *pointer)
 	fanout_leave(poll->audience);
 }
 
-static void answer_out_of_memory(struct poll *poll)
+static void answer_unavailable(h2o_req_t *req, const char *detail)
 {
 	struct problem problem;
-	problem_set(&problem, 503, "out of memory: ask for fewer changes with limit");
-	response_problem(poll->req, &problem);
+	problem_set(&problem, 503, "%s", detail);
+	response_problem(req, &problem);
+}
+
+static void answer_out_of_memory(struct poll *poll)
+{
+	answer_unavailable(poll->req, "out of memory: ask for fewer changes with limit");
 }
 
 static void add_header(struct poll *poll, const char *name, struct bytes value)
@@ -349,6 +354,9 @@ static bool take_event(struct poll *poll, enum reader_event event, const struct 
 		wait_or_answer(poll);
 		return false;
 	case READER_DAMAGED:
+		set_state(poll, POLL_ANSWERED);
+		answer_unavailable(poll->req, "the ring is damaged, and a new one is made: try again");
+		return false;
 	case READER_FAILED:
 		set_state(poll, POLL_ANSWERED);
 		answer_out_of_memory(poll);
@@ -429,10 +437,8 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 	uint32_t *account = limits_account(req);
 
 	if (is_overcrowded(worker, account)) {
-		struct problem problem;
 		fanout_leave(audience);
-		problem_set(&problem, 503, "too many answers are waiting for their clients to take them: try again");
-		response_problem(req, &problem);
+		answer_unavailable(req, "too many answers are waiting for their clients to take them: try again");
 		return;
 	}
 	struct poll *poll = h2o_mem_alloc_shared(&req->pool, sizeof(*poll), on_dispose);
