@@ -87,7 +87,8 @@ ok(!defined $moved->{data}, 'a keep-alive fires no event');
 my $behind = $server->stream('/cdc/quiet', headers => {'Last-Event-ID' => $moved->{id}});
 $server->sql('INSERT INTO quiet VALUES (2)');
 my $resumed = $behind->event;
-is("$resumed->{event} $resumed->{data}" =~ s/^(\w+) .*"document_id":"(\d+)".*$/$1 $2/r, 'insert 2', 'and its id is a cursor of this history: what comes next comes, and nothing else');
+is("$resumed->{event} $resumed->{data}" =~ s/^(\w+) .*"document_id":"(\d+)".*$/$1 $2/r, 'insert 2',
+	'and its id is a cursor of this history: what comes next comes, and nothing else');
 
 # ---- where a stream starts
 my @all = $server->poll_all('users');
@@ -135,7 +136,8 @@ $server->sql(q{INSERT INTO users SELECT 'logged' || i, repeat('x', 1000) FROM ge
 $logged->events_until(sub { ($_[0]{json}{document_id} // '') eq 'logged20' });
 $logged->close;
 my $line;
-ok(wait_for(sub { ($line) = slurp($access_log) =~ m{^(.*columns=id,logged .*)$}m }, 'a line in the access log'), 'a stream that has ended is in the access log');
+ok(wait_for(sub { ($line) = slurp($access_log) =~ m{^(.*columns=id,logged .*)$}m }, 'a line in the access log'),
+	'a stream that has ended is in the access log');
 my ($bytes_logged) = ($line // '') =~ / 200 (\d+) /;
 cmp_ok($bytes_logged // 0, '>', 20 * 150, 'with what was sent: ' . ($bytes_logged // 'nothing') . ' bytes');
 

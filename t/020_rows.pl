@@ -82,7 +82,8 @@ is(scalar @new, $row + 1, 'every row arrives');
 $server->sql('CREATE TABLE seen (row_id int, row_json jsonb)');
 $server->sql(join('', map { my $text = $new[$_]; $text =~ s/'/''/g; "INSERT INTO seen VALUES ($_, '$text');\n" } 0 .. $#new));
 my %differs = map { split /\t/, $_, 2 } split /\n/, $server->sql(
-	q{SELECT t.row_id || E'\t' || concat_ws(' not ', (SELECT string_agg(s.row_json ->> key, ', ') FROM jsonb_each_text(to_jsonb(t)) o WHERE s.row_json ->> key IS DISTINCT FROM value),
+	q{SELECT t.row_id || E'\t' || concat_ws(' not ', (SELECT string_agg(s.row_json ->> key, ', ') FROM jsonb_each_text(to_jsonb(t)) o
+	    WHERE s.row_json ->> key IS DISTINCT FROM value),
 	  (SELECT string_agg(key || ' = ' || coalesce(value, 'null'), ', ') FROM jsonb_each_text(to_jsonb(t)) o WHERE s.row_json ->> key IS DISTINCT FROM value))
 	  FROM types t JOIN seen s USING (row_id) WHERE to_jsonb(t)::text IS DISTINCT FROM s.row_json::text});
 for my $id (0 .. $#names)

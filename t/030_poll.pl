@@ -73,7 +73,8 @@ my $last_ms = $page->{changes}[-1]{timestamp_ms};
 is($server->poll('/cdc/users/poll?since_ms=0')->{count}, 13, 'since_ms=0 is all');
 is($server->poll('/cdc/users/poll')->{count}, 13, 'and the default');
 my $behind_first = $server->poll('/cdc/users/poll?limit=1');
-is($behind_first->{next_cursor}{since_ms}, $behind_first->{changes}[0]{timestamp_ms} + 1, 'the next since_ms is behind the whole millisecond, whatever the batch left of it');
+is($behind_first->{next_cursor}{since_ms}, $behind_first->{changes}[0]{timestamp_ms} + 1,
+	'the next since_ms is behind the whole millisecond, whatever the batch left of it');
 ok(scalar(grep { $_->{id} eq $ids[-1] } @{$server->poll("/cdc/users/poll?since_ms=$last_ms")->{changes}}), 'since_ms includes its own millisecond');
 is($server->poll('/cdc/users/poll?since_ms=' . int(time * 1000 + 3_600_000))->{count}, 0, 'since_ms in the future');
 is($server->poll("/cdc/users/poll?since_ms=0&since_lsn=$ids[-1]")->{count}, 1, 'since_lsn overrides since_ms');

@@ -216,7 +216,8 @@ is($server->get('/cdc/nosuch', headers => {Origin => 'https://app.example'})->{h
 	'CORS: errors can be read too');
 is($server->get('/cdc/users?x=' . 'x' x 20_000, headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example',
 	'CORS: also those of the limits');
-is($server->stream('/cdc/users', headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example', 'CORS: streams');
+is($server->stream('/cdc/users', headers => {Origin => 'https://app.example'})->{headers}{'access-control-allow-origin'}, 'https://app.example',
+	'CORS: streams');
 
 # ---- the console
 my $console = $server->get('/');

@@ -65,8 +65,17 @@ for my $case ([0, 'c1'], [1, 'b1'], [2, 'a1'])
 my $since = $server->now_lsn;
 $server->sql('CREATE TABLE log (writer int, step int, PRIMARY KEY (writer, step))');
 $server->publish('log');
-my @writers = map { my $writer = $_; my $session = $server->session;
-	$session->send(join(";\n", map { my $first = $_ * 3; "BEGIN; INSERT INTO log VALUES ($writer, $first); INSERT INTO log VALUES ($writer, $first + 1), ($writer, $first + 2); COMMIT" } 0 .. 299)); $session } 1 .. 4;
+# A writer's transaction: three rows, in two statements.
+sub three_rows
+{
+	my ($writer, $first) = @_;
+	return "BEGIN; INSERT INTO log VALUES ($writer, $first); INSERT INTO log VALUES ($writer, $first + 1), ($writer, $first + 2); COMMIT";
+}
+my @writers = map { $server->session } 1 .. 4;
+for my $writer (1 .. 4)
+{
+	$writers[$writer - 1]->send(join(";\n", map { three_rows($writer, 3 * $_) } 0 .. 299));
+}
 my $live = $server->stream("/cdc/log?since_lsn=$since");
 my (%next, $disorder, $previous);
 for my $count (1 .. 4 * 900)

@@ -47,10 +47,12 @@ for my $way (sort keys %second)
 		my $cursor = $reader->query($where);
 		is($reader->query($rows), '', "$what: the row is not to be seen yet");
 		$server->wait_for_feed;
-		is_deeply([map { $_->{document_id} } $server->poll_all('users', since => $cursor)], [], "$what: nor is it among the changes, so without waiting it would be lost");
+		is_deeply([map { $_->{document_id} } $server->poll_all('users', since => $cursor)], [],
+			"$what: nor is it among the changes, so without waiting it would be lost");
 
 		$reader->send($statement);
-		ok(wait_for(sub { $server->sql("SELECT wait_event FROM pg_stat_activity WHERE pid = $reader_pid") eq $event }, "$what: the reader waits"), "$what: the reader waits for it");
+		ok(wait_for(sub { $server->sql("SELECT wait_event FROM pg_stat_activity WHERE pid = $reader_pid") eq $event }, "$what: the reader waits"),
+			"$what: the reader waits for it");
 		$server->sql("SELECT pg_cancel_backend($writer_pid)");    # of the waiting only: it is committed
 		$writer->finish;
 		$reader->finish;
@@ -77,7 +79,8 @@ $_->close for $writer, $reader;
 mkdir "$server->{dir}/wal";
 my $standby = $server->background('standby', "$server->{bindir}/pg_receivewal", '--synchronous', '-D', "$server->{dir}/wal",
 	'-d', "host=$server->{dir} user=postgres application_name=standby");
-wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE application_name = 'standby' AND sync_state = 'sync'}) eq '1' }, 'a synchronous standby');
+wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE application_name = 'standby' AND sync_state = 'sync'}) eq '1' },
+	'a synchronous standby');
 $server->sql('TRUNCATE users; CREATE TABLE control (stop boolean); INSERT INTO control VALUES (false)');
 my @writers = map { $server->session } 1 .. WRITERS;
 $_->query('SET synchronous_commit = on') for @writers;

@@ -26,7 +26,8 @@ sub memory_kb { my $sum = 0; $sum += ChangefeedTest::anonymous_kb($_) for @worke
 my ($descriptors, $memory_kb) = (descriptors(), memory_kb());
 my $begin = time;
 my $load = $server->client_start('sse_clients', '--port', $server->{http_port}, '--path', '/cdc/users', '--clients', $clients, '--until', 'the end');
-ok(wait_for(sub { $server->client_output('sse_clients') =~ /^open$/m }, 'all are connected'), sprintf('%d streams are open, after %.1f s', $clients, time - $begin));
+ok(wait_for(sub { $server->client_output('sse_clients') =~ /^open$/m }, 'all are connected'),
+	sprintf('%d streams are open, after %.1f s', $clients, time - $begin));
 is($server->metric('streams'), $clients, 'as the server says');
 my $held_kb = (memory_kb() - $memory_kb) / $clients;
 cmp_ok($held_kb, '<', 40 * $slack, sprintf('each makes the workers hold %.1f kB', $held_kb));

@@ -22,7 +22,8 @@ diag("CHANGEFEED_TEST_SEED=$seed CHANGEFEED_KILLS=$kills");
 
 my $server = ChangefeedTest->start(
 	changefeed => {heartbeat => 1, retry => 50},
-	postgresql => {'changefeed.ring_size' => '256MB', deadlock_timeout => '50ms', restart_after_crash => 'on', log_min_messages => 'log', logical_decoding_work_mem => '64kB'});
+	postgresql => {'changefeed.ring_size' => '256MB', deadlock_timeout => '50ms', restart_after_crash => 'on',
+		log_min_messages => 'log', logical_decoding_work_mem => '64kB'});
 
 # ---- the writers
 # The journal has every change of a transaction in the order of its execution, and is committed or not together with it.
@@ -165,20 +166,24 @@ sub server_answers { return wait_for(sub { ask('SELECT 1') }, 'PostgreSQL answer
 
 sub our_pids
 {
-	return wait_for(sub { my $now = eval { $server->processes }; $now && $now->{master} && $now->{feed} && @{$now->{workers}} ? $now : undef }, 'our processes are there', 60);
+	return wait_for(sub { my $now = eval { $server->processes }; $now && $now->{master} && $now->{feed} && @{$now->{workers}} ? $now : undef },
+		'our processes are there', 60);
 }
 
 sub our_pid
 {
 	my ($victim) = @_;
 	my $pids = our_pids();
-	return $victim eq 'worker' ? $pids->{workers}[rand @{$pids->{workers}}] : $victim eq 'launcher' ? {ChangefeedTest::process_parents()}->{$pids->{master}} : $pids->{$victim};
+	return $victim eq 'worker' ? $pids->{workers}[rand @{$pids->{workers}}]
+		: $victim eq 'launcher' ? {ChangefeedTest::process_parents()}->{$pids->{master}}
+		: $pids->{$victim};
 }
 
 sub server_pid
 {
 	my ($victim) = @_;
-	my $query = $victim eq 'walsender' ? 'SELECT active_pid FROM pg_replication_slots' : q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL %' ORDER BY random() LIMIT 1};
+	my $query = $victim eq 'walsender' ? 'SELECT active_pid FROM pg_replication_slots'
+		: q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL %' ORDER BY random() LIMIT 1};
 	return wait_for(sub { ask($query) }, "a $victim", 60);
 }
 
@@ -251,7 +256,8 @@ for my $poller (1 .. 2)
 {
 	my @polled = split /\n/, slurp("$server->{dir}/poller$poller");
 	my ($first) = grep { ($polled[$_] // '') ne ($ids[$_] // '') } 0 .. ($#ids > $#polled ? $#ids : $#polled);
-	ok(!defined $first, 'poller ' . $poller . ': the same ' . @polled . ' ids, each once, in the same order') or diag("number $first: stream $ids[$first], poll $polled[$first]");
+	ok(!defined $first, 'poller ' . $poller . ': the same ' . @polled . ' ids, each once, in the same order')
+		or diag("number $first: stream $ids[$first], poll $polled[$first]");
 }
 
 # What the first stream received is compared with the journal in SQL.
@@ -265,10 +271,16 @@ my $transactions = q{
 	WITH written AS (SELECT xid, array_agg((collection, operation, id, version)::text ORDER BY n) AS changes FROM journal GROUP BY xid),
 		got AS (SELECT xid, array_agg((collection, operation, id, version)::text ORDER BY seq) AS changes FROM event GROUP BY xid)};
 is($server->sql("$transactions SELECT count(*) FROM written FULL JOIN got USING (xid) WHERE written.changes IS DISTINCT FROM got.changes"), 0,
-	'every committed transaction was received as it was executed, and nothing else: ' . $server->sql('SELECT count(DISTINCT xid), count(*) FROM journal') =~ s/\|/ transactions, /r . ' changes')
-	or diag($server->sql("$transactions SELECT xid, left(written.changes::text, 300), left(got.changes::text, 300) FROM written FULL JOIN got USING (xid) WHERE written.changes IS DISTINCT FROM got.changes LIMIT 5"));
-is($server->sql('SELECT count(*) FROM (SELECT xid IS DISTINCT FROM lag(xid) OVER (ORDER BY seq) AS begins FROM event) e WHERE begins'), $server->sql('SELECT count(DISTINCT xid) FROM event'), 'transactions are not mixed');
-is($server->sql(q{SELECT count(*) FROM (SELECT version, lag(version) OVER (PARTITION BY collection, id ORDER BY seq) AS before FROM event WHERE operation <> 'DELETE') e WHERE version <> coalesce(before, 0) + 1}), 0,
+	'every committed transaction was received as it was executed, and nothing else: '
+		. $server->sql('SELECT count(DISTINCT xid), count(*) FROM journal') =~ s/\|/ transactions, /r . ' changes')
+	or diag($server->sql("$transactions SELECT xid, left(written.changes::text, 300), left(got.changes::text, 300)
+		FROM written FULL JOIN got USING (xid) WHERE written.changes IS DISTINCT FROM got.changes LIMIT 5"));
+is($server->sql('SELECT count(*) FROM (SELECT xid IS DISTINCT FROM lag(xid) OVER (ORDER BY seq) AS begins FROM event) e WHERE begins'),
+	$server->sql('SELECT count(DISTINCT xid) FROM event'),
+	'transactions are not mixed');
+is($server->sql(q{SELECT count(*) FROM
+	(SELECT version, lag(version) OVER (PARTITION BY collection, id ORDER BY seq) AS before
+	FROM event WHERE operation <> 'DELETE') e WHERE version <> coalesce(before, 0) + 1}), 0,
 	'each row goes through its versions in their order');
 for my $table (@tables)
 {

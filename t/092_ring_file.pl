@@ -146,7 +146,8 @@ $server->sql(q{INSERT INTO users VALUES ('while it was read-only')});
 chmod(0600, $ring) or die "chmod: $!";
 $server->wait_ready;
 $server->wait_for_feed;
-is(join(' ', map { $_->{id} } $server->poll_all('users', since => 'earliest', limit => 7)), join(' ', @ids, ($server->poll_all('users'))[-1]{id}), 'read-only: once it is writable everything is there, with the same ids');
+is(join(' ', map { $_->{id} } $server->poll_all('users', since => 'earliest', limit => 7)), join(' ', @ids, ($server->poll_all('users'))[-1]{id}),
+	'read-only: once it is writable everything is there, with the same ids');
 is((documents())[-1], 'while it was read-only', 'read-only: and what was written meanwhile');
 
 # ---- another size

@@ -42,7 +42,8 @@ for my $size (map { (0, 100_000, 3_000_000, 13_000_000)[$_ % 4] } 1 .. $cuts)
 	$server->wait_for_feed;
 	my $histories = count_log('the ring begins a new history');
 	truncate($ring, $size) or die "$ring: $!";
-	ok(wait_for(sub { count_log('the ring begins a new history') > $histories }, "a new ring after a cut to $size"), "cut to $size bytes: a new ring, a new history");
+	ok(wait_for(sub { count_log('the ring begins a new history') > $histories }, "a new ring after a cut to $size"),
+		"cut to $size bytes: a new ring, a new history");
 	$server->wait_ready;
 	$first = $last + 1;
 }
@@ -56,6 +57,7 @@ my $victim = $server->session;
 $victim->query(q{SELECT count(*) FROM changefeed.changes('users')});
 my $pid = $victim->query('SELECT pg_backend_pid()');
 kill('BUS', $pid) or die "kill: $!";
-ok(wait_for(sub { $server->log =~ /server process \(PID $pid\) was terminated by signal 7/ }, 'the log says it'), 'a SIGBUS from elsewhere ends a backend as without us');
+ok(wait_for(sub { $server->log =~ /server process \(PID $pid\) was terminated by signal 7/ }, 'the log says it'),
+	'a SIGBUS from elsewhere ends a backend as without us');
 
 done_testing();

@@ -21,7 +21,8 @@ sub disk { spew("$faults.new", join('', map { "$_\n" } @_)); rename("$faults.new
 disk('fallocate 28 /ring.new');
 $server->pg_start;
 $server->sql('CREATE EXTENSION pg_changefeed; CREATE TABLE users (id text PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE users');
-ok(wait_for(sub { $server->log =~ /cannot use the ring ".*": No space left on device/ }, 'the log says it'), 'no room for the ring: the log says so, and PostgreSQL works');
+ok(wait_for(sub { $server->log =~ /cannot use the ring ".*": No space left on device/ }, 'the log says it'),
+	'no room for the ring: the log says so, and PostgreSQL works');
 like($server->status('message'), qr/the server's log says why/, 'no room for the ring: status() points there');
 is_deeply([glob "$server->{data}/pg_changefeed/*"], ["$server->{data}/pg_changefeed/ring.lock"], 'no room for the ring: nothing is left of it');
 disk();
@@ -52,8 +53,10 @@ for my $error ([5, 'Input/output error'], [28, 'No space left on device'])
 
 	my $feed = $server->processes->{feed};
 	kill('KILL', $feed) or die "kill: $!";
-	ok(wait_for(sub { $server->log =~ /cannot open ring file ".*": $text/ }, 'the log says it'), "$text: a feed that starts now waits for the disk, and says so");
-	ok(wait_for(sub { $server->status("feed_state || ' ' || message") =~ /^stopped the feed exited with code 1; it is started again$/ }, 'status() says it'), "$text: status() does not go on saying what the last feed did");
+	ok(wait_for(sub { $server->log =~ /cannot open ring file ".*": $text/ }, 'the log says it'),
+		"$text: a feed that starts now waits for the disk, and says so");
+	ok(wait_for(sub { $server->status("feed_state || ' ' || message") =~ /^stopped the feed exited with code 1; it is started again$/ }, 'status() says it'),
+		"$text: status() does not go on saying what the last feed did");
 	insert();
 	is($server->get('/cdc/users/poll')->{status}, 200, "$text: what there is can still be read");
 	is($server->confirmed_lsn, $before, "$text: nothing is confirmed by it");
@@ -78,7 +81,8 @@ disk('sync 28 /pg_changefeed/ring');
 $server->sql(q{CREATE TABLE big (id int PRIMARY KEY, filler text); ALTER PUBLICATION changefeed ADD TABLE big});
 my $before = $server->confirmed_lsn;
 $server->sql(q{INSERT INTO big SELECT i, repeat('x', 1000) FROM generate_series(1, 8000) i});
-ok(wait_for(sub { $server->status('message') =~ /the ring is full until its file can be written: No space left/ }, 'status() says it'), 'a full ring: status() says what it waits for');
+ok(wait_for(sub { $server->status('message') =~ /the ring is full until its file can be written: No space left/ }, 'status() says it'),
+	'a full ring: status() says what it waits for');
 is($server->confirmed_lsn, $before, 'a full ring: nothing is confirmed');
 disk();
 $server->wait_for_feed;
@@ -90,7 +94,9 @@ disk('log 28 -');
 kill('KILL', $server->processes->{feed}) or die "kill: $!";
 kill('KILL', $server->processes->{workers}[0]) or die "kill: $!";
 insert();
-my $arrived = wait_for(sub { my $poll = eval { $server->get('/cdc/users/poll?since_lsn=earliest') }; $poll && ($poll->{json}{changes} // [])->[-1] && $poll->{json}{changes}[-1]{document_id} eq $written[-1] }, 'it goes on');
+my $arrived = wait_for(sub {
+	my $poll = eval { $server->get('/cdc/users/poll?since_lsn=earliest') };
+	$poll && ($poll->{json}{changes} // [])->[-1] && $poll->{json}{changes}[-1]{document_id} eq $written[-1] }, 'it goes on');
 ok($arrived, 'a full log: processes are replaced and everything goes on');
 disk();
 
@@ -113,6 +119,7 @@ is($resumed->event->{json}{document_id}, $written[-1], 'with room again: a clien
 $server->wait_for_feed;
 my @rows = split /\n/, $server->sql(q{SELECT id FROM users ORDER BY substr(id, 2)::int});
 is_deeply(\@rows, \@written, 'all rows are there');
-is_deeply([map { $_->{document_id} } $server->poll_all('users')], [@rows[-$server->poll('/cdc/users/poll?limit=10000')->{count} .. -1]], 'what the ring retains are the last of them, each once');
+is_deeply([map { $_->{document_id} } $server->poll_all('users')], [@rows[-$server->poll('/cdc/users/poll?limit=10000')->{count} .. -1]],
+	'what the ring retains are the last of them, each once');
 
 done_testing();

@@ -56,7 +56,8 @@ my ($master, undef, $stuck) = our_processes();
 my $used = cpu_seconds($master);
 my $before = $used;
 kill('STOP', $stuck) && kill('TERM', $master) or die "kill: $!";
-ok(wait_for(sub { $used = cpu_seconds($master) // $used; !process_alive($master) }, 'the master ends'), 'a worker that does not end: the master ends all the same');
+ok(wait_for(sub { $used = cpu_seconds($master) // $used; !process_alive($master) }, 'the master ends'),
+	'a worker that does not end: the master ends all the same');
 ok(!process_alive($stuck), 'and so does the worker');
 cmp_ok($used - $before, '<', 0.3, sprintf('it used %.2f s of a processor meanwhile', $used - $before));
 

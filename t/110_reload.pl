@@ -27,7 +27,8 @@ $server->{h2o}{'num-threads'} = 1;
 $server->write_h2o_conf;
 $server->reload;
 ok(wait_for(sub { header() eq '2' }, 'the new h2o.conf is in force'), 'a changed h2o.conf takes effect');
-ok(wait_for(sub { $poller->get($server->url('/cdc/users/poll'))->{headers}{connection} eq 'close' }, 'its worker has heard of it'), 'the connection of the client that polls ends with an answer');
+ok(wait_for(sub { $poller->get($server->url('/cdc/users/poll'))->{headers}{connection} eq 'close' }, 'its worker has heard of it'),
+	'the connection of the client that polls ends with an answer');
 is($poller->get($server->url('/cdc/users/poll'))->{headers}{'x-generation'}, '2', 'and the one after comes by the new file');
 my $after = $server->processes;
 is("$after->{master} $after->{feed}", "$before->{master} $before->{feed}", 'master and feed are the same processes');
@@ -157,7 +158,8 @@ $server->write_h2o_conf;
 $server->{http_port} = $server->{h2o}{listen}[0]{port};
 $server->reload;
 $server->wait_ready;
-ok(wait_for(sub { !IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $old_port) }, 'the old port is closed'), 'a listener that moved: the old port is closed');
+ok(wait_for(sub { !IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $old_port) }, 'the old port is closed'),
+	'a listener that moved: the old port is closed');
 $server->sql(q{INSERT INTO users VALUES ('moved')});
 is($stream->event->{json}{document_id}, 'moved', 'and its streams go on');
 

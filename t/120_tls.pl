@@ -30,7 +30,8 @@ for my $what (sort keys %poll)
 	my $url = pop @command;
 	like(curl(@command, '-w', '\n%{http_version}', "$url/cdc/users/poll"), qr/"document_id":"u1".*\n\Q$version\E$/s, "$what: poll");
 }
-like(curl(@trust, '--tls-max', '1.1', "https://localhost:$tls_port/healthz"), qr/alert|unsupported|version|no protocols|SSL_ERROR_SYSCALL/i, 'TLS 1.1 is refused');
+like(curl(@trust, '--tls-max', '1.1', "https://localhost:$tls_port/healthz"), qr/alert|unsupported|version|no protocols|SSL_ERROR_SYSCALL/i,
+	'TLS 1.1 is refused');
 like(curl(@trust, '--tls-max', '1.2', '-o', '/dev/null', '-w', '%{http_code}', "https://localhost:$tls_port/healthz"), qr/^200$/, 'TLS 1.2 is not');
 
 # ---- streams: each protocol's client runs beside, its output in a file

@@ -88,8 +88,10 @@ for my $at ($since, map { "$lsn-$_" } 1, 1000, $rows / 2, $gone - 1, $gone, $gon
 	my $n = $at =~ /-(\d+)$/ ? $1 : 0;
 	my $batch = $server->poll("/cdc/big/poll?since_lsn=$at&on_gap=warn&limit=1&payload=key");
 	my $first = $n < $gone ? $gone + 1 : $n + 1;
-	is_deeply([$batch->{lagged} // 0, map { $_->{document_id} } @{$batch->{changes}}], [$n < $gone ? $gone - $n : 0, $first <= $rows ? $first : ()], "from $at: N is exact, and the next one comes");
+	is_deeply([$batch->{lagged} // 0, map { $_->{document_id} } @{$batch->{changes}}], [$n < $gone ? $gone - $n : 0, $first <= $rows ? $first : ()],
+		"from $at: N is exact, and the next one comes");
 }
-is($server->get("/cdc/quiet/poll?since_lsn=$lsn-1000&on_gap=fail")->{json}{count}, 1, 'a cursor in what is gone is no gap for a table of which nothing is gone');
+is($server->get("/cdc/quiet/poll?since_lsn=$lsn-1000&on_gap=fail")->{json}{count}, 1,
+	'a cursor in what is gone is no gap for a table of which nothing is gone');
 
 done_testing();

@@ -22,7 +22,8 @@ $session->query(q{SET statement_timeout = '5s'});
 $session->query(q{SET synchronous_commit = local});
 $session->query(q{INSERT INTO users VALUES ('local')});
 is(next_document(), 'local', 'the feed goes on under synchronous_standby_names = *');
-is($server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND flush_lsn IS NOT NULL}), 0, 'and is no synchronous standby');
+is($server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND flush_lsn IS NOT NULL}), 0,
+	'and is no synchronous standby');
 
 # ---- one that waits for a standby is waited for once, not once for each of its tables
 $session->query(join(' ', map { "CREATE TABLE sync_$_ (id text PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE sync_$_;" } 1 .. 5));
@@ -109,9 +110,11 @@ is_deeply([map { $_->{event} } @told], [qw(unpublished insert)], 'and was told n
 # ---- and somebody writes meanwhile: before version 18 PostgreSQL cannot pass over that, so there is a new slot
 $server->sql('DROP PUBLICATION changefeed');
 $server->sql('INSERT INTO users VALUES (9)');
-ok(wait_for(sub { $server->status('feed_state') ne 'streaming' || $server->get('/cdc/users/poll')->{status} == 404 }, 'the feed notices'), 'a dropped publication is noticed');
+ok(wait_for(sub { $server->status('feed_state') ne 'streaming' || $server->get('/cdc/users/poll')->{status} == 404 }, 'the feed notices'),
+	'a dropped publication is noticed');
 $server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
-ok(wait_for(sub { $server->get('/readyz')->{status} == 200 && $server->get('/cdc/users/poll')->{status} == 200 }, 'the feed streams again', 60), 'a new publication is enough here, too');
+ok(wait_for(sub { $server->get('/readyz')->{status} == 200 && $server->get('/cdc/users/poll')->{status} == 200 }, 'the feed streams again', 60),
+	'a new publication is enough here, too');
 $server->sql('INSERT INTO users VALUES (10)');
 @told = ();
 is(told_until('10'), '10', 'changes arrive again');
@@ -144,7 +147,8 @@ is($told->event->{json}{document_id}, '11', 'and go on');
 # (Not even PostgreSQL starts so while there is a logical slot: this is also how to be rid of ours.)
 $server->configure('changefeed.enabled' => 'off');
 $server->reload;
-ok(wait_for(sub { $server->sql(q{SELECT active FROM pg_replication_slots WHERE slot_name = 'changefeed'}) eq 'f' }, 'the slot is free'), 'changefeed.enabled = off: the slot is let go');
+ok(wait_for(sub { $server->sql(q{SELECT active FROM pg_replication_slots WHERE slot_name = 'changefeed'}) eq 'f' }, 'the slot is free'),
+	'changefeed.enabled = off: the slot is let go');
 $server->sql(q{SELECT pg_drop_replication_slot('changefeed')});
 $server->pg_stop;
 $server->configure(wal_level => 'replica', 'changefeed.enabled' => 'on');

@@ -75,7 +75,9 @@ sub take_again
 sub recvlogical
 {
 	my (@options) = @_;
-	return ("$server->{bindir}/pg_recvlogical", '-h', $server->{dir}, '-U', 'postgres', '-d', $server->{database}, '-S', 'changefeed', '-o', 'proto_version=1', '-o', 'publication_names=changefeed', '-f', '/dev/null', '--start', @options);
+	return ("$server->{bindir}/pg_recvlogical", '-h', $server->{dir}, '-U', 'postgres', '-d', $server->{database},
+		'-S', 'changefeed', '-o', 'proto_version=1', '-o', 'publication_names=changefeed',
+		'-f', '/dev/null', '--start', @options);
 }
 
 # ---- another consumer holds the slot, without taking anything
@@ -84,12 +86,14 @@ let_go();
 my $taker = $server->background('taker', recvlogical('--status-interval=0', '--fsync-interval=0'));
 wait_for(sub { slot($server) eq 't' }, 'pg_recvlogical has the slot');
 take_again();
-ok(wait_for(sub { (eval { $server->status('message') } // '') =~ /replication slot "changefeed" is in use by the server's process \d+/ }, 'status() says it'), 'a slot in use: status() says by whom');
+ok(wait_for(sub { (eval { $server->status('message') } // '') =~ /replication slot "changefeed" is in use by the server's process \d+/ }, 'status() says it'),
+	'a slot in use: status() says by whom');
 like($server->log, qr/WARNING: replication slot "changefeed" is in use/, 'a slot in use: so does the log');
 is($server->get('/readyz')->{status}, 503, 'a slot in use: /readyz says 503');
 is($server->get('/cdc/users/poll')->{status}, 200, 'a slot in use: what there is is served');
 $server->sql('CREATE TABLE behind AS SELECT i FROM generate_series(1, 10000) i');
-ok(wait_for(sub { ($server->get('/cdc')->{json}{feed}{lag_bytes} // 0) > 300_000 }, 'the lag grows'), 'a slot in use: GET /cdc says how far the feed is behind');
+ok(wait_for(sub { ($server->get('/cdc')->{json}{feed}{lag_bytes} // 0) > 300_000 }, 'the lag grows'),
+	'a slot in use: GET /cdc says how far the feed is behind');
 like($server->metric('feed_lag_bytes'), qr/^[3-9]\d{5}$/, 'a slot in use: so does /metrics');
 like($server->metric('slot_lag_bytes'), qr/^[3-9]\d{5}$/, 'a slot in use: and what the slot keeps');
 kill('KILL', $taker);
@@ -114,7 +118,8 @@ is_told('a slot that was dropped', $server, $cursor, qr/it ends at .* and the sl
 
 sub drop_slot_of_feed
 {
-	return wait_for(sub { eval { $server->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots; SELECT pg_drop_replication_slot('changefeed')}); 1 } }, 'the slot is dropped between two attempts of the feed');
+	return wait_for(sub { eval { $server->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots;
+		SELECT pg_drop_replication_slot('changefeed')}); 1 } }, 'the slot is dropped between two attempts of the feed');
 }
 
 # Workers without clients are not woken for a new history: connections that are open already ask before they have seen it.
@@ -128,7 +133,8 @@ sub begin_history_unseen
 my @clients = map { HTTP::Tiny->new(keep_alive => 1) } 1 .. 8;
 $_->get($server->url('/healthz')) foreach @clients;
 begin_history_unseen();
-is(join(' ', map { $_->get($server->url('/cdc/users/poll'))->{status} } @clients), join(' ', (200) x 8), 'a poll that begins in a new history is not told of it');
+is(join(' ', map { $_->get($server->url('/cdc/users/poll'))->{status} } @clients), join(' ', (200) x 8),
+	'a poll that begins in a new history is not told of it');
 $server->wait_ready;
 
 my @sockets = map { $server->stream('/healthz')->{socket} } 1 .. 8;
@@ -165,7 +171,8 @@ let_go();
 $server->sql('ALTER DATABASE postgres RENAME TO renamed', 'template1');
 $server->{database} = 'renamed';
 take_again();
-ok(wait_for(sub { $server->log =~ /WARNING: .*database "postgres" does not exist/ }, 'the log says it'), 'a renamed database: the log says that it is not there');
+ok(wait_for(sub { $server->log =~ /WARNING: .*database "postgres" does not exist/ }, 'the log says it'),
+	'a renamed database: the log says that it is not there');
 $server->configure('changefeed.database' => 'renamed');
 $server->pg_stop;
 $server->pg_start;
@@ -177,7 +184,8 @@ sub copy_of
 	my (@options) = @_;
 	my $copy = ChangefeedTest->new(changefeed => {heartbeat => 1}, postgresql => $server->{postgresql});
 	run_command('/bin/rm', '-rf', $copy->{data});
-	my ($status, $output) = run_command("$server->{bindir}/pg_basebackup", '-h', $server->{dir}, '-U', 'postgres', '-D', $copy->{data}, '-c', 'fast', '-X', 'stream', @options);
+	my ($status, $output) = run_command("$server->{bindir}/pg_basebackup", '-h', $server->{dir}, '-U', 'postgres', '-D', $copy->{data},
+		'-c', 'fast', '-X', 'stream', @options);
 	$status == 0 or die "pg_basebackup: $output";
 	$copy->{database} = 'renamed';
 	$copy->configure(unix_socket_directories => $copy->{dir}, 'changefeed.config_file' => $copy->{config_file},
@@ -205,10 +213,12 @@ like($standby->status('message'), qr/This server is a standby; the feed starts w
 # With it, synchronous replication is possible: the feed must not be taken for a standby that commits wait for.
 $server->configure(synchronous_standby_names => '*');
 $server->reload;
-wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND application_name = 'walreceiver'}) eq '1' }, 'the standby is synchronous');
+wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND application_name = 'walreceiver'}) eq '1' },
+	'the standby is synchronous');
 my $feed = $server->processes->{feed};
 kill('STOP', $feed) or die "kill: $!";
-is($server->sql(q{SET statement_timeout = '10s'; INSERT INTO users VALUES ('synchronous') RETURNING id}), 'synchronous', 'synchronous_standby_names = *: a commit waits for the standby, not for the feed');
+is($server->sql(q{SET statement_timeout = '10s'; INSERT INTO users VALUES ('synchronous') RETURNING id}), 'synchronous',
+	'synchronous_standby_names = *: a commit waits for the standby, not for the feed');
 kill('CONT', $feed);
 
 $server->pg_stop;
@@ -224,7 +234,9 @@ $old->publish('users', 'id text PRIMARY KEY');
 $cursor = write_row($old);
 $old->pg_stop;
 my $new = ChangefeedTest->new(changefeed => {heartbeat => 1}, postgresql => {'changefeed.ring_size' => '4MB'});
-my ($upgraded, $output) = run_command('/bin/sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $new->{dir}, "$server->{bindir}/pg_upgrade", '-b', $server->{bindir}, '-B', $server->{bindir}, '-d', $old->{data}, '-D', $new->{data}, '-U', 'postgres', '-s', $new->{dir});
+my ($upgraded, $output) = run_command('/bin/sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $new->{dir},
+	"$server->{bindir}/pg_upgrade", '-b', $server->{bindir}, '-B', $server->{bindir},
+	'-d', $old->{data}, '-D', $new->{data}, '-U', 'postgres', '-s', $new->{dir});
 is($upgraded, 0, 'pg_upgrade') or diag($output);
 $new->pg_start;
 is_told('upgraded by pg_upgrade', $new, $cursor, qr/the ring begins a new history/);

@@ -49,7 +49,8 @@ sub message
 {
 	my ($size) = @_;
 	my $prefix = 'm' . ++$number;
-	return ["SELECT txid_current(), pg_logical_emit_message(false, 'first', 'x'), pg_logical_emit_message(false, '$prefix', repeat('x', $size - length('$prefix')))", $prefix];
+	return ["SELECT txid_current(), pg_logical_emit_message(false, 'first', 'x'),
+		pg_logical_emit_message(false, '$prefix', repeat('x', $size - length('$prefix')))", $prefix];
 }
 
 sub begin
@@ -99,7 +100,8 @@ sub test_stream
 	# the record before ends in the head of the last message: libpq makes room only for what it knows of,
 	# and keeps it: so this comes first
 	is_never_stuck("$what: messages that end a record", map { my $size = $_; sub { message($size) } } RECORD - 80 .. RECORD - 20);
-	is_never_stuck("$what: changes of all sizes", map { my $size = $_; sub { insert($size) } } map { my $size = $_; map { $size + 7 * $_ - 150 } 0 .. 10 } 8192, RECORD, 2 * RECORD, 4 * RECORD);
+	is_never_stuck("$what: changes of all sizes",
+		map { my $size = $_; sub { insert($size) } } map { my $size = $_; map { $size + 7 * $_ - 150 } 0 .. 10 } 8192, RECORD, 2 * RECORD, 4 * RECORD);
 	is_never_stuck("$what: bursts", map { my @sizes = map { int rand 3000 } 1 .. 5 + rand 60; sub { insert(@sizes) } } 1 .. 40);
 	is_never_stuck("$what: changes larger than any buffer", map { my $size = $_; sub { insert($size) } } 100_000, 1_000_000, 3_000_000);
 	return;
@@ -122,7 +124,8 @@ $server->sql('CREATE SCHEMA many; ALTER PUBLICATION changefeed ADD TABLES IN SCH
 for my $round (1 .. 10)
 {
 	my $last = 'last' . 'x' x (5 * $round);
-	$server->sql("DO \$\$ BEGIN FOR i IN 1 .. 60 LOOP EXECUTE format('CREATE TABLE many.%I (id int PRIMARY KEY)', repeat('t', i) || $round); END LOOP; END \$\$; CREATE TABLE many.$last (id int PRIMARY KEY)");
+	$server->sql("DO \$\$ BEGIN FOR i IN 1 .. 60 LOOP EXECUTE
+		format('CREATE TABLE many.%I (id int PRIMARY KEY)', repeat('t', i) || $round); END LOOP; END \$\$; CREATE TABLE many.$last (id int PRIMARY KEY)");
 	wait_for(sub { $server->get("/cdc/many.$last/poll?since_lsn=now")->{status} == 200 }, 61 * $round . ' tables: an answer of the catalog arrives as a whole', 10);
 }
 unlike($server->log, qr/did not answer in time|connection lost/, 'no answer got stuck');

@@ -39,7 +39,8 @@ $start = time;
 ok(wait_for(sub { log_has('WARNING: .*the server did not answer in time') }, 'the log says it', 25), sprintf 'hangs: the log says so after %.1f s', time - $start);
 is($server->get('/readyz')->{status}, 503, 'hangs: not ready');
 $proxy->wake;
-ok(wait_for(sub { log_has("is in use by the server's process $pid") }, 'it is tried again'), 'wakes: it is tried again, and what the server is still at is said');
+ok(wait_for(sub { log_has("is in use by the server's process $pid") }, 'it is tried again'),
+	'wakes: it is tried again, and what the server is still at is said');
 $session->query('COMMIT');
 ok($server->wait_ready, 'wakes: ready once the transaction has ended');
 
@@ -59,7 +60,8 @@ $server->reload;
 $pid = wait_for(sub { maker() }, 'a slot is being made');
 $proxy->order('freeze');
 $server->sql("SELECT pg_terminate_backend($pid)");
-ok(wait_for(sub { log_has('has ended the creation of the replication slot, and its answer does not arrive') }, 'the log says it'), 'an answer that was lost: the log says so');
+ok(wait_for(sub { log_has('has ended the creation of the replication slot, and its answer does not arrive') }, 'the log says it'),
+	'an answer that was lost: the log says so');
 my $again = wait_for(sub { maker() }, 'a slot is being made again');
 isnt($again, $pid, 'an answer that was lost: it is tried again');
 $session->query('COMMIT');

@@ -93,7 +93,8 @@ my $kept = $seen->{last_id};
 write_busy(90_000);    # more than the ring holds
 $server->wait_for_feed;
 $server->sql('INSERT INTO quiet VALUES (1)');
-for my $case (['that stays', $seen], ['from before the restart', $late], ['that resumes where a keep-alive left it', $server->stream('/cdc/quiet', headers => {'Last-Event-ID' => $kept})])
+for my $case (['that stays', $seen], ['from before the restart', $late],
+	['that resumes where a keep-alive left it', $server->stream('/cdc/quiet', headers => {'Last-Event-ID' => $kept})])
 {
 	my ($who, $stream) = @$case;
 	my $event = $stream->event;

@@ -76,7 +76,9 @@ like($output, qr/the directory "\S+none" does not exist/, 'names it');
 $server->pg_start;
 $server->sql(q{CREATE DATABASE app});
 $server->{database} = 'app';
-$server->sql(q{CREATE ROLE replicator LOGIN REPLICATION; CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE users (id text PRIMARY KEY, mood mood); REVOKE ALL ON users FROM PUBLIC; CREATE PUBLICATION feed FOR TABLE users});
+$server->sql(q{CREATE ROLE replicator LOGIN REPLICATION; CREATE TYPE mood AS ENUM ('sad');
+	CREATE TABLE users (id text PRIMARY KEY, mood mood);
+	REVOKE ALL ON users FROM PUBLIC; CREATE PUBLICATION feed FOR TABLE users});
 my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'replicator', '--slot', 'by_hand', '--publication', 'feed',
 	'--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB');
 
@@ -127,7 +129,8 @@ my @children = sub { my %parent = ChangefeedTest::process_parents(); grep { $par
 $server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 2';
 $server->write_h2o_conf;
 kill('HUP', $pid);
-ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '2' }, 'the new h2o.conf is in force'), 'SIGHUP: h2o.conf is read again');
+ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '2' }, 'the new h2o.conf is in force'),
+	'SIGHUP: h2o.conf is read again');
 kill('TERM', $pid);
 is($server->client_result($pid), 0, 'SIGTERM: it ends with status 0');
 ok(!(grep { process_alive($_) } @children), 'and its processes with it');
@@ -140,7 +143,8 @@ $stream = $server->stream('/cdc/users', headers => {'Last-Event-ID' => $last});
 $server->pg_stop;
 ok(wait_for(sub { $server->get('/readyz')->{status} == 503 }, 'not ready'), 'PostgreSQL stops: /readyz says 503');
 is($server->get('/healthz')->{status}, 200, 'the program lives');
-ok(wait_for(sub { my $feed = $server->get('/cdc')->{json}{feed}; exists $feed->{lag_bytes} && !defined $feed->{lag_bytes} }, 'no lag'), 'how far it is behind is not known: null');
+ok(wait_for(sub { my $feed = $server->get('/cdc')->{json}{feed}; exists $feed->{lag_bytes} && !defined $feed->{lag_bytes} }, 'no lag'),
+	'how far it is behind is not known: null');
 unlike($server->get('/metrics')->{content}, qr/feed_lag_bytes/, 'and absent from /metrics');
 is($server->get('/cdc/users/poll')->{status}, 200, 'and serves what it has');
 $server->pg_start;
@@ -172,7 +176,8 @@ close($reader);
 $server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 3';
 $server->write_h2o_conf;
 kill('HUP', $pid);
-ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '3' }, 'the new h2o.conf is in force'), 'nobody reads what it logs: it goes on');
+ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '3' }, 'the new h2o.conf is in force'),
+	'nobody reads what it logs: it goes on');
 kill('TERM', $pid);
 is($server->client_result($pid), 0, 'and ends as always');
 

@@ -62,7 +62,8 @@ sub ask
 	return {status => $1, headers => {map { /^([^:]+): (.*)$/ ? (lc $1 => $2) : () } split(/\r\n/, $head)}, json => scalar(eval { decode_json($body) })};
 }
 
-sub stream_from { return ChangefeedTest::Stream->new(socket => connect_from($_[0]), port => $server->{http_port}, path => '/cdc/users', deadline => ChangefeedTest::DEADLINE); }
+sub stream_from { return ChangefeedTest::Stream->new(socket => connect_from($_[0]), port => $server->{http_port},
+	path => '/cdc/users', deadline => ChangefeedTest::DEADLINE); }
 
 # The master's children that hold a socket which listens on our port.
 sub workers
@@ -195,7 +196,8 @@ for my $path (qw(/cdc/users /cdc/users/poll /cdc /cdc/nosuch))
 my $trickle = connect_from('127.0.0.1');
 my $select = IO::Select->new($trickle);
 syswrite($trickle, "GET /healthz HTTP/1.1\r\nX: ");
-ok(wait_for(sub { $select->can_read(0) ? !sysread($trickle, my $byte, 1) : !syswrite($trickle, 'x') }, 'the end of a connection that trickles'), 'a byte now and then does not keep a connection open');
+ok(wait_for(sub { $select->can_read(0) ? !sysread($trickle, my $byte, 1) : !syswrite($trickle, 'x') }, 'the end of a connection that trickles'),
+	'a byte now and then does not keep a connection open');
 my $long = connect_from('127.0.0.1');
 syswrite($long, "GET /healthz HTTP/1.1\r\nX: " . 'x' x 100_000);
 unlike(read_until($long, sub { 0 }) // 'open', qr/^HTTP\S* 2|^open/, 'a head of 100 kB is refused');

@@ -188,7 +188,8 @@ answers(get('/healthz', 'X: ' . 'x' x 200_000), 'closed', 'and one without an en
 answers(get('/cdc/users/poll', "Origin: https://app.example\tX\r\n"), 200, 'an odd origin', qr/^(?!.*access-control-allow)/si);
 answers(get('/cdc/users/poll', 'Accept: ' . 'application/msgpack;q=9999999999.99999,' x 700 . "\r\n"), 200, 'an Accept of 28 kB');
 answers(get('/', "Range: bytes=0-3\r\n"), 200, 'Range is not for what changes', qr/<!doctype/);
-answers(get('/cdc/users', "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"), 200, 'WebSocket is not spoken');
+answers(get('/cdc/users', "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"),
+	200, 'WebSocket is not spoken');
 answers(get('/cdc/users', "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: !!!!\r\n"), 200, 'h2c with broken settings');
 answers("GET /healthz HTTP/1.0\r\n\r\n", '200 closed', 'HTTP/1.0');
 answers("GET /cdc/users?since_lsn=earliest HTTP/1.0\r\n\r\n", 200, 'a stream over HTTP/1.0', qr/^(?!.*chunked).*^retry: /msi);

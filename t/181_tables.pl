@@ -75,11 +75,14 @@ is_deeply([map { [@$_{qw(operation document_id old)}] } @changes],
 is_deeply(brief(changes_of(q{INSERT INTO by_nothing VALUES (1, 'a')})), ['INSERT by_nothing 1'], 'identity nothing: inserts');
 isnt(eval { $server->sql('UPDATE by_nothing SET v = 1'); 1 }, 1, 'PostgreSQL refuses its updates while it is published');
 @changes = changes_of(q{INSERT INTO keyless_full VALUES (1, 'a'), (1, 'a'); UPDATE keyless_full SET b = 'b'; DELETE FROM keyless_full});
-is_deeply([map { [@$_{qw(operation document_id)}] } @changes], [map { [$_, undef] } qw(INSERT INSERT UPDATE UPDATE DELETE DELETE)], 'full without a key: no document_id');
+is_deeply([map { [@$_{qw(operation document_id)}] } @changes], [map { [$_, undef] } qw(INSERT INSERT UPDATE UPDATE DELETE DELETE)],
+	'full without a key: no document_id');
 is_deeply($changes[4]{old}, {a => 1, b => 'b'}, 'but the row');
-is_deeply(brief(changes_of(q{INSERT INTO keyless VALUES (1); INSERT INTO no_columns DEFAULT VALUES})), ['INSERT keyless -', 'INSERT no_columns -'], 'no key, no columns');
+is_deeply(brief(changes_of(q{INSERT INTO keyless VALUES (1); INSERT INTO no_columns DEFAULT VALUES})), ['INSERT keyless -', 'INSERT no_columns -'],
+	'no key, no columns');
 @changes = changes_of(q{INSERT INTO composite VALUES (3, 'x"y', 'v', '2024-01-01'); UPDATE composite SET v = 'w'; DELETE FROM composite});
-is_deeply([map { $_->{document_id} } @changes], [('["x\"y","2024-01-01T00:00:00+00:00",3]') x 3], 'a composite key: a JSON array in the order of the key, without what it includes');
+is_deeply([map { $_->{document_id} } @changes], [('["x\"y","2024-01-01T00:00:00+00:00",3]') x 3],
+	'a composite key: a JSON array in the order of the key, without what it includes');
 is_deeply($changes[2]{old}, {b => 'x"y', a => '2024-01-01T00:00:00+00:00', c => 3}, 'of a DELETE, too');
 @changes = changes_of(q{INSERT INTO wide_key VALUES ('1.50', '{"a": 1.10}')});
 is($changes[0]{document_id}, '[1.50,{"a": 1.10}]', 'a composite key of numbers and documents');
@@ -92,12 +95,15 @@ publish(q{
 	ALTER PUBLICATION changefeed ADD TABLE toasted, toasted_full, toasted_key;
 }, 'toasted_key');
 my ($long_a, $long_b) = ('0123456789' x 500, 'abcdefghij' x 500);
-@changes = changes_of(join ';', map { "INSERT INTO $_ VALUES (1, '$long_a', '$long_b', 1); UPDATE $_ SET v = 2; UPDATE $_ SET a = 'short', v = 3; UPDATE $_ SET v = NULL, b = NULL" } qw(toasted toasted_full));
+@changes = changes_of(join ';', map { "INSERT INTO $_ VALUES (1, '$long_a', '$long_b', 1); UPDATE $_ SET v = 2;
+	UPDATE $_ SET a = 'short', v = 3; UPDATE $_ SET v = NULL, b = NULL" } qw(toasted toasted_full));
 is_deeply([map { [@$_{qw(new unchanged)}] } @changes[0 .. 3]],
-	[[{id => 1, a => $long_a, b => $long_b, v => 1}, undef], [{id => 1, v => 2}, [qw(a b)]], [{id => 1, a => 'short', v => 3}, ['b']], [{id => 1, a => 'short', b => undef, v => undef}, undef]],
+	[[{id => 1, a => $long_a, b => $long_b, v => 1}, undef], [{id => 1, v => 2}, [qw(a b)]],
+		[{id => 1, a => 'short', v => 3}, ['b']], [{id => 1, a => 'short', b => undef, v => undef}, undef]],
 	'unchanged TOAST: named in `unchanged`');
 is_deeply([map { [@$_{qw(new unchanged)}] } @changes[4 .. 7]],
-	[[{id => 1, a => $long_a, b => $long_b, v => 1}, undef], [{id => 1, a => $long_a, b => $long_b, v => 2}, undef], [{id => 1, a => 'short', b => $long_b, v => 3}, undef], [{id => 1, a => 'short', b => undef, v => undef}, undef]],
+	[[{id => 1, a => $long_a, b => $long_b, v => 1}, undef], [{id => 1, a => $long_a, b => $long_b, v => 2}, undef],
+		[{id => 1, a => 'short', b => $long_b, v => 3}, undef], [{id => 1, a => 'short', b => undef, v => undef}, undef]],
 	'filled in from the old row with identity full');
 my $key = '0123456789' x 250;
 @changes = changes_of("INSERT INTO toasted_key VALUES ('$key', 1); UPDATE toasted_key SET v = 2; DELETE FROM toasted_key");
@@ -105,8 +111,10 @@ is_deeply([map { $_->{document_id} } @changes], [($key) x 3], 'a TOASTed key');
 is_deeply($changes[1]{new}, {a => $key, v => 2}, 'is in the new row, too');
 
 # ---- generated columns: pgoutput does not send them before PostgreSQL 18, and then only if told to
-publish(q{CREATE TABLE generated (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED, v text); ALTER PUBLICATION changefeed ADD TABLE generated}, 'generated');
-is_deeply([map { $_->{new} } changes_of(q{INSERT INTO generated VALUES (1, DEFAULT, 'a'); UPDATE generated SET v = 'b'})], [{id => 1, v => 'a'}, {id => 1, v => 'b'}], 'generated columns are left out');
+publish(q{CREATE TABLE generated (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED, v text);
+	ALTER PUBLICATION changefeed ADD TABLE generated}, 'generated');
+is_deeply([map { $_->{new} } changes_of(q{INSERT INTO generated VALUES (1, DEFAULT, 'a'); UPDATE generated SET v = 'b'})], [{id => 1, v => 'a'}, {id => 1, v => 'b'}],
+	'generated columns are left out');
 
 publish(q{CREATE TABLE generated_key (a int, b int, g int GENERATED ALWAYS AS (b * 2) STORED, PRIMARY KEY (a, g));
 	CREATE TABLE deferred_key (id int PRIMARY KEY DEFERRABLE); ALTER PUBLICATION changefeed ADD TABLE generated_key, deferred_key}, 'deferred_key');
@@ -121,13 +129,16 @@ my $partitions = q{
 	ALTER TABLE %1$s_high DROP COLUMN gone;
 	ALTER TABLE %1$s ATTACH PARTITION %1$s_high FOR VALUES FROM (10) TO (20)};
 my $work = q{INSERT INTO %1$s VALUES (1, 100), (11, 110); UPDATE %1$s SET v = v + 1; UPDATE %1$s SET id = 12 WHERE id = 1; DELETE FROM %1$s WHERE id = 11};
-publish(sprintf($partitions, 'leaves') . '; ALTER PUBLICATION changefeed SET (publish_via_partition_root = false); ALTER PUBLICATION changefeed ADD TABLE leaves', 'leaves_low', 'leaves_high');
+publish(sprintf($partitions, 'leaves')
+	. '; ALTER PUBLICATION changefeed SET (publish_via_partition_root = false); ALTER PUBLICATION changefeed ADD TABLE leaves', 'leaves_low', 'leaves_high');
 is_deeply(brief(changes_of(sprintf($work, 'leaves'))),
-	['INSERT leaves_low 1', 'INSERT leaves_high 11', 'UPDATE leaves_low 1', 'UPDATE leaves_high 11', 'DELETE leaves_low 1', 'INSERT leaves_high 12', 'DELETE leaves_high 11'],
+	['INSERT leaves_low 1', 'INSERT leaves_high 11', 'UPDATE leaves_low 1', 'UPDATE leaves_high 11',
+		'DELETE leaves_low 1', 'INSERT leaves_high 12', 'DELETE leaves_high 11'],
 	'without publish_via_partition_root: each partition is a collection, a row that moves is a DELETE and an INSERT');
 is($server->get('/cdc/leaves/poll')->{status}, 404, 'and the table itself is none');
 is_deeply(brief(changes_of(q{TRUNCATE leaves})), ['TRUNCATE leaves_low -', 'TRUNCATE leaves_high -'], 'TRUNCATE of all');
-is_deeply(brief(changes_of(q{ALTER TABLE leaves DETACH PARTITION leaves_high; INSERT INTO leaves VALUES (2, 2); INSERT INTO leaves_high VALUES (5, 13)})), ['INSERT leaves_low 2'],
+is_deeply(brief(changes_of(q{ALTER TABLE leaves DETACH PARTITION leaves_high;
+	INSERT INTO leaves VALUES (2, 2); INSERT INTO leaves_high VALUES (5, 13)})), ['INSERT leaves_low 2'],
 	'a detached partition is no longer published');
 wait_for(sub { $server->get('/cdc/leaves_high/poll')->{status} == 404 }, 'nor to be subscribed to');
 
@@ -140,7 +151,8 @@ is_deeply(brief(@changes), ['INSERT rooted 1', 'INSERT rooted 11', 'UPDATE roote
 is_deeply($changes[3]{new}, {id => 11, v => 111}, 'whatever the order of the columns in the partition');
 is($server->get('/cdc/rooted_low/poll')->{status}, 404, 'the partitions are none');
 is_deeply(brief(changes_of(q{INSERT INTO rooted_low VALUES (3, 3)})), ['INSERT rooted 3'], 'a change made to the partition itself is one of the table');
-is_deeply(brief(changes_of(q{CREATE TABLE rooted_more (id int PRIMARY KEY, v int); INSERT INTO rooted_more VALUES (20, 0); ALTER TABLE rooted ATTACH PARTITION rooted_more FOR VALUES FROM (20) TO (30); INSERT INTO rooted VALUES (21, 1)})),
+is_deeply(brief(changes_of(q{CREATE TABLE rooted_more (id int PRIMARY KEY, v int); INSERT INTO rooted_more VALUES (20, 0);
+	ALTER TABLE rooted ATTACH PARTITION rooted_more FOR VALUES FROM (20) TO (30); INSERT INTO rooted VALUES (21, 1)})),
 	['INSERT rooted 21'], 'an attached partition: from then on');
 is_deeply(brief(changes_of(q{ALTER TABLE rooted DETACH PARTITION rooted_more; INSERT INTO rooted_more VALUES (22, 1)})), [], 'detached: no more');
 is_deeply(brief(changes_of(q{TRUNCATE rooted})), ['TRUNCATE rooted -'], 'TRUNCATE of the table');
@@ -164,12 +176,14 @@ publish(q{
 is_deeply([map { [@$_{qw(document_id new old unchanged)}] } @changes],
 	[[1, {id => 1, big => $long_a, v => undef}, undef, undef], [2, {id => 2, v => undef}, {id => 1}, ['big']], [2, undef, {id => 2}, undef]],
 	'the table has FULL, its partition has not: nothing is null that was not sent');
-@changes = changes_of(qq{ALTER TABLE root_full_0 REPLICA IDENTITY FULL; INSERT INTO root_full VALUES (1, '$long_a', NULL); UPDATE root_full SET id = 2; DELETE FROM root_full});
+@changes = changes_of(qq{ALTER TABLE root_full_0 REPLICA IDENTITY FULL;
+	INSERT INTO root_full VALUES (1, '$long_a', NULL); UPDATE root_full SET id = 2; DELETE FROM root_full});
 is_deeply([map { $_->{old} } @changes], [undef, {id => 1, big => $long_a, v => undef}, {id => 2, big => $long_a, v => undef}], 'both have: everything is sent');
 
 # ---- inheritance
 publish(q{CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (extra text, PRIMARY KEY (id)) INHERITS (parent);
-	CREATE TABLE stepchild (PRIMARY KEY (id)) INHERITS (parent); ALTER PUBLICATION changefeed ADD TABLE parent; ALTER PUBLICATION changefeed DROP TABLE ONLY stepchild}, 'child');
+	CREATE TABLE stepchild (PRIMARY KEY (id)) INHERITS (parent);
+		ALTER PUBLICATION changefeed ADD TABLE parent; ALTER PUBLICATION changefeed DROP TABLE ONLY stepchild}, 'child');
 @changes = changes_of(q{INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2, 'x'); INSERT INTO stepchild VALUES (3); UPDATE parent SET id = id + 10});
 is_deeply([sort @{brief(@changes)}], ['INSERT child 2', 'INSERT parent 1', 'UPDATE child 12', 'UPDATE parent 11'], 'inheritance: each table is a collection');
 is_deeply($changes[1]{new}, {id => 2, extra => 'x'}, 'with its own columns');
@@ -180,18 +194,24 @@ SKIP:
 	skip('column lists, row filters and schemas came with PostgreSQL 15', 4) if $server->sql('SHOW server_version_num') < 150000;
 	publish(q{CREATE TABLE partly (secret text, id int PRIMARY KEY, v int); CREATE TABLE filtered (id int PRIMARY KEY, v int);
 		ALTER PUBLICATION changefeed ADD TABLE partly (v, id), filtered WHERE (id > 10)}, 'filtered');
-	is_deeply([map { $_->{new} } changes_of(q{INSERT INTO partly VALUES ('x', 1, 2); UPDATE partly SET secret = 'y'})], [({id => 1, v => 2}) x 2], 'a column list: no other columns');
-	is_deeply(brief(changes_of(q{INSERT INTO filtered VALUES (1), (11), (12); UPDATE filtered SET id = 21 WHERE id = 1; UPDATE filtered SET id = 2 WHERE id = 12; DELETE FROM filtered WHERE id = 2})),
+	is_deeply([map { $_->{new} } changes_of(q{INSERT INTO partly VALUES ('x', 1, 2); UPDATE partly SET secret = 'y'})], [({id => 1, v => 2}) x 2],
+		'a column list: no other columns');
+	is_deeply(brief(changes_of(q{INSERT INTO filtered VALUES (1), (11), (12); UPDATE filtered SET id = 21 WHERE id = 1;
+		UPDATE filtered SET id = 2 WHERE id = 12; DELETE FROM filtered WHERE id = 2})),
 		['INSERT filtered 11', 'INSERT filtered 12', 'INSERT filtered 21', 'DELETE filtered 12'], 'a row filter: what enters is an INSERT, what leaves a DELETE');
 
-	publish(q{CREATE SCHEMA app; CREATE TABLE app.one (id int PRIMARY KEY); CREATE TABLE app.by_key (id int PRIMARY KEY); ALTER PUBLICATION changefeed DROP TABLE partly; ALTER PUBLICATION changefeed ADD TABLES IN SCHEMA app}, 'app.one');
-	@changes = changes_of(q{INSERT INTO app.one VALUES (1); INSERT INTO by_key VALUES (1); INSERT INTO app.by_key VALUES (2); CREATE TABLE app.two (id int PRIMARY KEY); INSERT INTO app.two VALUES (1)});
-	is_deeply([map { "$_->{schema}.$_->{collection}" } @changes], [qw(app.one public.by_key app.by_key app.two)], 'all tables of a schema, also one made later; one name in two schemas');
+	publish(q{CREATE SCHEMA app; CREATE TABLE app.one (id int PRIMARY KEY); CREATE TABLE app.by_key (id int PRIMARY KEY);
+		ALTER PUBLICATION changefeed DROP TABLE partly; ALTER PUBLICATION changefeed ADD TABLES IN SCHEMA app}, 'app.one');
+	@changes = changes_of(q{INSERT INTO app.one VALUES (1); INSERT INTO by_key VALUES (1); INSERT INTO app.by_key VALUES (2);
+		CREATE TABLE app.two (id int PRIMARY KEY); INSERT INTO app.two VALUES (1)});
+	is_deeply([map { "$_->{schema}.$_->{collection}" } @changes], [qw(app.one public.by_key app.by_key app.two)],
+		'all tables of a schema, also one made later; one name in two schemas');
 	is($server->poll('/cdc/app.by_key/poll?since_lsn=0')->{changes}[0]{document_id}, 2, 'told apart by the schema');
 }
 
 # ---- names
-my @names = ('Mixed Case', 'dot.ted', 'com,ma', 'sla/sh', 'quo"te', "apo'strophe", 'per%cent', 'per%2Fcent', 'plus+plus', 'question?mark', 'ha#sh', 'amper&sand=', 'back\\slash', "tab\tand\nline",
+my @names = ('Mixed Case', 'dot.ted', 'com,ma', 'sla/sh', 'quo"te', "apo'strophe", 'per%cent', 'per%2Fcent', 'plus+plus',
+	'question?mark', 'ha#sh', 'amper&sand=', 'back\\slash', "tab\tand\nline",
 	'Größe', '表', '🙂', ' space ', '.', '..', '.dot', 'poll', '*', '**', 'x' x 63, 'ä' x 31, '<b>', '$1', '{}', '__proto__', 'SELECT', 'users/poll');
 sub quoted { return '"' . ($_[0] =~ s/"/""/gr) . '"'; }
 sub encoded { return encode_utf8($_[0]) =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/egr; }

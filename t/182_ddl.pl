@@ -34,7 +34,8 @@ for my $statements (
 }
 $server->sql(q{
 	ALTER TABLE t DROP p, DROP ps; DROP TYPE pair; INSERT INTO t VALUES (8, 80);
-	BEGIN; ALTER TABLE t ADD c int; INSERT INTO t VALUES (9, 90, 1); ALTER TABLE t ALTER c TYPE text; INSERT INTO t VALUES (10, 100, 'x'); ALTER TABLE t DROP c; INSERT INTO t VALUES (11, 110); COMMIT;
+	BEGIN; ALTER TABLE t ADD c int; INSERT INTO t VALUES (9, 90, 1);
+		ALTER TABLE t ALTER c TYPE text; INSERT INTO t VALUES (10, 100, 'x'); ALTER TABLE t DROP c; INSERT INTO t VALUES (11, 110); COMMIT;
 	BEGIN; ALTER TABLE t ADD never int; INSERT INTO t VALUES (12, 120, 1); ROLLBACK; INSERT INTO t VALUES (12, 120)});
 my $expected = [
 	{id => 1, a => 10}, {id => 2, a => 20, b => 'default'}, {id => 1, a => 11, b => 'default'}, {id => 3, 'A, B' => 30, b => 'default'}, {id => 4, 'A, B' => 40, b => 'default'},
@@ -67,7 +68,8 @@ $server->publish('house', 'id int PRIMARY KEY, city int REFERENCES city');
 $server->publish('aside', 'id int PRIMARY KEY');
 $server->sql('CREATE TABLE hidden (house int REFERENCES house); TRUNCATE city, aside RESTART IDENTITY CASCADE');
 @events = $all->events(3);
-is_deeply([sort map { "$_->{event} $_->{json}{collection}" } @events], ['truncate aside', 'truncate city', 'truncate house'], 'TRUNCATE ... CASCADE: each published table that it reaches');
+is_deeply([sort map { "$_->{event} $_->{json}{collection}" } @events], ['truncate aside', 'truncate city', 'truncate house'],
+	'TRUNCATE ... CASCADE: each published table that it reaches');
 is_deeply([map { $_->{id} =~ s/.*-//r } @events], [1, 2, 3], 'as changes of one transaction');
 
 # ---- in and out of the publication
@@ -120,10 +122,12 @@ $server->sql(q{INSERT INTO attic.beside VALUES ('new')});
 is_deeply($attic->event->{json}{new}, {other => 'new'}, 'made again: the stream goes on, with the new columns');
 
 # Under one name again and again: what the feed knows of those before is forgotten, of their neighbours nothing.
-$server->sql(join('', map { "DROP TABLE attic.beside; CREATE TABLE attic.beside (id int); ALTER PUBLICATION changefeed ADD TABLE attic.beside; INSERT INTO attic.beside VALUES ($_);\n" } 1 .. 150)
+$server->sql(join('', map { "DROP TABLE attic.beside; CREATE TABLE attic.beside (id int);
+	ALTER PUBLICATION changefeed ADD TABLE attic.beside; INSERT INTO attic.beside VALUES ($_);\n" } 1 .. 150)
 	  . 'INSERT INTO city VALUES (150)');
 $server->wait_for_feed;
-is_deeply([map { $_->{new}{id} } $server->poll_all('attic.beside,city', since => $attic->{last_id})], [1 .. 150, 150], 'made again and again: each row arrives, also of others');
+is_deeply([map { $_->{new}{id} } $server->poll_all('attic.beside,city', since => $attic->{last_id})], [1 .. 150, 150],
+	'made again and again: each row arrives, also of others');
 
 # ---- a table that is locked for long: to ask what is published waits for it, which must not hold up the stream of the others
 $server->publish('locked', 'id int PRIMARY KEY');
@@ -132,7 +136,8 @@ if ($server->sql('SHOW server_version_num') < 160000)
 	# from 16 on the view locks each table by itself
 	my $view = $server->sql(q{SELECT pg_get_viewdef('pg_publication_tables'::regclass)});
 	$view =~ s/WHERE \(c\.oid = gpt\.relid\)/WHERE c.oid = gpt.relid AND public.lock_it(gpt.relid)/ or die "another view: $view";
-	$server->sql(q{CREATE FUNCTION public.lock_it(oid) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', $1::regclass); RETURN true; END$$});
+	$server->sql(q{CREATE FUNCTION public.lock_it(oid) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
+		EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', $1::regclass); RETURN true; END$$});
 	$server->sql("SET allow_system_table_mods = on; CREATE OR REPLACE VIEW pg_catalog.pg_publication_tables AS $view");
 }
 $server->publish('fresh', 'id int PRIMARY KEY');
@@ -142,7 +147,8 @@ $locker->query($_) for 'BEGIN', 'LOCK TABLE locked';
 wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'locked'::regclass}) == 1 }, 'the feed waits for the lock');
 $server->sql('INSERT INTO fresh VALUES (1)');
 is(($fresh->event // {})->{json}{document_id}, '1', 'a locked table: a table whose first change it is, is streamed');
-ok(wait_for(sub { $server->log =~ /cannot read what is published: canceling statement due to lock timeout; it is asked again/ }, 'the log says it'), 'a locked table: the log says what cannot be asked');
+ok(wait_for(sub { $server->log =~ /cannot read what is published: canceling statement due to lock timeout; it is asked again/ }, 'the log says it'),
+	'a locked table: the log says what cannot be asked');
 my $written = $server->sql(q{SELECT pg_current_wal_insert_lsn() - '0/0'});
 ok(wait_for(sub { $server->metric('server_lsn') >= $written }, 'the end of the WAL'), 'a locked table: how far the WAL is, is known');
 is($server->status('reconnects_total'), 0, 'a locked table: nothing has to connect again');

@@ -72,8 +72,10 @@ my $batch = $server->poll("/cdc/*/poll?format=debezium&since_lsn=$start");
 is($batch->{count}, 8, 'debezium, poll: the batch is the usual one');
 is_debezium($batch->{changes}[2], 2, 'of such events');
 is_deeply($server->poll("/cdc/users/poll?format=debezium&payload=key&since_lsn=$start")->{changes}[0]{after}, {id => 1}, 'payload=key: rows of the key');
-is_deeply($server->poll("/cdc/users/poll?format=debezium&columns=name&since_lsn=$start")->{changes}[1]{after}, {id => 1, name => 'Bob'}, 'columns: these and the key');
-is($server->get("/cdc/users/poll?format=debezium", headers => {Accept => 'application/msgpack'})->{headers}{'content-type'}, 'application/json', 'an envelope is JSON');
+is_deeply($server->poll("/cdc/users/poll?format=debezium&columns=name&since_lsn=$start")->{changes}[1]{after}, {id => 1, name => 'Bob'},
+	'columns: these and the key');
+is($server->get("/cdc/users/poll?format=debezium", headers => {Accept => 'application/msgpack'})->{headers}{'content-type'}, 'application/json',
+	'an envelope is JSON');
 
 # ---- CloudEvents
 sub is_cloudevent
@@ -82,7 +84,8 @@ sub is_cloudevent
 	my $plain = $plain[$number];
 	my $time = $server->sql("SELECT to_char(to_timestamp($plain->{timestamp_ms} / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS')");
 	like(delete $event->{time}, qr/^\Q$time\E\d{3}Z$/, "$what: the time of the commit");
-	is_deeply($event, {specversion => '1.0', id => $plain->{id}, source => "/postgresql/$system/1/my%2Fdb%20%C3%A9/changefeed", type => "pg_changefeed." . lc $plain->{operation},
+	is_deeply($event, {specversion => '1.0', id => $plain->{id},
+		source => "/postgresql/$system/1/my%2Fdb%20%C3%A9/changefeed", type => "pg_changefeed." . lc $plain->{operation},
 			subject => "public.$plain->{collection}", datacontenttype => 'application/json', data => $plain}, $what)
 	  or diag(json_text($event));
 	return;

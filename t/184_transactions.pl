@@ -51,7 +51,8 @@ ok(wait_for(sub { $server->sql(q{SELECT spill_txns FROM pg_stat_replication_slot
 my ($before) = $stream->{last_id} =~ /(\d+)/;
 my $lsn = $server->sql(q{INSERT INTO unpublished VALUES (1); BEGIN; SELECT txid_current(); COMMIT; SELECT pg_current_wal_insert_lsn() - '0/0'});
 $lsn =~ s/.*\n//s;
-ok(wait_for(sub { my $block = $stream->block or return; my ($id) = ($block->{id} // '') =~ /^(\d+)/; return !defined $block->{data} && $id >= $lsn; }, 'a keep-alive passes them'),
+ok(wait_for(sub { my $block = $stream->block or return;
+	my ($id) = ($block->{id} // '') =~ /^(\d+)/; return !defined $block->{data} && $id >= $lsn; }, 'a keep-alive passes them'),
 	'transactions without changes for the stream only move it on');
 
 # ---- replicated ones, with an origin and its clock

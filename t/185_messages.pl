@@ -49,7 +49,8 @@ $server->sql('BEGIN; INSERT INTO u VALUES (100); ' . emit('false', 'kept', q{'x'
 is($stream->event->{json}{prefix}, 'kept', 'it outlives a ROLLBACK');
 $server->sql('BEGIN; ' . emit('true', 'undone', q{'x'}) . '; ROLLBACK; ' . emit('true', 'next', q{'x'}));
 is($stream->event->{json}{prefix}, 'next', 'a transactional one does not');
-$server->sql(emit('true', 'bytes', q{'\\x00ff80'::bytea}) . '; ' . emit('true', 'nul', q{'\\x610062'::bytea}) . '; ' . emit('true', q{pré"fix}, q{'Grüße' || chr(10) || chr(8232)}));
+$server->sql(emit('true', 'bytes', q{'\\x00ff80'::bytea}) . '; ' . emit('true', 'nul', q{'\\x610062'::bytea}) . '; '
+	. emit('true', q{pré"fix}, q{'Grüße' || chr(10) || chr(8232)}));
 my @bytes = $stream->events(3);
 is_deeply([@{$bytes[0]{json}}{qw(content base64)}], [encode_base64("\x00\xff\x80", ''), JSON::PP::true], 'bytes that are not UTF-8 are given in base64');
 is_deeply([@{$bytes[1]{json}}{qw(content base64)}], ["a\x00b", undef], 'bytes that are, as text');
@@ -58,7 +59,8 @@ is_deeply([@{$bytes[2]{json}}{qw(prefix content)}], ["pr\x{e9}\"fix", "Gr\x{fc}\
 # ---- among changes: ids of changes do not depend on them, and from each id the rest follows
 my $mixed = $server->now_lsn;
 $server->sql('BEGIN; ' . emit('true', 'a', q{'1'}) . '; ' . emit('true', 'b', q{'2'}) . '; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); '
-	  . emit('true', 'c', q{'3'}) . '; ' . emit('true', 'd', q{'4'}) . '; ' . emit('false', 'e', q{'5'}) . '; INSERT INTO u VALUES (3); ' . emit('true', 'f', q{'6'}) . '; COMMIT;'
+	  . emit('true', 'c', q{'3'}) . '; ' . emit('true', 'd', q{'4'}) . '; '
+		. emit('false', 'e', q{'5'}) . '; INSERT INTO u VALUES (3); ' . emit('true', 'f', q{'6'}) . '; COMMIT;'
 	  . 'INSERT INTO t VALUES (4); ' . emit('false', 'g', q{'7'}) . '; ' . emit('false', 'h', q{'8'}));
 my @wanted = qw(m:e m:a m:b i1 i2 m:c m:d i3 m:f i4 m:g m:h);
 $server->wait_for_feed;
@@ -84,7 +86,8 @@ is_deeply([map { $_->{id} } @{$plain[0]}], [map { $_->{id} } grep { $_->{operati
 is($server->get('/quiet/*/poll?operations=message')->{status}, 400, 'asking for them there is refused');
 is_deeply(brief(@{$server->get("/tenants/t/poll?tenant_id=7&since_lsn=$mixed")->{json}{changes}}), [grep { /^m/ } @wanted], 'they concern every tenant');
 is_deeply(brief($server->poll_all('*', since => "$commit-0.9.9")), [@wanted[9 .. 11]], 'a place behind all of the transaction');
-is($server->sql(q{SELECT string_agg(operation, ',') FROM changefeed.changes('t', '} . $mixed . q{')}), 'INSERT,INSERT,INSERT', 'changefeed.changes() has rows of the table only');
+is($server->sql(q{SELECT string_agg(operation, ',') FROM changefeed.changes('t', '} . $mixed . q{')}), 'INSERT,INSERT,INSERT',
+	'changefeed.changes() has rows of the table only');
 
 # ---- a commit record right behind a message has the LSN that the message's record ends with
 my $behind = $server->now_lsn;
@@ -112,10 +115,12 @@ my ($bytes_id) = $bytes[0]{id} =~ /^(\d+)/;
 $bytes_id = "0/" . sprintf('%X', $bytes_id);
 my $debezium = $server->poll("/cdc/t/poll?limit=1&format=debezium&since_lsn=$bytes_id")->{changes}[0];
 is_deeply($debezium->{message}, {prefix => 'bytes', content => encode_base64("\x00\xff\x80", '')}, 'debezium: prefix, and content in base64');
-is_deeply([@{$debezium}{qw(op before after)}, @{$debezium->{source}}{qw(schema table lsn txId)}], ['m', undef, undef, '', '', @{$bytes[0]{json}}{qw(lsn xid)}], 'op m, of no table');
+is_deeply([@{$debezium}{qw(op before after)}, @{$debezium->{source}}{qw(schema table lsn txId)}], ['m', undef, undef, '', '', @{$bytes[0]{json}}{qw(lsn xid)}],
+	'op m, of no table');
 ok(!exists $debezium->{before}, 'without rows');
 my $cloud = $server->get("/cdc/t/poll?limit=1&format=cloudevents&since_lsn=$bytes_id")->{json}[0];
-is_deeply([@{$cloud}{qw(type subject id)}, $cloud->{data}{content}], ['pg_changefeed.message', 'bytes', $bytes[0]{id}, encode_base64("\x00\xff\x80", '')], 'cloudevents: the prefix is the subject');
+is_deeply([@{$cloud}{qw(type subject id)}, $cloud->{data}{content}], ['pg_changefeed.message', 'bytes', $bytes[0]{id}, encode_base64("\x00\xff\x80", '')],
+	'cloudevents: the prefix is the subject');
 my $packed = ChangefeedTest::Msgpack::decode($server->get("/cdc/t/poll?limit=3&since_lsn=$bytes_id", headers => {Accept => 'application/msgpack'})->{content});
 my @packed = @{$packed->{changes}};
 is_deeply([map { $_->{content} } @packed], ["\x00\xff\x80", "a\x00b", "Gr\x{fc}\x{df}e\n\x{2028}"], 'MessagePack: bin or str');
@@ -126,7 +131,8 @@ my $before_huge = $server->now_lsn;
 $server->sql(emit('true', 'huge', q{repeat('x', (SELECT (capacity_bytes / 4)::int FROM changefeed.status()))}) . '; ' . emit('true', 'small', q{'x'}));
 $server->wait_for_feed;
 my @announced = $server->poll_all('t', since => $before_huge);
-is_deeply([map { [@$_{qw(operation oversize content)}] } @announced], [['MESSAGE', JSON::PP::true, undef], ['MESSAGE', undef, 'x']], 'a message of a quarter of the ring');
+is_deeply([map { [@$_{qw(operation oversize content)}] } @announced], [['MESSAGE', JSON::PP::true, undef], ['MESSAGE', undef, 'x']],
+	'a message of a quarter of the ring');
 
 # ---- times need not be in order: a message has that of its sending, and here the walsender comes to it late
 my $late = $server->now_lsn;

@@ -64,7 +64,8 @@ sub as_postgresql
 	my ($encoding, @characters) = @_;
 	my $values = join(',', map { my $i = $_; "($i,'\\x" . unpack('H*', $characters[$i]) . "'::bytea)" } 0 .. $#characters);
 	local $server->{database} = 'postgres';
-	my @lines = split /\n/, $server->sql("SELECT coalesce(encode(convert_to(converted(b, '$encoding'), 'UTF8'), 'hex'), '') || '.' FROM (VALUES $values) v (i, b) ORDER BY i");
+	my @lines = split /\n/, $server->sql("SELECT coalesce(encode(convert_to(converted(b, '$encoding'), 'UTF8'), 'hex'), '') || '.'
+		FROM (VALUES $values) v (i, b) ORDER BY i");
 	return map { $_ eq '.' ? undef : decode('UTF-8', pack('H*', s/\.$//r)) } @lines;
 }
 
@@ -88,9 +89,11 @@ for my $encoding (qw(WIN1252 WIN1258 WIN874 ISO_8859_7 KOI8R EUC_JP EUC_CN EUC_K
 
 # ---- names, and neighbours that iconv would compose
 in_encoding('WIN1258');
-$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "Grö\x{df}e" (id int PRIMARY KEY, "M\x{e4}\x{301}" text); ALTER PUBLICATION changefeed ADD TABLE "Grö\x{df}e"; INSERT INTO "Grö\x{df}e" VALUES (1, 'a\x{301}e\x{300}')});
+$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "Grö\x{df}e" (id int PRIMARY KEY, "M\x{e4}\x{301}" text);
+	ALTER PUBLICATION changefeed ADD TABLE "Grö\x{df}e"; INSERT INTO "Grö\x{df}e" VALUES (1, 'a\x{301}e\x{300}')});
 $server->wait_for_feed;
-is_deeply($server->poll('/cdc/Gr%C3%B6%C3%9Fe/poll')->{changes}[0]{new}, {id => 1, "M\x{e4}\x{301}" => "a\x{301}e\x{300}"}, 'WIN1258: names, and letters apart from their accents');
+is_deeply($server->poll('/cdc/Gr%C3%B6%C3%9Fe/poll')->{changes}[0]{new}, {id => 1, "M\x{e4}\x{301}" => "a\x{301}e\x{300}"},
+	'WIN1258: names, and letters apart from their accents');
 
 in_encoding('WIN1252');
 $server->publish('t', 'id text PRIMARY KEY, v text, j json');
@@ -98,14 +101,18 @@ my $ascii = 'SET client_encoding = SQL_ASCII; ';
 my $bad = literal("\x81");
 my $name = "a\x81b";
 $server->sql($ascii . qq{CREATE TYPE pair AS (x int, "p$name" text); CREATE TABLE "$name" (id int PRIMARY KEY, "c$name" text, p pair);
-	ALTER PUBLICATION changefeed ADD TABLE "$name"; INSERT INTO "$name" VALUES (1, $bad, ROW(1, $bad)); INSERT INTO t VALUES ('a' || $bad, 'x' || $bad, '{"k":"$name"}'); INSERT INTO t VALUES ('b', E'\\x80', '1'), ('c', '', '["\\u6f22"]')});
+	ALTER PUBLICATION changefeed ADD TABLE "$name"; INSERT INTO "$name" VALUES (1, $bad, ROW(1, $bad));
+		INSERT INTO t VALUES ('a' || $bad, 'x' || $bad, '{"k":"$name"}'); INSERT INTO t VALUES ('b', E'\\x80', '1'), ('c', '', '["\\u6f22"]')});
 $server->wait_for_feed;
 my @changes = $server->poll_all('*');
-is_deeply($changes[0], {%{$changes[0]}, collection => "a\x{fffd}b", new => {id => 1, "ca\x{fffd}b" => "\x{fffd}", p => {x => 1, "pa\x{fffd}b" => "\x{fffd}"}}}, 'names that cannot be converted');
+is_deeply($changes[0], {%{$changes[0]}, collection => "a\x{fffd}b", new => {id => 1, "ca\x{fffd}b" => "\x{fffd}", p => {x => 1, "pa\x{fffd}b" => "\x{fffd}"}}},
+	'names that cannot be converted');
 is_deeply([@{$changes[1]}{qw(document_id new)}], ["a\x{fffd}", {id => "a\x{fffd}", v => "x\x{fffd}", j => {k => "a\x{fffd}b"}}], 'a key, and json');
 is($changes[2]{new}{v}, "\x{20ac}", 'and what comes behind it is right');
 is_deeply($server->poll('/cdc/a%EF%BF%BDb/poll')->{count}, 1, 'such a table can be asked for');
-is($server->sql(q{SELECT string_agg(document_id || new::text, ' ') FROM changefeed.changes('t')}), 'a?{"j": {"k": "a?b"}, "v": "x?", "id": "a?"} b{"j": 1, "v": "' . "\x80" . '", "id": "b"} c{"j": "[\"\\\\u6f22\"]", "v": "", "id": "c"}', 'in SQL a question mark stands for it');
+is($server->sql(q{SELECT string_agg(document_id || new::text, ' ') FROM changefeed.changes('t')}),
+	'a?{"j": {"k": "a?b"}, "v": "x?", "id": "a?"} b{"j": 1, "v": "' . "\x80" . '", "id": "b"} c{"j": "[\"\\\\u6f22\"]", "v": "", "id": "c"}',
+	'in SQL a question mark stands for it');
 is($server->sql(q{SELECT published FROM changefeed.collections WHERE name = 't'}), 't', 'the view of collections');
 is($server->sql($ascii . qq{SELECT document_id FROM changefeed.changes('$name')}), '1', 'such a table in SQL');
 is($server->status('feed_state'), 'streaming', 'the feed streams');

@@ -14,7 +14,8 @@ $server->sql('DROP PUBLICATION changefeed; CREATE PUBLICATION changefeed FOR ALL
 sub make_tables
 {
 	my ($prefix, $count) = @_;
-	$server->sql("DO \$\$ BEGIN FOR i IN 1..$count LOOP EXECUTE format('CREATE TABLE ${prefix}_%s (id int); INSERT INTO ${prefix}_%s VALUES (1)', i, i); END LOOP; END \$\$");
+	$server->sql("DO \$\$ BEGIN FOR i IN 1..$count LOOP EXECUTE
+		format('CREATE TABLE ${prefix}_%s (id int); INSERT INTO ${prefix}_%s VALUES (1)', i, i); END LOOP; END \$\$");
 	return;
 }
 

@@ -26,7 +26,8 @@ my $first = $stream->event->{id};
 cmp_ok(slot_holds_back(), '>', 1 << 20, 'the slot keeps the rest');
 
 # The feed tries again and again, and holds the slot while it does.
-ok(wait_for(sub { eval { $server->sql("SELECT pg_replication_slot_advance('changefeed', '$behind')") } }, 'the slot is advanced', 60), 'the slot is advanced behind the row');
+ok(wait_for(sub { eval { $server->sql("SELECT pg_replication_slot_advance('changefeed', '$behind')") } }, 'the slot is advanced', 60),
+	'the slot is advanced behind the row');
 my @told = $stream->events(2);
 is_deeply([map { $_->{event} } @told], [qw(reset insert)], 'a new history begins, which a stream is told, and goes on');
 is($told[1]{json}{document_id}, '3', 'with what was committed behind the row');

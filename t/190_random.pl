@@ -42,7 +42,8 @@ my %values = (
 	'timestamp' => sub { return one_of("'-infinity'", quoted(instant())); },
 	'timestamptz' => sub { return one_of("'infinity'", quoted(instant() . one_of('+00', '-05:30', '+14'))); },
 	'interval' => sub { return quoted(sprintf '%d months %d days %d.%d seconds', rand 40, rand 40, rand 1e5, rand 100); },
-	'jsonb' => sub { return 'jsonb_build_object(' . join(',', map { quoted(word()) . "::text, " . one_of(quoted(word()) . '::text', integer(), '1.50', 'NULL', "'[1, {}]'::jsonb") } 1 .. rand 4) . ')'; },
+	'jsonb' => sub { return 'jsonb_build_object(' . join(',', map { quoted(word()) . "::text, "
+		. one_of(quoted(word()) . '::text', integer(), '1.50', 'NULL', "'[1, {}]'::jsonb") } 1 .. rand 4) . ')'; },
 	'json' => sub { return q{'} . one_of('{"b":1, "a" : [ 1.0 ]}', 'null', '"x"', '[]', '-0.10e5') . q{'}; },
 	'mood' => sub { return one_of("'sad'", q{'happy, "very"'}); },
 	'pair' => sub { return 'ROW(' . integer() . ', ' . one_of('NULL', quoted(word())) . ", ARRAY[1, NULL])::pair"; },
@@ -53,7 +54,8 @@ my %values = (
 	'positive' => sub { return 1 + int rand 100; },
 	'words' => sub { return one_of("'{}'", 'ARRAY[' . quoted(word()) . ', NULL]::text[]', q{'[3:4]={x,"y z"}'}); },
 	'whole' => sub { return 'ROW(' . one_of('NULL', 'ROW(1, ' . quoted(word()) . ', NULL)::pair') . ', ARRAY[' . quoted(word()) . "]::text[], 'sad')::whole"; },
-	'whole[]' => sub { return "'{}'" if chance(0.2); return 'ARRAY[ROW(NULL, NULL, NULL)::whole, NULL, ' . 'ROW(ROW(2, ' . quoted(word()) . ", '{}')::pair, NULL, NULL)::whole]"; },
+	'whole[]' => sub { return "'{}'" if chance(0.2);
+		return 'ARRAY[ROW(NULL, NULL, NULL)::whole, NULL, ' . 'ROW(ROW(2, ' . quoted(word()) . ", '{}')::pair, NULL, NULL)::whole]"; },
 	'int2' => sub { return one_of(32767, -32768, int rand 100); },
 	'float4' => sub { return one_of("'NaN'", "'-0'", '3.4028235e38', '1e-45', sprintf '%.3f', rand 1000); },
 	'bpchar(5)' => sub { return quoted(one_of('a', 'a  b', '', 'é')); },
@@ -127,7 +129,8 @@ sub insert
 	my @columns = sort keys %{$table->{columns}};
 	my %is_key = map { $_ => 1 } @{$table->{key}};
 	my @rows = map { '(' . join(', ', map { $is_key{$_} ? $values{$table->{columns}{$_}}->() : value($table->{columns}{$_}) } @columns) . ')' } 1 .. one_of(1, 1, 1, 2, 10);
-	return map { "INSERT INTO $table->{ref} (" . join(', ', map { "\"$_\"" } @columns) . ") SELECT " . (s/^\(|\)$//gr) . (@{$table->{key}} ? ' ON CONFLICT DO NOTHING' : '') } @rows;
+	return map { "INSERT INTO $table->{ref} (" . join(', ', map { "\"$_\"" } @columns) . ") SELECT "
+		. (s/^\(|\)$//gr) . (@{$table->{key}} ? ' ON CONFLICT DO NOTHING' : '') } @rows;
 }
 
 sub some_rows { return 'ctid IN (SELECT ctid FROM ' . $_[0]{ref} . ' ORDER BY ctid LIMIT ' . one_of(1, 1, 3, 100) . ' OFFSET ' . int(rand 5) . ')'; }
@@ -150,7 +153,8 @@ sub update_key
 	my $value = $values{$table->{columns}{$column}}->();
 	my $others = join(' AND ', map { "o.\"$_\" = " . ($_ eq $column ? 'v' : "t.\"$_\"") } @{$table->{key}});
 	my $type = $table->{columns}{$column};
-	return "UPDATE $table->{ref} t SET \"$column\" = v FROM (SELECT CAST($value AS $type)) n (v) WHERE t.ctid = (SELECT min(ctid) FROM $table->{ref}) AND NOT EXISTS (SELECT FROM $table->{ref} o WHERE $others)";
+	return "UPDATE $table->{ref} t SET \"$column\" = v FROM (SELECT CAST($value AS $type)) n (v)
+		WHERE t.ctid = (SELECT min(ctid) FROM $table->{ref}) AND NOT EXISTS (SELECT FROM $table->{ref} o WHERE $others)";
 }
 
 # DDL, and an UPDATE that sends the rows in their new form.
@@ -193,7 +197,11 @@ sub statement
 	my ($table) = @_;
 	my $dice = rand;
 	return "SELECT pg_logical_emit_message(" . one_of('true', 'false') . ', ' . quoted(word()) . ', ' . quoted(word()) . ')' if chance(0.05);
-	return $dice < 0.45 ? insert($table) : $dice < 0.75 ? update($table) : $dice < 0.85 ? update_key($table) : $dice < 0.97 ? "DELETE FROM $table->{ref} WHERE " . some_rows($table) : "TRUNCATE $table->{ref}";
+	return $dice < 0.45 ? insert($table)
+		: $dice < 0.75 ? update($table)
+		: $dice < 0.85 ? update_key($table)
+		: $dice < 0.97 ? "DELETE FROM $table->{ref} WHERE " . some_rows($table)
+		: "TRUNCATE $table->{ref}";
 }
 
 sub transaction
@@ -207,12 +215,14 @@ sub transaction
 	}
 	my @altered = chance(0.05) ? alter(one_of(@tables)) : ();    # the last: what is made after it knows the new columns
 	my $name = "'w${writer}_$number'";
-	my $end = @altered || chance(0.7) ? 'COMMIT' : one_of('ROLLBACK', "PREPARE TRANSACTION $name; COMMIT PREPARED $name", "PREPARE TRANSACTION $name; ROLLBACK PREPARED $name");
+	my $end = @altered || chance(0.7) ? 'COMMIT'
+		: one_of('ROLLBACK', "PREPARE TRANSACTION $name; COMMIT PREPARED $name", "PREPARE TRANSACTION $name; ROLLBACK PREPARED $name");
 	return join(";\n", 'BEGIN', @statements, @altered, $end) . ";\n";
 }
 
 # ---- the run
-my $server = ChangefeedTest->start(changefeed => {messages => 'ON', 'stall-timeout' => 300}, postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
+my $server = ChangefeedTest->start(changefeed => {messages => 'ON', 'stall-timeout' => 300},
+	postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
 $server->sql(q{
 	CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 	CREATE DOMAIN words AS text[]; CREATE TYPE whole AS (part pair, list words, feeling mood); CREATE EXTENSION hstore; CREATE EXTENSION citext;
@@ -307,8 +317,10 @@ sub is_copied
 	my $name = quoted($table->{name});
 	my $differences = $server->sql(qq{
 		WITH wanted AS (SELECT to_jsonb(t)::text FROM $table->{ref} t), got AS (SELECT fields::text FROM replay.copy WHERE name = $name)
-		(SELECT 'missing', left(w::text, 500) FROM (TABLE wanted EXCEPT ALL TABLE got) w LIMIT 3) UNION ALL (SELECT 'surplus', left(g::text, 500) FROM (TABLE got EXCEPT ALL TABLE wanted) g LIMIT 3)});
-	is($differences, '', "the copy of $table->{name}, of " . $server->sql("SELECT count(*) FROM $table->{ref}") . ' rows') or diag("identity $table->{identity}, seed $seed");
+		(SELECT 'missing', left(w::text, 500) FROM (TABLE wanted EXCEPT ALL TABLE got) w LIMIT 3)
+			UNION ALL (SELECT 'surplus', left(g::text, 500) FROM (TABLE got EXCEPT ALL TABLE wanted) g LIMIT 3)});
+	is($differences, '', "the copy of $table->{name}, of " . $server->sql("SELECT count(*) FROM $table->{ref}") . ' rows')
+		or diag("identity $table->{identity}, seed $seed");
 	return;
 }
 
