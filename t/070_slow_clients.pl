@@ -11,11 +11,16 @@ use Time::HiRes qw(time);
 my %paths = (
 	'/cdc' => {changefeed => {heartbeat => 1, 'stall-timeout' => 2}},
 	'/seldom' => {changefeed => {heartbeat => 15}},
+	'/hasty' => {changefeed => {'stall-timeout' => 1}},
+	'/files' => {'file.dir' => "$Bin/..", 'file.dirlisting' => 'ON'},
 );
 my $server = ChangefeedTest->new(h2o => {'num-threads' => 1, hosts => {default => {paths => \%paths}}});
 my $tls_port = $server->listen_tls('localhost');
 $server->begin;
 $server->publish('users', 'id int PRIMARY KEY, filler text');
+
+# One that asks for a list of files, the length of which nobody knows, and does not take it.
+my $lister = $server->client_start('h2_abuser', '--port', $server->{http_port}, qw(--attack nothing --path /files/ --window 0 --seconds 300));
 
 my $fast = $server->stream('/cdc/users', json => 0);
 my @stalled = map { $server->stream('/cdc/users') } 1 .. 20;
@@ -113,5 +118,25 @@ wait_for(
 	60
 );
 cmp_ok($got, '>', $size, sprintf('a client that reads 400 kB a second has a row of 3.5 MB after %.1f s', time - $began));
+
+# Over HTTP/2 responses share a connection, and each waits for all of them: 30 of 34 kB take a client that reads 128 kB a second
+# seven seconds, and stall-timeout, with a second for each 16 kB, is three.
+$server->publish('few', 'id int PRIMARY KEY, filler text');
+$session->query("INSERT INTO few SELECT i, repeat('x', 1000) FROM generate_series(1, 30) i");
+$server->wait_for_feed;
+
+sub crowd
+{
+	my ($path, @arguments) = @_;
+	my $crowd = $server->client_start('h2_abuser', '--port', $server->{http_port}, '--path', $path, qw(--attack crowd --requests 30 --window 1000000 --seconds 25), @arguments);
+	$server->client_result($crowd);
+	return $server->client_output('h2_abuser');
+}
+like(crowd('/hasty/few/poll', '--rate', 128 << 10), qr/finished=30 cut=0$/, 'over HTTP/2 a client that asks for 30 answers at once and reads slowly gets them all');
+like(crowd('/hasty/few?since_lsn=earliest', '--rate', 128 << 10, '--enough', 950_000), qr/received=9\d{5} finished=0 cut=0$/, 'and so does one with 30 streams');
+like(crowd('/hasty/few/poll', '--rate', 1000), qr/finished=0 cut=1$/, 'one that reads 1 kB a second does not get the answers');
+like(crowd('/hasty/few?since_lsn=earliest', '--rate', 1000), qr/finished=0 cut=1$/, 'nor the streams');
+
+is($server->client_result($lister), 0, 'one that does not take a list of files is cut off after stall-timeout');
 
 done_testing();

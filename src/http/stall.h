@@ -2,13 +2,13 @@
  * stall.h: cuts off clients that do not take an answer, whichever it is: a poll's, a page, a problem, a file.
  *
  * Over HTTP/2 a client may ask and keep its window shut. TCP is well then, and libh2o waits for ever. A
- * client has the stall-timeout of the path, and one second more for each 16 kB; where several responses share
- * its connection, each is given another stall-timeout for as long as the client takes 16 kB a second of all of
- * them together.
+ * client has the stall-timeout of the path, and one second more for each 16 kB. Over HTTP/2 responses share a
+ * connection, and each may have to wait for all of them: so each has another stall-timeout as long as the
+ * client takes 16 kB a second of the connection, whatever it is that it takes.
  *
  * In: every response as it starts, from a filter on each path of the configuration, which leaves it as it is.
  *
- * Not here: streams, which have no length (stream.c).
+ * Not here: streams, which have no end. They look after themselves (stream.c), by the same rule.
  */
 #ifndef CHANGEFEED_HTTP_STALL_H
 #define CHANGEFEED_HTTP_STALL_H
@@ -20,5 +20,14 @@ void stall_watch_paths(h2o_globalconf_t *config);
 
 /* To be called twice a second. */
 void stall_tick(struct worker *worker);
+
+/*
+ * Looks at a response that is under way: how many kB of its connection the client has taken since the last look,
+ * of which *taken_kb is kept. What the first look at a response returns is of no meaning.
+ */
+uint32_t stall_look(h2o_req_t *req, uint32_t *taken_kb);
+
+/* A look at one that is late, a stall-timeout after the last look: whether it may go on for another one. */
+bool stall_goes_on(h2o_req_t *req, const struct changefeed_options *options, uint32_t *taken_kb);
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/render/frame.h"
 #include "http/direct.h"
 #include "http/libh2o.h"
+#include "http/stall.h"
 
 /*
  * What one turn may do, so that nobody waits long. Live streams are sent to in groups: those whose sends
@@ -50,6 +51,7 @@ struct stream {
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	int64_t sent_ms;         /* when the last send began */
+	uint32_t taken_kb;       /* once that is stalled: see stall_look() */
 	int64_t end_ms;          /* when its lifetime is over */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
@@ -81,13 +83,14 @@ static void set_sending(struct stream *stream, bool sending)
 	recount(stream, was_awaited);
 }
 
-/* It takes nothing: the pace no longer waits for it. */
+/* What it is being sent it does not take at once: the pace no longer waits for it. */
 static void set_stalled(struct stream *stream)
 {
 	bool was_awaited = is_awaited(stream);
 
 	stream->stalled = true;
 	recount(stream, was_awaited);
+	stall_look(stream->req, &stream->taken_kb);
 }
 
 static bool has_news(const struct stream *stream)
@@ -603,23 +606,30 @@ static void reap(struct stream *stream)
 		hangup_shutdown(stream->req);
 }
 
-/* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
-static bool tick_stream(struct stream *stream, int64_t silent_ms)
+/* Looks at a send that has been under way for some time. Returns whether it was work. */
+static bool tick_send(struct stream *stream, int64_t silent_ms)
 {
 	const struct changefeed_options *options = stream->audience->options;
 
-	if ((stream->sending || stream->state == STREAM_ENDED) &&
-		silent_ms >= changefeed_options_patience_ms(options, size_of_send(stream))) {
-		reap(stream);
+	if (!stream->stalled) {
+		set_stalled(stream);
 		return true;
 	}
-	if (stream->state == STREAM_ENDED)
+	if (silent_ms < changefeed_options_patience_ms(options, size_of_send(stream)))
 		return false;
-	if (stream->sending) {
-		set_stalled(stream);
-		return false;
-	}
-	if (silent_ms + NEXT_TICK_MS < options->heartbeat_s * INT64_C(1000))
+	if (stall_goes_on(stream->req, options, &stream->taken_kb))
+		note_send(stream); /* as if it began now */
+	else
+		reap(stream);
+	return true;
+}
+
+/* Looks at a stream that was sent nothing for some time. Returns whether it was work. */
+static bool tick_stream(struct stream *stream, int64_t silent_ms)
+{
+	if (stream->sending || stream->state == STREAM_ENDED)
+		return tick_send(stream, silent_ms);
+	if (silent_ms + NEXT_TICK_MS < stream->audience->options->heartbeat_s * INT64_C(1000))
 		return false;
 	send_keepalive(stream);
 	return true;

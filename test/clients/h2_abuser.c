@@ -17,16 +17,19 @@
  *     late-windows    answers that use their window up to the last byte, and then WINDOW_UPDATE for them
  *                     while they are stuck in TCP (aborts libh2o 2.2.5)
  *     nothing         one request, and then silence; with --window 0 its answer cannot even begin
- *     crowd           the same with 100 requests, as many as a connection may have open; its own window is
- *                     wide
+ *     crowd           the same with many requests; the connection's own window is wide
  *   --path PATH       of the requests (/healthz);     --window N     SETTINGS_INITIAL_WINDOW_SIZE
  *                     a # at its end is the number of the stream
  *   --connections N   how many (1)                    --address A    where they come from (127.0.0.1)
  *   --seconds N       for how long (2)                --deaf         read nothing
- *                                                     --tls          any certificate will do
+ *   --requests N      of a crowd (100, as many as     --tls          any certificate will do
+ *                     a connection may have open)
+ *   --rate N          a crowd's window is opened by N bytes a second instead: an honest client that reads
+ *                     slowly, and ends when it has all answers, or --enough N bytes of them
  *
- * Prints `open` when all are connected, and at the end `sent=BYTES cut=N`: how many bytes the server took,
- * and how many of the connections it ended. One thread, poll().
+ * Prints `open` when all are connected, and at the end `sent=BYTES received=BYTES finished=N cut=N`: how many
+ * bytes the server took, how many of DATA came, how many answers to their end, and how many of the connections
+ * the server ended. One thread, poll().
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -66,6 +69,11 @@ struct connection {
 	SSL *ssl; /* NULL: cleartext */
 	uint32_t next_stream;
 	uint32_t round;
+	uint64_t received;              /* bytes of DATA */
+	int finished;                   /* answers */
+	double window;                  /* of the connection: opened so far */
+	unsigned char head[FRAME_HEAD]; /* of the frame that comes */
+	size_t head_size, payload_left;
 	size_t size, sent; /* of output */
 	unsigned char output[OUTPUT_SIZE];
 };
@@ -75,8 +83,17 @@ static struct {
 	double seconds;
 	const char *attack, *path, *address;
 	long window;
+	int requests;
+	double rate;
+	uint64_t enough;
 	bool deaf, tls;
-} options = {.connection_count = 1, .seconds = 2, .path = "/healthz", .address = "127.0.0.1", .window = -1};
+} options = {.connection_count = 1,
+			 .seconds = 2,
+			 .path = "/healthz",
+			 .address = "127.0.0.1",
+			 .window = -1,
+			 .requests = STREAMS_MAX,
+			 .enough = UINT64_MAX};
 
 static double now(void)
 {
@@ -199,8 +216,9 @@ static void requests(struct connection *to)
 
 static void crowd(struct connection *to)
 {
-	put_window(to, 0, 1 << 30);
-	for (int i = 0; i < STREAMS_MAX; i++)
+	if (options.rate == 0)
+		put_window(to, 0, 1 << 30);
+	for (int i = 0; i < options.requests; i++)
 		requests(to);
 }
 
@@ -337,29 +355,78 @@ static uint64_t connection_write(struct connection *connection, const struct att
 	return taken > 0 ? (uint64_t)taken : 0;
 }
 
+static void take_head(struct connection *connection)
+{
+	const unsigned char *head = connection->head;
+
+	connection->head_size = 0;
+	connection->payload_left = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+	if (head[3] == DATA)
+		connection->received += connection->payload_left;
+	if ((head[3] == DATA || head[3] == HEADERS) && (head[4] & END_STREAM) != 0)
+		connection->finished++;
+}
+
+static void take(struct connection *connection, const unsigned char *bytes, size_t size)
+{
+	while (size > 0) {
+		size_t taken = connection->payload_left < size ? connection->payload_left : size;
+		connection->payload_left -= taken;
+		bytes += taken;
+		size -= taken;
+		if (size > 0) {
+			connection->head[connection->head_size++] = *bytes++;
+			size--;
+		}
+		if (connection->head_size == FRAME_HEAD)
+			take_head(connection);
+	}
+}
+
 static void connection_read(struct connection *connection)
 {
-	static char ignored[1 << 16];
-	ssize_t size = receive(connection, ignored, sizeof(ignored));
+	static unsigned char bytes[1 << 16];
+	ssize_t size = receive(connection, bytes, sizeof(bytes));
 	if (size == 0 || (size < 0 && errno != EAGAIN))
 		connection_close(connection);
+	else if (size > 0)
+		take(connection, bytes, (size_t)size);
+}
+
+/* Opens the window by what is due, once the output is empty. */
+static void keep_rate(struct connection *connection, double seconds)
+{
+	double due = options.rate * seconds - connection->window;
+	if (connection->round == 0 || connection->sent < connection->size || due < 1)
+		return;
+	connection->sent = connection->size = 0;
+	put_window(connection, 0, (uint32_t)due);
+	connection->window += (uint32_t)due;
+}
+
+/* Whether there is something to wait for. */
+static bool is_open(const struct connection *connection)
+{
+	bool has_all = connection->finished == options.requests || connection->received >= options.enough;
+	return connection->fd >= 0 && !(has_all && options.rate > 0);
 }
 
 static uint64_t run(struct connection *connections, const struct attack *attack)
 {
 	struct pollfd *fds = calloc((size_t)options.connection_count, sizeof(*fds));
-	double end = now() + options.seconds;
+	double begin = now();
 	uint64_t sent = 0;
 	int open = options.connection_count;
-	while (open > 0 && now() < end) {
+	while (open > 0 && now() < begin + options.seconds) {
 		open = 0;
 		for (int i = 0; i < options.connection_count; i++) {
+			keep_rate(&connections[i], now() - begin);
 			bool writes = has_output(&connections[i], attack);
 			fds[i].fd = connections[i].fd;
 			fds[i].events = (short)((writes ? POLLOUT : 0) | (options.deaf ? 0 : POLLIN));
-			open += connections[i].fd >= 0;
+			open += is_open(&connections[i]);
 		}
-		poll(fds, (nfds_t)options.connection_count, 100);
+		poll(fds, (nfds_t)options.connection_count, options.rate > 0 ? 10 : 100);
 		for (int i = 0; i < options.connection_count; i++) {
 			if (connections[i].fd >= 0 && (fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
 				connection_read(&connections[i]);
@@ -381,6 +448,9 @@ static void parse_options(int argc, char **argv)
 		{"connections", required_argument, NULL, 'c'},
 		{"address", required_argument, NULL, 'A'},
 		{"seconds", required_argument, NULL, 's'},
+		{"requests", required_argument, NULL, 'r'},
+		{"rate", required_argument, NULL, 'R'},
+		{"enough", required_argument, NULL, 'e'},
 		{"deaf", no_argument, NULL, 'd'},
 		{"tls", no_argument, NULL, 't'},
 		{0},
@@ -409,6 +479,15 @@ static void parse_options(int argc, char **argv)
 		case 's':
 			options.seconds = atof(optarg);
 			break;
+		case 'r':
+			options.requests = atoi(optarg);
+			break;
+		case 'R':
+			options.rate = atof(optarg);
+			break;
+		case 'e':
+			options.enough = strtoull(optarg, NULL, 10);
+			break;
 		case 'd':
 			options.deaf = true;
 			break;
@@ -420,7 +499,7 @@ static void parse_options(int argc, char **argv)
 		}
 	}
 	if (options.port <= 0 || options.attack == NULL || options.connection_count <= 0 ||
-		strlen(options.path) > 100) {
+		options.requests > STREAMS_MAX || strlen(options.path) > 100) {
 		fprintf(stderr, "usage: h2_abuser --port N --attack NAME (see the head of h2_abuser.c)\n");
 		exit(2);
 	}
@@ -439,9 +518,13 @@ int main(int argc, char **argv)
 	puts("open");
 	fflush(stdout);
 	uint64_t sent = run(connections, attack);
-	int cut = 0;
-	for (int i = 0; i < options.connection_count; i++)
+	uint64_t received = 0;
+	int finished = 0, cut = 0;
+	for (int i = 0; i < options.connection_count; i++) {
+		received += connections[i].received;
+		finished += connections[i].finished;
 		cut += connections[i].fd < 0;
-	printf("sent=%" PRIu64 " cut=%d\n", sent, cut);
+	}
+	printf("sent=%" PRIu64 " received=%" PRIu64 " finished=%d cut=%d\n", sent, received, finished, cut);
 	return 0;
 }
