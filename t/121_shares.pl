@@ -1,5 +1,5 @@
-# One client does not take what is everybody's: not the memory, by answers over TLS that it does not read; not the polls, by
-# those of one connection over HTTP/2; not the time, by large rows in different forms.
+# One client does not take what is everybody's: not the memory, by answers and large rows over TLS that it does not read; not the
+# polls, by those of one connection over HTTP/2; not the time, by large rows in different forms.
 
 use strict;
 use warnings;
@@ -63,5 +63,23 @@ $_->block for @streams;
 $server->sql(q{INSERT INTO users VALUES (100001, repeat('y', 6000000)); INSERT INTO users VALUES (100002, 'after')});
 is(join(' ', map { length($_->event->{data}) > 6_000_000 ? 1 : 0 } @streams), '1 1 1 1 1 1 1 1', 'a large row reaches each of eight streams that differ');
 is(join(' ', map { $_->event->{data} =~ /"after"/ ? 1 : 0 } @streams), '1 1 1 1 1 1 1 1', 'and so does what follows');
+
+# ---- the same over TLS, where each client's is encrypted by itself, for clients that do not take it
+$before = metric('streams');
+for (1 .. CLIENTS)
+{
+	my $pid = open2(my $from, my $to, "exec openssl s_client -quiet -connect 127.0.0.1:$tls_port 2>$server->{dir}/openssl") or die "openssl: $!";
+	push @clients, [$pid, $from, $to];
+	print $to "GET /cdc/users HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	$to->flush;
+}
+wait_for(sub { metric('streams') == $before + CLIENTS }, CLIENTS . ' streams over TLS');
+$before_kb = ChangefeedTest::anonymous_kb($worker);
+$server->sql(q{INSERT INTO users VALUES (100003, repeat('z', 6000000))});
+$streams[0]->event;
+$grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
+cmp_ok($grown_mb, '<', 64, sprintf('a row of 6 MB for %d streams over TLS that take nothing makes the worker hold %.0f MB', CLIENTS, $grown_mb));
+kill('KILL', map { $_->[0] } @clients);
+waitpid($_->[0], 0) for @clients;
 
 done_testing();

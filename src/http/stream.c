@@ -18,8 +18,9 @@ enum {
 	SEND_COST = 8 * 1024,
 	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
 	STALLED_MS = 500,
-	NEXT_TICK_MS = 600, /* the latest: a keep-alive that will be due by then is sent now */
-	TICK_BUDGET = 500,  /* keep-alives: those who came together do not get them together */
+	NEXT_TICK_MS = 600,   /* the latest: a keep-alive that will be due by then is sent now */
+	TICK_BUDGET = 500,    /* keep-alives: those who came together do not get them together */
+	PIECE = SEGMENT_SIZE, /* what libh2o is given at once where it copies all of it, for each client */
 };
 
 enum stream_state {
@@ -52,6 +53,7 @@ struct stream {
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	int64_t sent_ms;         /* when the last send began */
 	uint32_t taken_kb;       /* once that is stalled: see stall_look() */
+	uint32_t pieces;         /* of the segment, at its end, that libh2o has not been given */
 	int64_t end_ms;          /* when its lifetime is over */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
@@ -179,20 +181,38 @@ static void note_send(struct stream *stream)
 	h2o_linklist_insert(&stream->audience->streams, &stream->audience_link);
 }
 
+static void give(struct stream *stream, const char *data, size_t size)
+{
+	h2o_iovec_t vector = h2o_iovec_init(data, size);
+	h2o_send(stream->req, &vector, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
 static void send_bytes(struct stream *stream, struct bytes bytes)
 {
 	note_send(stream);
 	live_figure_add(&stream->worker->figures->sent_bytes_total, bytes.size);
 
-	size_t sent = send_directly(stream, bytes);
+	size_t sent = send_directly(stream, bytes), size = bytes.size - sent;
 	stream->direct_bytes += sent;
-	if (sent == bytes.size) {
+	if (size == 0) {
 		finish_send(stream);
 		return;
 	}
-	h2o_iovec_t rest = h2o_iovec_init(bytes.data + sent, bytes.size - sent);
 	set_sending(stream, true);
-	h2o_send(stream->req, &rest, 1, H2O_SEND_STATE_IN_PROGRESS);
+	if (size > PIECE && request_is_copied(stream->req)) {
+		stream->pieces = (uint32_t)((size - 1) / PIECE);
+		size -= (size_t)stream->pieces * PIECE;
+	}
+	give(stream, bytes.data + sent, size);
+}
+
+/* What is larger than a piece is the end of a segment to which nothing is appended. */
+static void send_piece(struct stream *stream)
+{
+	const struct segment *segment = stream->segment;
+
+	assert(!segment->open);
+	give(stream, segment->data + segment->size - (size_t)stream->pieces-- * PIECE, PIECE);
 }
 
 static void end_stream(struct stream *stream)
@@ -377,6 +397,10 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 {
 	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
 
+	if (stream->pieces > 0 && stream->state != STREAM_ENDED) {
+		send_piece(stream);
+		return;
+	}
 	set_sending(stream, false);
 	finish_send(stream);
 	/* abandoned meanwhile, and the last bytes were taken all the same: nothing else would end the request */
