@@ -38,7 +38,7 @@ void audience_free(struct audience *audience)
 {
 	if (audience == NULL)
 		return;
-	segment_list_clear(&audience->fanout->kept, &audience->segments);
+	segment_list_clear(&audience->segments);
 	subscription_free(&audience->subscription);
 	buffer_free(&audience->key);
 	free(audience);
@@ -73,7 +73,7 @@ static void close_open_at(struct audience *audience, struct place end)
 	audience->open = NULL;
 	audience->before = (struct footing){segment->from, segment->size, segment->events};
 	audience->front = end;
-	segment_close(&audience->fanout->kept, segment, end);
+	segment_close(segment, end);
 }
 
 static void close_open(struct audience *audience)
@@ -123,7 +123,7 @@ static struct segment *segment_at(struct audience *audience, const struct footin
 {
 	if (audience->open != NULL && audience->open->from == at->from)
 		return audience->open;
-	return segment_find(&audience->fanout->kept, &audience->segments, at->from);
+	return segment_find(&audience->segments, at->from);
 }
 
 bool audience_slice(struct audience *audience, struct footing *at, struct reader *reader,
@@ -173,7 +173,7 @@ static bool keep_rendered(struct audience *audience, uint64_t from, struct place
 	if (segment == NULL)
 		return false;
 	segment_append(segment, buffer_bytes(&fanout->frames), events);
-	segment_close(&fanout->kept, segment, end);
+	segment_close(segment, end);
 	fanout->renders += events;
 	return true;
 }
@@ -223,7 +223,7 @@ void audience_break(struct audience *audience, bool new_history)
 	close_open(audience);
 	audience->before = nowhere;
 	if (new_history)
-		segment_list_clear(&audience->fanout->kept, &audience->segments);
+		segment_list_clear(&audience->segments);
 }
 
 static void mark_changed(struct audience *audience)
@@ -292,7 +292,7 @@ void audience_offer(struct audience *audience, const struct document *document, 
 	segment_append(segment, buffer_bytes(&fanout->frames), 1);
 	fanout->work += fanout->frames.size + FRAME_COST;
 	fanout->renders++;
-	if (segment->capacity > SEGMENT_SIZE)
+	if (segment->capacity > segment_room(&fanout->kept))
 		close_open_at(audience, *behind); /* what is large is to be among what is kept, and may be dropped */
 }
 

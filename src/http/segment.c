@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "http/list.h"
+
 void segments_kept_init(struct segments_kept *kept, size_t limit)
 {
 	*kept = (struct segments_kept){.limit = limit, .held_limit = SEGMENTS_HELD_MAX};
@@ -14,6 +16,12 @@ void segments_kept_init(struct segments_kept *kept, size_t limit)
 static size_t memory_of(const struct segment *segment)
 {
 	return sizeof(*segment) + segment->capacity + (segment->spool >= 0 ? segment->capacity : 0);
+}
+
+/* Where a segment's memory is counted. */
+static size_t *account_of(struct segment *segment)
+{
+	return h2o_linklist_is_linked(&segment->used_link) ? &segment->kept->bytes : &segment->kept->held;
 }
 
 size_t segment_room(const struct segments_kept *kept)
@@ -53,15 +61,7 @@ static struct segment *at_slot(const struct segment_list *list, size_t slot, uin
 	return slot < list->count && list->segments[slot]->from == from ? list->segments[slot] : NULL;
 }
 
-static void forget_use(struct segments_kept *kept, struct segment *segment)
-{
-	if (!h2o_linklist_is_linked(&segment->used_link))
-		return;
-	h2o_linklist_unlink(&segment->used_link);
-	kept->bytes -= memory_of(segment);
-}
-
-static void drop(struct segments_kept *kept, struct segment *segment)
+static void drop(struct segment *segment)
 {
 	struct segment_list *list = segment->list;
 	size_t slot = find_slot(list, segment->from);
@@ -70,9 +70,10 @@ static void drop(struct segments_kept *kept, struct segment *segment)
 	list->count--;
 	memmove(list->segments + slot, list->segments + slot + 1,
 			(list->count - slot) * sizeof(list->segments[0]));
-	forget_use(kept, segment);
 	segment->list = NULL;
-	kept->held += memory_of(segment);
+	*account_of(segment) -= memory_of(segment);
+	list_leave(&segment->used_link);
+	*account_of(segment) += memory_of(segment);
 	segment_release(segment);
 }
 
@@ -97,7 +98,7 @@ struct segment *segment_open(struct segments_kept *kept, struct segment_list *li
 	struct segment *segment = make_room(list) ? malloc(sizeof(*segment) + capacity) : NULL;
 
 	if (before != NULL)
-		drop(kept, before);
+		drop(before);
 	if (segment == NULL)
 		return NULL;
 	*segment = (struct segment){.kept = kept,
@@ -111,6 +112,7 @@ struct segment *segment_open(struct segments_kept *kept, struct segment_list *li
 			(list->count - slot) * sizeof(list->segments[0]));
 	list->segments[slot] = segment;
 	list->count++;
+	kept->held += memory_of(segment);
 	return segment;
 }
 
@@ -129,15 +131,18 @@ static size_t limit_of(const struct segments_kept *kept)
 	return share < kept->limit ? share : kept->limit;
 }
 
-void segment_close(struct segments_kept *kept, struct segment *segment, struct place end)
+void segment_close(struct segment *segment, struct place end)
 {
+	struct segments_kept *kept = segment->kept;
+
 	assert(segment->open && end.position > segment->from);
 	segment->open = false;
 	segment->end = end;
-	h2o_linklist_insert(&kept->used, &segment->used_link);
+	kept->held -= memory_of(segment);
 	kept->bytes += memory_of(segment);
+	h2o_linklist_insert(&kept->used, &segment->used_link);
 	while (kept->bytes > limit_of(kept) && kept->used.next != &segment->used_link)
-		drop(kept, H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
+		drop(H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
 }
 
 /* The segment's memory doubles. */
@@ -148,10 +153,7 @@ static void open_spool(struct segment *segment)
 	if (kept->spools == SPOOLS_MAX || (segment->spool = spool_open()) < 0)
 		return;
 	kept->spools++;
-	if (h2o_linklist_is_linked(&segment->used_link))
-		kept->bytes += segment->capacity;
-	if (segment->list == NULL)
-		kept->held += segment->capacity;
+	*account_of(segment) += segment->capacity;
 }
 
 int segment_spool(struct segment *segment, struct bytes bytes, size_t *ret_at)
@@ -169,21 +171,21 @@ int segment_spool(struct segment *segment, struct bytes bytes, size_t *ret_at)
 	return segment->spool;
 }
 
-struct segment *segment_find(struct segments_kept *kept, const struct segment_list *list, uint64_t from)
+struct segment *segment_find(const struct segment_list *list, uint64_t from)
 {
 	struct segment *segment = at_slot(list, find_slot(list, from), from);
 
-	if (segment != NULL && !segment->open && kept->used.prev != &segment->used_link) {
+	if (segment != NULL && !segment->open && segment->kept->used.prev != &segment->used_link) {
 		h2o_linklist_unlink(&segment->used_link);
-		h2o_linklist_insert(&kept->used, &segment->used_link);
+		h2o_linklist_insert(&segment->kept->used, &segment->used_link);
 	}
 	return segment;
 }
 
-void segment_list_clear(struct segments_kept *kept, struct segment_list *list)
+void segment_list_clear(struct segment_list *list)
 {
 	while (list->count > 0)
-		drop(kept, list->segments[list->count - 1]);
+		drop(list->segments[list->count - 1]);
 	free(list->segments);
 	*list = (struct segment_list){0};
 }

@@ -26,7 +26,7 @@ enum {
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
 	/* for each stream, up to all that may be kept: what is kept for a few stays in the processor's cache */
 	SEGMENTS_KEPT_FOR_ONE = 1024 * 1024,
-	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* by sends alone, before segments become small */
+	SEGMENTS_HELD_MAX = 64 * 1024 * 1024, /* that cannot be dropped, before segments become small */
 	/* less than this is copied faster than its pages are queued; and putting a segment into a spool costs
 	 * about as much as copying it to a few clients */
 	SPOOL_SENDS_OF = 16 * 1024,
@@ -63,7 +63,7 @@ struct segments_kept {
 	h2o_linklist_t used; /* the one that was used longest ago first; open ones are not in it */
 	size_t bytes;        /* of those in `used` */
 	size_t limit;        /* for `bytes`; but the one that was closed last is always kept */
-	size_t held;         /* bytes of those that were dropped while they were being sent */
+	size_t held;         /* bytes of all others: open ones, and those that were dropped while being sent */
 	size_t held_limit;   /* for `held`, see segment_room() */
 	unsigned readers;    /* streams there are; moved by the caller */
 	unsigned spools;     /* there are */
@@ -71,7 +71,7 @@ struct segments_kept {
 
 void segments_kept_init(struct segments_kept *kept, size_t limit);
 
-/* How large a new segment may be: SEGMENT_SIZE, or SEGMENT_SIZE_SMALL while sends hold too much. */
+/* How large a new segment may be: SEGMENT_SIZE, or SEGMENT_SIZE_SMALL while too much is held. */
 size_t segment_room(const struct segments_kept *kept);
 
 /* An open segment with room for `capacity` bytes that begins at `from`; one that began there before is
@@ -83,10 +83,10 @@ struct segment *segment_open(struct segments_kept *kept, struct segment_list *li
 void segment_append(struct segment *segment, struct bytes frames, uint64_t events);
 
 /* Nothing more will be appended: it reaches to `end`, behind its `from`. From now on it may be dropped. */
-void segment_close(struct segments_kept *kept, struct segment *segment, struct place end);
+void segment_close(struct segment *segment, struct place end);
 
 /* The segment that begins at a position, or NULL. It counts as used. Not held: see segment_hold(). */
-struct segment *segment_find(struct segments_kept *kept, const struct segment_list *list, uint64_t from);
+struct segment *segment_find(const struct segment_list *list, uint64_t from);
 
 static inline struct segment *segment_hold(struct segment *segment)
 {
@@ -103,6 +103,6 @@ void segment_release(struct segment *segment);
 int segment_spool(struct segment *segment, struct bytes bytes, size_t *ret_at);
 
 /* Drops all of a list, and its memory. */
-void segment_list_clear(struct segments_kept *kept, struct segment_list *list);
+void segment_list_clear(struct segment_list *list);
 
 #endif

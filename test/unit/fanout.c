@@ -377,6 +377,39 @@ static void test_held(void)
 	is_u64(fanout.kept.held, 0, "nothing is held when all has been sent");
 }
 
+/* Open segments cannot be dropped: while they are many, each is small. */
+static void test_open(void)
+{
+	enum { MANY = 100, ROUNDS = 100 };
+	static struct changefeed_options forms[MANY];
+	struct audience *audiences[MANY];
+	size_t most = 0;
+
+	fanout.kept.held_limit = 4 * SEGMENT_SIZE;
+	for (int i = 0; i < MANY; i++) {
+		audiences[i] = join("*", &forms[i]);
+		audience_follow(audiences[i]);
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		size_t open = 0;
+		fixture_transaction(&fixture, CHANGES);
+		fixture_checkpoint(&fixture);
+		while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+			fanout_settle(&fanout);
+		for (int i = 0; i < MANY; i++)
+			open += audiences[i]->open == NULL ? 0 : audiences[i]->open->capacity;
+		most = open > most ? open : most;
+	}
+	ok(most > fanout.kept.held_limit && most < fanout.kept.held_limit + 2 * MANY * SEGMENT_SIZE_SMALL,
+	   "%d audiences have at most %zu kB in open segments", MANY, most / 1024);
+	for (int i = 0; i < MANY; i++) {
+		audience_unfollow(audiences[i]);
+		fanout_leave(audiences[i]);
+	}
+	is_u64(fanout.kept.held, 0, "and nothing when they are gone");
+	is_u64(fanout.wanted, 0, "and nothing is wanted");
+}
+
 int main(void)
 {
 	uint64_t lost = 0, incomplete = 0;
@@ -416,6 +449,7 @@ int main(void)
 	test_first_gap();
 	test_work();
 	test_held();
+	test_open();
 	reader_scratch_free(&scratch);
 	fixture_remove(&fixture);
 	return tap_end();
