@@ -108,6 +108,17 @@ static bool enlist(struct fanout *fanout, struct audience *audience)
 	return true;
 }
 
+/* Counts what an audience wants: once more, or once less. */
+static void count_wanted(struct fanout *fanout, const struct audience *audience, int by)
+{
+	for (uint64_t left = audience_wanted(audience); left != 0; left &= left - 1) {
+		uint64_t bit = left & -left;
+		unsigned *count = &fanout->wanted_by[__builtin_ctzll(left)];
+		*count += (unsigned)by;
+		fanout->wanted = *count == 0 ? fanout->wanted & ~bit : fanout->wanted | bit;
+	}
+}
+
 static h2o_linklist_t *chain_of(struct fanout *fanout, struct bytes key)
 {
 	return &fanout->chains[XXH3_64bits_withSeed(key.data, key.size, fanout->seed) % AUDIENCE_CHAINS];
@@ -133,7 +144,7 @@ static struct audience *add_audience(struct fanout *fanout, struct audience *aud
 	h2o_linklist_insert(&fanout->audiences, &audience->link);
 	h2o_linklist_insert(chain_of(fanout, buffer_bytes(&audience->key)), &audience->chain_link);
 	fanout->audience_count++;
-	fanout->wanted |= audience_wanted(audience);
+	count_wanted(fanout, audience, 1);
 	return audience;
 }
 
@@ -159,7 +170,7 @@ void fanout_leave(struct audience *audience)
 
 	if (--audience->members > 0)
 		return;
-	fanout->wanted_known = false;
+	count_wanted(fanout, audience, -1);
 	if (audience->selection.all)
 		list_remove(fanout->all, audience);
 	for (unsigned i = 0; i < audience->selection.count; i++)
@@ -169,17 +180,6 @@ void fanout_leave(struct audience *audience)
 	fanout->audience_count--;
 	list_leave(&audience->changed_link);
 	audience_free(audience);
-}
-
-uint64_t fanout_wanted(struct fanout *fanout)
-{
-	if (fanout->wanted_known)
-		return fanout->wanted;
-	fanout->wanted = 0;
-	LIST_EACH (struct audience, link, audience, &fanout->audiences)
-		fanout->wanted |= audience_wanted(audience);
-	fanout->wanted_known = true;
-	return fanout->wanted;
 }
 
 /* ---- the drain */
@@ -216,13 +216,11 @@ static bool may_be_of(struct offer *offer, const struct entry *entry)
 	return offer->everybody || offer->before == entry->tenant || offer->after == entry->tenant;
 }
 
-/* Renders a change for an audience, if that wants it. Returns false if it cannot be read. */
+/* Renders a change for an audience whose filter lets it through. Returns false if it cannot be read. */
 static bool render_for(struct audience *audience, struct offer *offer)
 {
 	struct place behind = {offer->record->next, offer->record->change.id};
 
-	if (!filter_matches(&audience->scope.filter, &offer->record->change))
-		return true;
 	if (!load(audience->fanout, offer))
 		return false;
 	audience_offer(audience, &offer->document, &behind);
@@ -251,7 +249,8 @@ static bool render_message(struct fanout *fanout, struct offer *offer)
 {
 	fanout->work += (size_t)fanout->audience_count * AUDIENCE_COST;
 	LIST_EACH (struct audience, link, audience, &fanout->audiences) {
-		if (!render_for(audience, offer))
+		bool wanted = filter_matches(&audience->scope.filter, &offer->record->change);
+		if (wanted && !render_for(audience, offer))
 			return false;
 	}
 	return true;

@@ -34,8 +34,8 @@ struct fanout {
 	unsigned audience_count;
 	h2o_linklist_t chains[AUDIENCE_CHAINS]; /* the same, by checksums of their keys with this seed */
 	uint64_t seed;
-	bool wanted_known; /* `wanted` is that of the audiences there are now */
-	uint64_t wanted;
+	uint64_t wanted;        /* by the audiences, as live_worker.wanted has it */
+	unsigned wanted_by[64]; /* by how many of them, for each bit */
 	h2o_linklist_t changed;
 	struct audience_list *by_collection; /* which audiences want a collection */
 	size_t by_collection_size;
@@ -75,9 +75,6 @@ bool fanout_has_news(const struct fanout *fanout);
 
 /* Brings the losses of all audiences up to date. Returns true if there are new ones. */
 bool fanout_find_losses(struct fanout *fanout);
-
-/* What the audiences want, as live_worker.wanted has it. */
-uint64_t fanout_wanted(struct fanout *fanout);
 
 /* Empties fanout->changed. */
 void fanout_settle(struct fanout *fanout);

@@ -105,7 +105,7 @@ static uint64_t wanted(struct worker *worker)
 	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->waiting_polls) ||
 		!h2o_linklist_is_empty(&worker->deferred))
 		return LIVE_WANTS_ALL;
-	return fanout_wanted(&worker->fanout);
+	return worker->fanout.wanted;
 }
 
 /*
