@@ -46,7 +46,6 @@ static bool tick(struct loop *loop)
 	if (!streams_tick(worker))
 		return false;
 	stall_tick(worker);
-	polls_tick(worker);
 	live_figure_add(&worker->figures->renders_total, worker->fanout.renders);
 	worker->fanout.renders = 0;
 	loop->next_tick_ms = worker->now_ms + TICK_MS;

@@ -1,8 +1,6 @@
 /* poll.c: see poll.h. */
 #include "http/poll.h"
 
-#include <malloc.h>
-
 #include "core/clock.h"
 #include "http/libh2o.h"
 #include "http/response.h"
@@ -103,20 +101,19 @@ static void hold(struct poll *poll, size_t bytes)
 	charge(poll, bytes);
 }
 
-/* What polls hold: batches, and answers that are kept or have not been taken. */
-static size_t poll_bytes(const struct worker *worker)
+size_t polls_bytes(const struct worker *worker)
 {
 	return worker->batch_bytes + worker->answers.bytes;
 }
 
 static bool is_crowded(const struct worker *worker, const uint32_t *account)
 {
-	return poll_bytes(worker) >= POLL_CROWDED || (account != NULL && *account >= POLL_CONNECTION_CROWDED);
+	return polls_bytes(worker) >= POLL_CROWDED || (account != NULL && *account >= POLL_CONNECTION_CROWDED);
 }
 
 static bool is_overcrowded(const struct worker *worker, const uint32_t *account)
 {
-	return poll_bytes(worker) >= POLL_OVERCROWDED ||
+	return polls_bytes(worker) >= POLL_OVERCROWDED ||
 		   (account != NULL && *account >= POLL_CONNECTION_OVERCROWDED);
 }
 
@@ -511,14 +508,4 @@ bool polls_expire(struct worker *worker, bool all)
 			set_state(poll, POLL_READING);
 	}
 	return !h2o_linklist_is_empty(&worker->waiting_polls);
-}
-
-void polls_tick(struct worker *worker)
-{
-	size_t bytes = poll_bytes(worker);
-
-	if (worker->polls_were_crowded && bytes < POLL_CROWDED / 8)
-		malloc_trim(0);
-	worker->polls_were_crowded =
-		bytes >= POLL_CROWDED || (worker->polls_were_crowded && bytes >= POLL_CROWDED / 8);
 }

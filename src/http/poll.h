@@ -21,7 +21,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain);
  * still wait. */
 bool polls_expire(struct worker *worker, bool all);
 
-/* After a crowd has taken its answers, gives back to the kernel what those used. To be called twice a second. */
-void polls_tick(struct worker *worker);
+/* What polls hold: batches, and answers that are kept or have not been taken. */
+size_t polls_bytes(const struct worker *worker);
 
 #endif

@@ -14,6 +14,7 @@
 #include "core/ring/ring_file.h"
 #include "http/h2_guard.h"
 #include "http/loop.h"
+#include "http/poll.h"
 #include "http/routes.h"
 #include "http/stall.h"
 #include "log.h"
@@ -21,8 +22,10 @@
 enum {
 	ACCEPTS_PER_TURN = 64,
 	DESCRIPTORS_SPARE = 64 + SPOOLS_MAX, /* for everything that is no connection */
-	CROWD = 500,                         /* connections whose memory is worth giving back */
-	GOODBYE_MS = 200,                    /* for the last bytes at the end */
+	/* whose memory is worth giving back */
+	CROWD_CONNECTIONS = 500,
+	CROWD_BYTES = 64 * 1024 * 1024, /* in the answers of polls */
+	GOODBYE_MS = 200,               /* for the last bytes at the end */
 };
 
 struct server {
@@ -35,7 +38,7 @@ struct server {
 	h2o_socket_t *signals, *wakes; /* held for LeakSanitizer: of these libh2o tells the kernel alone */
 	size_t connection_limit;
 	size_t connections;
-	size_t peak; /* of connections, since memory was last given back */
+	size_t most_connections, most_bytes; /* since they last were half as many */
 	bool accepting;
 };
 
@@ -84,8 +87,7 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 		h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
 		if (socket == NULL)
 			return;
-		if (++server->connections > server->peak)
-			server->peak = server->connections;
+		server->connections++;
 		live_figure_add(&worker->figures->connections, 1);
 		live_figure_add(&worker->figures->connections_total, 1);
 		if (limits_connect(&worker->limits, socket))
@@ -173,13 +175,24 @@ static bool watch_signals(struct server *server)
 
 /* ---- the life of a worker */
 
-/* After a crowd has left, what it used goes back to the kernel. */
+/* Whether of what was a crowd less than a half is left. */
+static bool has_left(size_t *most, size_t now, size_t crowd)
+{
+	bool left = *most >= crowd && now < *most / 2;
+
+	if (left || now > *most)
+		*most = now;
+	return left;
+}
+
+/* After a crowd has left, or taken its answers, what it used goes back to the kernel. */
 static void give_back_memory(struct server *server)
 {
-	if (server->peak >= CROWD && server->connections < server->peak / 2) {
+	bool clients = has_left(&server->most_connections, server->connections, CROWD_CONNECTIONS);
+	bool answers = has_left(&server->most_bytes, polls_bytes(&server->worker), CROWD_BYTES);
+
+	if (clients || answers)
 		malloc_trim(0);
-		server->peak = server->connections;
-	}
 }
 
 static void run_turn(struct server *server)
