@@ -19,6 +19,7 @@ struct audience *audience_make(struct fanout *fanout, struct subscription *subsc
 	audience->selection = *selection;
 	h2o_linklist_init_anchor(&audience->streams);
 	h2o_linklist_init_anchor(&audience->waiting);
+	h2o_linklist_init_anchor(&audience->polls);
 	buffer_append_bytes(&audience->key, key);
 	if (audience->key.failed) {
 		audience_free(audience);

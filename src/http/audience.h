@@ -38,6 +38,7 @@ struct audience {
 	h2o_linklist_t changed_link; /* in fanout->changed: something matched in this turn */
 	h2o_linklist_t streams;      /* all of its streams, the one that was sent to longest ago first */
 	h2o_linklist_t waiting;      /* those of them that are live and have been sent everything */
+	h2o_linklist_t polls;        /* that wait for something new */
 	unsigned live_streams;       /* of `streams`: those that follow the segments */
 	const struct changefeed_options *options; /* of the path that they came by */
 	struct subscription subscription;         /* names, view, tenant; the start is of no meaning here */

@@ -294,8 +294,8 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 	const struct ring_live *live = ring_live(fanout->ring);
 	uint64_t history = live_load(&live->history);
 	uint64_t streamed = live_load(&live->streamed_lsn);
-	struct place before = fanout->place;
 
+	fanout->began = fanout->place;
 	if (is_changing(fanout, history))
 		return FANOUT_IDLE;
 	fanout->new_history = history != fanout->history;
@@ -307,13 +307,13 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 	fanout->full = false;
 	fanout->work = 0;
 	while (!fanout->full && fanout->work < RENDER_BUDGET &&
-		   fanout->place.position - before.position < budget) {
+		   fanout->place.position - fanout->began.position < budget) {
 		struct record record;
 		enum ring_read result = ring_read(fanout->ring, fanout->place.position, &record);
 		if (result == RING_READ_END) {
 			place_follow(&fanout->place, streamed);
-			bool moved = fanout->place.position != before.position ||
-						 cursor_compare(before.cursor, fanout->place.cursor) != 0;
+			bool moved = fanout->place.position != fanout->began.position ||
+						 cursor_compare(fanout->began.cursor, fanout->place.cursor) != 0;
 			return moved ? FANOUT_DRAINED : FANOUT_IDLE;
 		}
 		if (result != RING_READ_OK || !render_record(fanout, &record))

@@ -22,6 +22,7 @@ struct fanout {
 	const struct ring *ring;
 	struct reader_scratch *scratch; /* shared with the worker's readers */
 	struct place place;             /* everything before it was rendered */
+	struct place began;             /* where it was before the last drain */
 	uint64_t history;
 	struct ring_identity origin; /* of the history, for the views of all audiences */
 	uint64_t catalog_generation; /* of live, when what is published was last looked at */

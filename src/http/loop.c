@@ -73,8 +73,11 @@ static void turn(h2o_timeout_entry_t *entry)
 	if (drain != FANOUT_IDLE)
 		loop->drained_us = began_us;
 	limits_look(&worker->limits, worker->now_ms);
-	loop->deadlines = requests_settle(worker);
-	loop->deadlines = polls_expire(worker, worker->stopping) || loop->deadlines;
+	if (worker->now_ms >= loop->next_expiry_ms || worker->stopping) {
+		polls_expire(worker, worker->stopping);
+		loop->next_expiry_ms = worker->now_ms + WAITING_TICK_MS;
+	}
+	loop->deadlines = requests_settle(worker) || !h2o_linklist_is_empty(&worker->waiting_polls);
 	if (worker->stopping)
 		streams_end(worker);
 	if (worker->now_ms >= loop->next_tick_ms && !tick(loop))
@@ -98,10 +101,10 @@ static bool has_answers(struct worker *worker)
 }
 
 /* What the feed should wake this worker for. A stream or poll that waits for a place still to come needs
- * everything, and so does a poll that waits, to move on; a deferred request has no audience yet. */
+ * everything; a deferred request has no audience yet. */
 static uint64_t wanted(struct worker *worker)
 {
-	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->waiting_polls) ||
+	if (!h2o_linklist_is_empty(&worker->seeking_streams) || !h2o_linklist_is_empty(&worker->seeking_polls) ||
 		!h2o_linklist_is_empty(&worker->deferred))
 		return LIVE_WANTS_ALL;
 	return worker->fanout.wanted;

@@ -18,12 +18,13 @@ struct loop {
 	h2o_timeout_t timeout;
 	h2o_timeout_entry_t entry;
 	int64_t next_tick_ms;
-	int64_t drained_us; /* when new changes were looked at last */
-	bool more;          /* the last turn left something for the next one */
-	bool streams_left;  /* and live streams that it has not sent to */
-	bool looked;        /* a turn has looked at all of the ring since the feed was asked to wake us */
-	bool deadlines;     /* polls or deferred requests wait for a moment */
-	bool ticked;        /* the last turn had a tick */
+	int64_t next_expiry_ms; /* when deadlines of polls are looked at */
+	int64_t drained_us;     /* when new changes were looked at last */
+	bool more;              /* the last turn left something for the next one */
+	bool streams_left;      /* and live streams that it has not sent to */
+	bool looked;            /* a turn has looked at all of the ring since the feed was asked to wake us */
+	bool deadlines;         /* polls or deferred requests wait for a moment */
+	bool ticked;            /* the last turn had a tick */
 };
 
 /* The worker's context has been made; both outlive the loop. */

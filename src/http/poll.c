@@ -47,6 +47,7 @@ struct poll {
 	uint32_t charged;  /* kB of *account: the batch, then the answer */
 	struct reader reader;
 	h2o_linklist_t worker_link; /* in ready_polls or waiting_polls */
+	h2o_linklist_t wait_link;   /* while it waits: in audience->polls or worker->seeking_polls */
 	struct hangup_watch hangup; /* while it waits */
 };
 
@@ -57,11 +58,14 @@ static void begin_wait(struct poll *poll)
 	live_figure_add(&worker->figures->polls_waiting, 1);
 	hangup_watch(&worker->hangup, &poll->hangup, poll->req, poll->audience->options->stall_s);
 	h2o_linklist_insert(&worker->waiting_polls, &poll->worker_link);
+	h2o_linklist_insert(poll->reader.seeking ? &worker->seeking_polls : &poll->audience->polls,
+						&poll->wait_link);
 }
 
 static void end_wait(struct poll *poll)
 {
 	hangup_unwatch(&poll->worker->hangup, &poll->hangup);
+	h2o_linklist_unlink(&poll->wait_link);
 	live_figure_subtract(&poll->worker->figures->polls_waiting, 1);
 }
 
@@ -457,27 +461,34 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 	set_state(poll, POLL_READING);
 }
 
-/* Nothing was for it up to where the drain stands: it moves on, so that the ring does not pass it and nobody
- * walks there again. A new history is for itself to find. */
-static void follow(struct poll *poll, const struct place *drained)
+/* A poll that waits goes on. Nothing was for it up to a place that the drain has passed meanwhile, so it goes on
+ * there: the ring may have passed its own, and nobody walks there again. A new history is for itself to find. */
+static void wake_at(struct poll *poll, const struct place *drained)
 {
 	struct place *place = &poll->reader.place;
 	bool ahead = drained->position > place->position ||
 				 (drained->position == place->position && cursor_compare(drained->cursor, place->cursor) > 0);
 
-	if (ahead && !reader_is_outdated(&poll->reader))
+	if (ahead && !poll->reader.seeking && !reader_is_outdated(&poll->reader))
 		*place = *drained;
+	set_state(poll, POLL_READING);
 }
 
-/* Those that wait and may now have something go on, the others move on. */
+/* Those go on whose audience wants something that is new, those whose start may have come, and, where streams
+ * have to read for themselves, all. */
 static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 {
-	LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls) {
-		if (drain == FANOUT_BROKEN || poll->reader.seeking ||
-			h2o_linklist_is_linked(&poll->audience->changed_link))
-			set_state(poll, POLL_READING);
-		else
-			follow(poll, &worker->fanout.place);
+	const struct place *began = &worker->fanout.began;
+
+	LIST_EACH (struct audience, changed_link, audience, &worker->fanout.changed) {
+		LIST_EACH (struct poll, wait_link, poll, &audience->polls)
+			wake_at(poll, began);
+	}
+	LIST_EACH (struct poll, wait_link, poll, &worker->seeking_polls)
+		wake_at(poll, began);
+	if (drain == FANOUT_BROKEN) {
+		LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls)
+			wake_at(poll, began);
 	}
 }
 
@@ -499,13 +510,12 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 	put_back(&turn, &worker->ready_polls);
 }
 
-bool polls_expire(struct worker *worker, bool all)
+void polls_expire(struct worker *worker, bool all)
 {
 	LIST_EACH (struct poll, worker_link, poll, &worker->waiting_polls) {
 		if (all)
 			poll->deadline_ms = worker->now_ms;
 		if (worker->now_ms >= poll->deadline_ms)
-			set_state(poll, POLL_READING);
+			wake_at(poll, &worker->fanout.place);
 	}
-	return !h2o_linklist_is_empty(&worker->waiting_polls);
 }

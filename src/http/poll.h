@@ -17,9 +17,8 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 /* Goes on with what can go on. `drain` as in streams_pump(). What is left over is in worker->ready_polls. */
 void polls_pump(struct worker *worker, enum fanout_drain drain);
 
-/* Lets those be answered by the next polls_pump() whose time is over, or all of them. Returns whether any
- * still wait. */
-bool polls_expire(struct worker *worker, bool all);
+/* Lets those be answered by the next polls_pump() whose time is over, or all of them. */
+void polls_expire(struct worker *worker, bool all);
 
 /* What polls hold: batches, and answers that are kept or have not been taken. */
 size_t polls_bytes(const struct worker *worker);

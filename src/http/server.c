@@ -317,6 +317,7 @@ static bool set_up(struct server *server)
 	h2o_linklist_init_anchor(&worker->seeking_streams);
 	h2o_linklist_init_anchor(&worker->ready_polls);
 	h2o_linklist_init_anchor(&worker->waiting_polls);
+	h2o_linklist_init_anchor(&worker->seeking_polls);
 	h2o_linklist_init_anchor(&worker->responses);
 	h2o_linklist_init_anchor(&worker->deferred);
 	h2o_linklist_init_anchor(&worker->ready_requests);

@@ -38,8 +38,9 @@ struct worker {
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
 	h2o_linklist_t waiting_polls;
-	h2o_linklist_t responses; /* of a known length that are being sent */
-	size_t batch_bytes;       /* in the batches of polls, and in answers that are copied for a client */
+	h2o_linklist_t seeking_polls; /* those of them whose start has not been streamed yet */
+	h2o_linklist_t responses;     /* of a known length that are being sent */
+	size_t batch_bytes;           /* in the batches of polls, and in answers that are copied for a client */
 	uint64_t poll_work; /* bytes that polls have walked and answered with, and POLL_COST for each answer */
 	struct answers answers;        /* of polls */
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
