@@ -5,9 +5,6 @@
 
 #include <xxhash.h>
 
-/* How often a gap is counted again because the writer overwrote what was read. */
-enum { TRIES = 100 };
-
 /* A checkpoint logs this part of what the log has room for at the most, so that its floor can keep ahead. */
 enum { STEP_DIVISOR = 8 };
 
@@ -251,9 +248,8 @@ static uint64_t sum_runs(const struct ring *ring, const struct filter *filter, u
 	return count;
 }
 
-/* Sums up the log between two cursors. Returns false if the writer overwrote what was read. */
-static bool count_runs(const struct ring *ring, const struct filter *filter, struct cursor after,
-					   struct cursor until, struct gap_counter *counter, uint64_t *ret_count)
+bool ring_runs_count(const struct ring *ring, const struct filter *filter, struct cursor after,
+					 struct cursor until, struct gap_counter *counter, uint64_t *ret_count)
 {
 	uint64_t floor = live_load(&ring->live->run_floor), head = live_load(&ring->live->run_head);
 	uint64_t first = first_run_after(ring, floor, head, after);
@@ -273,19 +269,4 @@ static bool count_runs(const struct ring *ring, const struct filter *filter, str
 		return false;
 	*ret_count = count;
 	return true;
-}
-
-uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter, struct place *place,
-						   struct gap_counter *counter)
-{
-	struct cursor after = place->cursor;
-	uint64_t count = 0;
-
-	for (int tries = 0; tries < TRIES; tries++) {
-		struct place oldest = ring_oldest(ring);
-		*place = oldest;
-		if (count_runs(ring, filter, after, oldest.cursor, counter, &count))
-			break;
-	}
-	return count;
 }

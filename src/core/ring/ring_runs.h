@@ -2,8 +2,8 @@
  * ring_runs.h: the run log, which remembers what was evicted: see ring_layout.h.
  *
  * The writer logs each record that it evicts, in the checkpoint that it works on; readers look up what came
- * before the oldest record, and count gaps (ring_skip_evicted() in ring.h). Entries below run_head never
- * change, but for the last one, which grows, and the end_distance of those of one transaction.
+ * before the oldest record, and count gaps. Entries below run_head never change, but for the last one, which
+ * grows, and the end_distance of those of one transaction.
  */
 #ifndef CHANGEFEED_CORE_RING_RING_RUNS_H
 #define CHANGEFEED_CORE_RING_RING_RUNS_H
@@ -46,5 +46,12 @@ bool ring_runs_evicted_unknown(const struct ring *ring, uint64_t commit_lsn);
 
 /* Whether changes after the cursor, of any collection, were evicted. */
 bool ring_runs_evicted_after(const struct ring *ring, struct cursor cursor);
+
+/*
+ * How many of the evicted changes between two cursors the filter wants, as far as the log reaches back. Returns
+ * false, *ret_count untouched, if the writer overwrote what was read.
+ */
+bool ring_runs_count(const struct ring *ring, const struct filter *filter, struct cursor after,
+					 struct cursor until, struct gap_counter *counter, uint64_t *ret_count);
 
 #endif
