@@ -94,10 +94,18 @@ sub wait_for
 	return;
 }
 
+# Below the ports that the kernel gives to clients (ip_local_port_range): a crowd's connection would take it before the server
+# does. Where it begins to look differs between processes, so that two do not find the same.
+my $next_port = 13 * $$;
+
 sub free_port
 {
-	my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 1) or die "no free port: $!";
-	return $socket->sockport;
+	for (1 .. 1000)
+	{
+		my $port = 20_000 + $next_port++ % 12_000;
+		return $port if IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1);
+	}
+	die "no free port: $!";
 }
 
 # Runs a program without a shell; returns its exit status (128 + signal if killed) and all it wrote.
