@@ -65,7 +65,7 @@ is(join(' ', map { length($_->event->{data}) > 6_000_000 ? 1 : 0 } @streams), '1
 is(join(' ', map { $_->event->{data} =~ /"after"/ ? 1 : 0 } @streams), '1 1 1 1 1 1 1 1', 'and so does what follows');
 
 # ---- the same over TLS, where each client's is encrypted by itself, for clients that do not take it
-$before = metric('streams');
+$before = $server->metric('streams');
 for (1 .. CLIENTS)
 {
 	my $pid = open2(my $from, my $to, "exec openssl s_client -quiet -connect 127.0.0.1:$tls_port 2>$server->{dir}/openssl") or die "openssl: $!";
@@ -73,7 +73,7 @@ for (1 .. CLIENTS)
 	print $to "GET /cdc/users HTTP/1.1\r\nHost: localhost\r\n\r\n";
 	$to->flush;
 }
-wait_for(sub { metric('streams') == $before + CLIENTS }, CLIENTS . ' streams over TLS');
+wait_for(sub { $server->metric('streams') == $before + CLIENTS }, CLIENTS . ' streams over TLS');
 $before_kb = ChangefeedTest::anonymous_kb($worker);
 $server->sql(q{INSERT INTO users VALUES (100003, repeat('z', 6000000))});
 $streams[0]->event;
