@@ -78,8 +78,8 @@ $server->sql(q{CREATE DATABASE app});
 $server->{database} = 'app';
 $server->sql(q{CREATE ROLE replicator LOGIN REPLICATION; CREATE TYPE mood AS ENUM ('sad');
 	CREATE TABLE users (id text PRIMARY KEY, mood mood);
-	REVOKE ALL ON users FROM PUBLIC; CREATE PUBLICATION feed FOR TABLE users});
-my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'replicator', '--slot', 'by_hand', '--publication', 'feed',
+	REVOKE ALL ON users FROM PUBLIC});
+my @options = ('--dbname', 'app', '--host', $server->{dir}, '--username', 'replicator', '--slot', 'by_hand', '--publication', 'Its "feed"',
 	'--config', $server->{config_file}, '--ring-file', "$server->{dir}/ring", '--ring-size', '8MB');
 
 sub program_start
@@ -100,6 +100,9 @@ sub program_start
 sub program_log { return slurp("$server->{dir}/program.log"); }
 
 my $pid = program_start();
+ok(wait_for(sub { program_log() =~ /publication ".*" does not exist in database "app": .* or (CREATE PUBLICATION .*;)/ }, 'the log'), 'no publication: the log says what to do');
+$server->sql(program_log() =~ /(CREATE PUBLICATION .*;)/);
+$server->sql('ALTER PUBLICATION "Its ""feed""" ADD TABLE users');
 $server->wait_ready or diag(program_log());
 my $stream = $server->stream('/cdc/users');
 $server->sql(q{INSERT INTO users VALUES ('u1')});

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/cursor.h"
+#include "core/request/identifier.h"
 #include "feed/encoding.h"
 #include "log.h"
 
@@ -86,6 +87,23 @@ static bool check_slot(const struct upstream *upstream, const PGresult *row, str
 	return true;
 }
 
+static bool set_no_publication(const struct upstream *upstream, const char *database, struct failure *failure)
+{
+	struct buffer identifier = {0};
+
+	identifier_append(&identifier, bytes_of(upstream->publication));
+	if (buffer_string(&identifier) == NULL)
+		failure_set(failure, "out of memory");
+	else
+		failure_set(
+			failure,
+			"publication \"%s\" does not exist in database \"%s\": CREATE EXTENSION pg_changefeed; or "
+			"CREATE PUBLICATION %s WITH (publish_via_partition_root);",
+			upstream->publication, database, identifier.data);
+	buffer_free(&identifier);
+	return false;
+}
+
 static bool check_server(struct upstream *upstream, const PGresult *row, struct failure *failure)
 {
 	snprintf(upstream->role, sizeof(upstream->role), "%s", PQgetvalue(row, 0, INSPECT_ROLE));
@@ -96,11 +114,7 @@ static bool check_server(struct upstream *upstream, const PGresult *row, struct 
 			failure, "wal_level is \"%s\": set wal_level = logical in postgresql.conf and restart PostgreSQL",
 			PQgetvalue(row, 0, INSPECT_WAL_LEVEL));
 	if (!is_true(row, INSPECT_PUBLICATION_EXISTS))
-		return failure_set(
-			failure,
-			"publication \"%s\" does not exist in database \"%s\": CREATE EXTENSION pg_changefeed; or "
-			"CREATE PUBLICATION %s WITH (publish_via_partition_root);",
-			upstream->publication, PQgetvalue(row, 0, INSPECT_DATABASE), upstream->publication);
+		return set_no_publication(upstream, PQgetvalue(row, 0, INSPECT_DATABASE), failure);
 	return check_slot(upstream, row, failure);
 }
 
