@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/ring/ring_file.h"
 #include "feed/encoding.h"
 #include "log.h"
 

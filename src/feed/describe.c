@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "log.h"
 
 /* How long to wait for a transaction that others do not see yet: without a synchronous standby it is
  * microseconds. */

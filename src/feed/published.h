@@ -8,7 +8,6 @@
 #ifndef CHANGEFEED_FEED_PUBLISHED_H
 #define CHANGEFEED_FEED_PUBLISHED_H
 
-#include "core/ring/ring_file.h"
 #include "core/ring/ring_writer.h"
 #include "feed/connection.h"
 

@@ -9,7 +9,6 @@
 #include <libpq-fe.h>
 
 #include "core/bytes.h"
-#include "core/cursor.h"
 #include "core/ring/ring_file.h"
 
 enum {

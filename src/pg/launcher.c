@@ -23,7 +23,6 @@
 #include "utils/memutils.h"
 
 #include "core/clock.h"
-#include "pg/compat.h"
 #include "pg/launcher.h"
 #include "pg/program.h"
 #include "pg/settings.h"

@@ -20,7 +20,6 @@
 #include "utils/timestamp.h"
 
 #include "core/ring/ring.h"
-#include "pg/compat.h"
 #include "pg/local_ring.h"
 
 PG_FUNCTION_INFO_V1(changefeed_wait_for);
