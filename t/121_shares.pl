@@ -75,10 +75,14 @@ for (1 .. CLIENTS)
 }
 wait_for(sub { $server->metric('streams') == $before + CLIENTS }, CLIENTS . ' streams over TLS');
 $before_kb = ChangefeedTest::anonymous_kb($worker);
-$server->sql(q{INSERT INTO users VALUES (100003, repeat('z', 6000000))});
+$server->sql(q{INSERT INTO users SELECT 100003, string_agg(i::text, ',') FROM generate_series(1, 900000) i});
 $streams[0]->event;
 $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
 cmp_ok($grown_mb, '<', 64, sprintf('a row of 6 MB for %d streams over TLS that take nothing makes the worker hold %.0f MB', CLIENTS, $grown_mb));
+my $row = join(',', 1 .. 900_000);
+my ($from, $got) = ($clients[-1][1], '');
+wait_for(sub { sysread($from, $got, 1 << 20, length $got); $got =~ /"document_id":"100003".*\n\n/s }, 'the row');
+ok(index($got, qq{"$row"}) > 0, 'and is whole for one that takes it at last');
 kill('KILL', map { $_->[0] } @clients);
 waitpid($_->[0], 0) for @clients;
 
