@@ -177,6 +177,16 @@ for my $bytes ($garbage, "\0" x 65536)
 	is($server->status('capacity_bytes'), $capacity, 'written over and of another size: it has the size');
 }
 
+# ---- a file that is no ring: a mistake in a setting, which must not cost it
+$server->pg_stop;
+spew($ring, $garbage);
+$server->pg_start;
+ok(wait_for(sub { $server->log =~ /"\Q$ring\E" is no ring and is left alone/ }, 'the log says it'), 'no ring: the log says so');
+is(slurp($ring), $garbage, 'no ring: it is what it was');
+unlink($ring) or die "$ring: $!";
+$server->wait_ready;
+pass('no ring: a ring is made once it is gone');
+
 $server->never_restarted;
 
 done_testing();

@@ -61,6 +61,11 @@ static void say_why_not(int fd, const char *ring_file, int error)
 
 bool ring_keeper_claim(const char *path, unsigned patience_ms)
 {
+	if (ring_file_is_foreign(path)) {
+		log_line(LOG_LEVEL_ERROR, "\"%s\" is no ring and is left alone: name another file, or remove it",
+				 path);
+		return false;
+	}
 	int fd = open_lock_file(path); /* open until the end: to close it gives the claim back */
 
 	if (fd >= 0 && lock(fd, patience_ms))

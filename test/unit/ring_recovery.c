@@ -496,10 +496,13 @@ static void test_strange_files(void)
 	ring_file_close(ring);
 	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_DAMAGED,
 	   "a file cut short is damaged");
+	ok(!ring_file_is_foreign(fixture.path), "and still a ring");
 	char *zeros = calloc(1, RING_PAGE * 4);
 	spill(fixture.path, zeros, RING_PAGE * 4);
 	free(zeros);
 	ok(ring_file_open(fixture.path, RING_ACCESS_READ, &ring) == RING_FILE_FORMAT, "zeros are no ring");
+	ok(ring_file_is_foreign(fixture.path) && ring_file_is_foreign("/dev/null"), "nor is what holds none");
+	ok(!ring_file_is_foreign("/nowhere/ring"), "what is not there is not somebody else's");
 	ok(ring_file_open("/nowhere/ring", RING_ACCESS_READ, &ring) == RING_FILE_SYSTEM && errno == ENOENT,
 	   "no file is errno's to explain");
 	fixture_remove(&fixture);

@@ -163,6 +163,23 @@ enum ring_file_error ring_file_create(const char *path, uint64_t capacity)
 	return ring_file_settle(temporary, path, error);
 }
 
+bool ring_file_is_foreign(const char *path)
+{
+	struct stat status;
+	uint64_t magic;
+	bool ours = false;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+		ours = status.st_size == 0;
+	for (int i = 0; i < 2 && !ours; i++)
+		ours = pread(fd, &magic, sizeof(magic), (off_t)i * RING_PAGE) == sizeof(magic) && magic == RING_MAGIC;
+	close(fd);
+	return !ours;
+}
+
 static bool checkpoint_valid(const struct ring_checkpoint *checkpoint)
 {
 	return checkpoint->magic == RING_MAGIC && checkpoint->format == RING_FORMAT &&

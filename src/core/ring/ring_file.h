@@ -29,6 +29,9 @@ const char *ring_file_error_text(enum ring_file_error error);
  */
 enum ring_file_error ring_file_create(const char *path, uint64_t capacity);
 
+/* Whether there is something at `path` that never was a ring, of any version: more than an empty file. */
+bool ring_file_is_foreign(const char *path);
+
 enum ring_access {
 	RING_ACCESS_READ,   /* a backend: everything read only */
 	RING_ACCESS_WORKER, /* live area writable, data read only */
