@@ -51,6 +51,8 @@ struct poll {
 	struct hangup_watch hangup; /* while it waits */
 };
 
+/* ---- states */
+
 static void begin_wait(struct poll *poll)
 {
 	struct worker *worker = poll->worker;
@@ -88,6 +90,8 @@ static void set_state(struct poll *poll, enum poll_state state)
 		begin_wait(poll);
 }
 
+/* ---- memory */
+
 static void charge(struct poll *poll, size_t bytes)
 {
 	uint32_t kilobytes = (uint32_t)(bytes / 1024);
@@ -121,15 +125,7 @@ static bool is_overcrowded(const struct worker *worker, const uint32_t *account)
 		   (account != NULL && *account >= POLL_CONNECTION_OVERCROWDED);
 }
 
-static void on_dispose(void *pointer)
-{
-	struct poll *poll = pointer;
-
-	leave_state(poll);
-	batch_free(&poll->batch);
-	hold(poll, 0);
-	fanout_leave(poll->audience);
-}
+/* ---- answering */
 
 static void answer_unavailable(h2o_req_t *req, const char *detail)
 {
@@ -264,6 +260,8 @@ static void answer_foreign(struct poll *poll)
 	problem_set_foreign(&problem, ring_oldest(poll->worker->ring).cursor);
 	answer_problem(poll, &problem);
 }
+
+/* ---- reading */
 
 static void wait_or_answer(struct poll *poll)
 {
@@ -424,6 +422,18 @@ static void run(struct poll *poll)
 	worker->poll_work += POLL_BUDGET - budget + worker->scratch.gaps.walked - counted;
 }
 
+/* ---- the request */
+
+static void on_dispose(void *pointer)
+{
+	struct poll *poll = pointer;
+
+	leave_state(poll);
+	batch_free(&poll->batch);
+	hold(poll, 0);
+	fanout_leave(poll->audience);
+}
+
 /* The client is gone: any answer makes libh2o notice. */
 static void on_gone(struct hangup_watch *watch)
 {
@@ -460,6 +470,8 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 	live_figure_add(&worker->figures->polls_total, 1);
 	set_state(poll, POLL_READING);
 }
+
+/* ---- turns */
 
 /* A poll that waits goes on. Nothing was for it up to a place that the drain has passed meanwhile, so it goes on
  * there: the ring may have passed its own, and nobody walks there again. A new history is for itself to find. */

@@ -58,6 +58,8 @@ struct stream {
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
 
+/* ---- states */
+
 static void enqueue(h2o_linklist_t *list, struct stream *stream)
 {
 	list_leave(&stream->worker_link);
@@ -149,6 +151,8 @@ static void set_state(struct stream *stream, enum stream_state state)
 	}
 }
 
+/* ---- sending */
+
 /* What was sent is not needed any more. */
 static void finish_send(struct stream *stream)
 {
@@ -230,6 +234,8 @@ static void abandon_stream(struct stream *stream)
 	if (!stream->sending)
 		h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
+
+/* ---- what comes next */
 
 /* Puts the stream at a place that it did not reach by being sent to. */
 static void stand_at(struct stream *stream, struct place place)
@@ -393,6 +399,8 @@ static size_t catch_up(struct stream *stream)
 	return walked + gaps->walked - counted + sent;
 }
 
+/* ---- the request */
+
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 {
 	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
@@ -520,6 +528,8 @@ void stream_begin(struct worker *worker, h2o_req_t *req, struct audience *audien
 	stream->direct_fd = direct_fd_of(req);
 }
 
+/* ---- turns */
+
 /* Sends to the live streams of the audiences that have something new, first those that were sent to longest
  * ago. Returns whether there was time for all of them. */
 static bool pump_news(struct worker *worker)
@@ -601,6 +611,8 @@ bool streams_pump(struct worker *worker, enum fanout_drain drain)
 	pump_ready(worker);
 	return all;
 }
+
+/* ---- ticks */
 
 static void send_keepalive(struct stream *stream)
 {
