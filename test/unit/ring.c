@@ -172,6 +172,13 @@ static void test_gaps(void)
 	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, &counter), 0,
 		   "no delete is missed by a stream of deletes");
 	seek(event(commits[1] + 1, 1), SEEK_FOREIGN, "an id that was never evicted because it never was");
+
+	live_store(&fixture.ring->live->run_floor, 1000); /* as if it were full, and had forgotten the first */
+	place = (struct place){0, {commits[0], 1, 0}};
+	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, &counter), 1,
+		   "a cursor that the log does not reach back to: of what nobody knows, one is told");
+	place = (struct place){0, {commits[TRANSACTIONS / 3], 1, 0}};
+	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, &counter), 0, "one that it reaches: none");
 	remove_fixture();
 }
 

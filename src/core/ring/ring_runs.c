@@ -264,9 +264,10 @@ bool ring_runs_count(const struct ring *ring, const struct filter *filter, struc
 		count -= run_count_until(&begin, after);
 	if (last < head && run_matches(filter, &end))
 		count += run_count_between(&end, after, until);
+	bool reaches_back = floor == 0 || first > floor || run_count_until(&begin, after) > 0;
 	atomic_thread_fence(memory_order_acquire);
 	if (live_figure(&ring->live->run_floor) != floor)
 		return false;
-	*ret_count = count;
+	*ret_count = count == 0 && !reaches_back ? 1 : count;
 	return true;
 }

@@ -167,7 +167,7 @@ uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter,
 						   struct gap_counter *counter)
 {
 	struct cursor after = place->cursor;
-	uint64_t count = 0;
+	uint64_t count = 1; /* if the writer is faster each time */
 
 	for (int tries = 0; tries < TRIES; tries++) {
 		struct place oldest = ring_oldest(ring);
