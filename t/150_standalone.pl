@@ -131,9 +131,10 @@ unlike(program_log(), qr/starting over|new size/, 'and its ring is what it was')
 my @children = sub { my %parent = ChangefeedTest::process_parents(); grep { $parent{$_} == $pid } keys %parent }->();
 $server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 2';
 $server->write_h2o_conf;
-kill('HUP', $pid);
+kill('HUP', @children, $pid);    # as pkill sends it
 ok(wait_for(sub { ($server->get('/cdc/users/poll')->{headers}{'x-generation'} // '') eq '2' }, 'the new h2o.conf is in force'),
 	'SIGHUP: h2o.conf is read again');
+unlike($server->get('/metrics')->{content}, qr/deaths_total [1-9]/, 'SIGHUP: to all of its processes: none ends of it');
 kill('TERM', $pid);
 is($server->client_result($pid), 0, 'SIGTERM: it ends with status 0');
 ok(!(grep { process_alive($_) } @children), 'and its processes with it');

@@ -129,7 +129,8 @@ pid_t process_fork(void)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != master)
-		_exit(1); /* it died before we asked to be told */
+		_exit(1);            /* it died before we asked to be told */
+	signal(SIGHUP, SIG_IGN); /* for the master, though it may be sent to all that have the program's name */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	return 0;

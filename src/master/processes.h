@@ -51,8 +51,8 @@ void process_schedule(struct process *process, int64_t now_ms);
 int processes_next_start(const struct processes *processes, int64_t now_ms);
 
 /*
- * Forks. In the child: returns 0, with signals unblocked, and the kernel kills it when the master dies. In
- * the master: the child's pid, or -1 with errno.
+ * Forks. In the child: returns 0, with signals unblocked but SIGHUP ignored, and the kernel kills it when the
+ * master dies. In the master: the child's pid, or -1 with errno.
  */
 pid_t process_fork(void);
 
