@@ -14,14 +14,20 @@ $server->pg_start;
 $server->sql(q{CREATE FUNCTION converted(text bytea, encoding text) RETURNS text LANGUAGE plpgsql AS
 	$$ BEGIN RETURN convert_from(text, encoding); EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN RETURN NULL; END $$});
 
-# A database of that encoding that the feed follows, instead of the one before.
-sub in_encoding
+sub let_go
 {
-	my ($encoding) = @_;
 	$server->{database} = 'postgres';
 	$server->configure('changefeed.enabled' => 'off');
 	$server->reload;
 	wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'other'}) == 0 }, 'the feed lets go');
+	return;
+}
+
+# A database of that encoding that the feed follows, instead of the one before.
+sub in_encoding
+{
+	my ($encoding) = @_;
+	let_go();
 	$server->sql(q{SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots; DROP DATABASE IF EXISTS other;}
 		  . "CREATE DATABASE other ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
 	$server->{database} = 'other';
@@ -131,11 +137,24 @@ $server->wait_for_feed;
 unlike($server->log, qr/that was not described/, 'two tables of one name: the feed knows both');
 
 # ---- a publication's name that ends in what iconv would compose with a character behind it
+my $long = "\x{3042}" x 31;    # in UTF-8 it is longer than the ring has room for
 in_encoding('EUC_JIS_2004');
-$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE t});
+$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "$long" (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE "$long"; CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE "$long"});
 $server->configure('changefeed.publication' => encode('UTF-8', "\x{3042}\x{304b}"));
 $server->pg_stop;
 $server->pg_start;
-ok(wait_for(sub { $server->get('/cdc/t/poll')->{status} == 200 }, 'its table is served'), 'EUC_JIS_2004: a publication is found by its whole name');
+ok(wait_for(sub { $server->get('/cdc/' . '%E3%81%82' x 31 . '/poll')->{status} == 200 }, 'its table is served'), 'EUC_JIS_2004: a publication is found by its whole name');
+
+# ---- a database's name that is not ASCII
+let_go();
+$server->{database} = encode('UTF-8', "donn\x{e9}es");
+$server->sql(qq{SELECT pg_drop_replication_slot('changefeed'); ALTER DATABASE other RENAME TO "$server->{database}"}, 'postgres');
+$server->configure('changefeed.enabled' => 'on', 'changefeed.publication' => 'changefeed', 'changefeed.database' => $server->{database});
+$server->pg_stop;
+$server->pg_start;
+$server->wait_ready;
+$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; INSERT INTO "$long" VALUES (1)});
+$server->wait_for_feed;
+is($server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; SELECT document_id FROM changefeed.changes('$long')}), '1', 'SQL finds its changes, and the table by its long name');
 
 done_testing();

@@ -22,6 +22,7 @@
 #include "utils/palloc.h"
 
 #include "core/ring/ring_file.h"
+#include "pg/database_text.h"
 #include "pg/local_ring.h"
 #include "pg/settings.h"
 
@@ -121,7 +122,8 @@ bool local_ring_is_ours(const struct ring *ring)
 
 	return ring_is_of_this_boot(ring) && live_load(&ring_live(ring)->history) != 0 &&
 		   identity.system_identifier == GetSystemIdentifier() && local_ring_is_wanted() &&
-		   strcmp(identity.database, get_database_name(MyDatabaseId)) == 0;
+		   strncmp(identity.database, database_text_to_utf8(get_database_name(MyDatabaseId)),
+				   sizeof(identity.database) - 1) == 0;
 }
 
 struct ring *local_ring_open(void)
