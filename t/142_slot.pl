@@ -112,6 +112,11 @@ is_told('a slot that somebody else has read', $server, $cursor, qr/it ends at .*
 # ---- dropped while the feed is away, and while it streams
 $cursor = write_row($server);
 let_go();
+$server->sql(q{SELECT pg_drop_replication_slot('changefeed');
+	SELECT pg_create_logical_replication_slot('changefeed', 'pgoutput', false, true)});
+take_again();
+ok(wait_for(sub { (eval { $server->status('message') } // '') =~ /made with two_phase/ }, 'status() says it'), 'a slot with two_phase: refused');
+let_go();
 $server->sql(q{SELECT pg_drop_replication_slot('changefeed')});
 take_again();
 is_told('a slot that was dropped', $server, $cursor, qr/it ends at .* and the slot is new and starts at/);
@@ -125,9 +130,9 @@ sub drop_slot_of_feed
 # Workers without clients are not woken for a new history: connections that are open already ask before they have seen it.
 sub begin_history_unseen
 {
-	my $histories = () = $server->log =~ /begins a new history/g;
+	my $history = $server->sql('SELECT history FROM changefeed.status()');
 	drop_slot_of_feed();
-	return wait_for(sub { (() = $server->log =~ /begins a new history/g) > $histories }, 'a new history');
+	return wait_for(sub { $server->sql("SELECT history > $history FROM changefeed.status()") eq 't' }, 'a new history');
 }
 
 my @clients = map { HTTP::Tiny->new(keep_alive => 1) } 1 .. 8;

@@ -91,6 +91,19 @@ is($server->status('reconnects_total'), $reconnects, 'a slow connection is not t
 
 $server->wait_for_feed;
 is_deeply([map { $_->{document_id} } $server->poll_all('users')], [1 .. $number], 'polls have the same');
+
+# ---- takes long to be made: somebody else advances the slot after the feed has looked where it is
+my $cursor = $server->now_lsn;
+my $looked = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND state = 'idle' AND query ~ 'wal_status'};
+$proxy->order('hold');
+$server->sql('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots');
+wait_for(sub { $server->sql($looked) == 1 && $server->status('feed_state') eq 'preparing' }, 'the feed has looked at the slot');
+write_some();
+$server->sql(q{SELECT pg_replication_slot_advance('changefeed', pg_current_wal_insert_lsn())});
+$proxy->order('accept');
+ok(wait_for(sub { $server->log =~ /has read or advanced the slot meanwhile/ }, 'it is noticed'), 'a slot that is advanced while the feed connects');
+$server->wait_ready;
+is($server->get("/cdc/users/poll?since_lsn=$cursor")->{status}, 410, 'what was committed in between is said to be missing');
 $server->never_restarted;
 
 done_testing();

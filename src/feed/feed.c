@@ -171,7 +171,7 @@ static bool start_stream(struct feed *feed, struct connection *connection, struc
 	if (upstream_misfit(upstream, feed->writer, &reason) && !begin_history(feed, &reason, failure))
 		return false;
 	uint64_t from = ring_writer_streamed_lsn(feed->writer);
-	if (!upstream_start(upstream, connection, from, failure))
+	if (!upstream_start(upstream, connection, &feed->catalog, from, failure))
 		return false;
 	feed->replication = replication_open(*connection, feed->writer, feed->live, &feed->catalog, from,
 										 upstream->confirmed_lsn);

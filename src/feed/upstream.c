@@ -19,7 +19,7 @@ static const struct query inspect_query = {
 	"SELECT pg_catalog.current_setting('wal_level'),"
 	"       r.rolname, r.rolreplication OR r.rolsuper, pg_catalog.current_database(),"
 	"       EXISTS (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = $2),"
-	"       s.slot_name, s.plugin, s.database, s.active_pid, s.wal_status,"
+	"       s.slot_name, s.plugin, s.two_phase, s.database, s.active_pid, s.wal_status,"
 	"       COALESCE(s.confirmed_flush_lsn, '0/0') - '0/0'::pg_catalog.pg_lsn, " PUBLISHED_WAL_END
 	",      pg_catalog.pg_is_in_recovery()"
 	"  FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1"
@@ -34,6 +34,7 @@ enum {
 	INSPECT_PUBLICATION_EXISTS,
 	INSPECT_SLOT,
 	INSPECT_PLUGIN,
+	INSPECT_TWO_PHASE,
 	INSPECT_SLOT_DATABASE,
 	INSPECT_ACTIVE_PID,
 	INSPECT_WAL_STATUS,
@@ -75,6 +76,12 @@ static bool check_slot(const struct upstream *upstream, const PGresult *row, str
 			"replication slot \"%s\" is of another kind (plugin \"%s\", not pgoutput): drop it or use "
 			"another name for the slot",
 			upstream->slot, PQgetvalue(row, 0, INSPECT_PLUGIN));
+	if (is_true(row, INSPECT_TWO_PHASE))
+		return failure_set(
+			failure,
+			"replication slot \"%s\" was made with two_phase, and would send transactions before "
+			"they are committed: drop it or use another name for the slot",
+			upstream->slot);
 	if (!is_text(row, INSPECT_SLOT_DATABASE, database))
 		return failure_set(
 			failure,
@@ -363,8 +370,8 @@ static bool append_publication(struct connection *replication, const char *publi
 	return true;
 }
 
-bool upstream_start(const struct upstream *upstream, struct connection *replication, uint64_t from_lsn,
-					struct failure *failure)
+static bool start_stream(const struct upstream *upstream, struct connection *replication, uint64_t from_lsn,
+						 struct failure *failure)
 {
 	static const char what[] = "cannot start the stream";
 	struct buffer options = {0};
@@ -386,4 +393,35 @@ bool upstream_start(const struct upstream *upstream, struct connection *replicat
 	bool streaming = PQresultStatus(result) == PGRES_COPY_BOTH;
 	PQclear(result);
 	return streaming || failure_set(failure, "%s: the server did not begin to copy", what);
+}
+
+/*
+ * The slot is ours from now on. Before, after it was inspected, somebody else can have moved it: then the
+ * stream begins behind changes that the ring does not have.
+ */
+static bool check_start(const struct upstream *upstream, struct catalog *catalog, uint64_t from_lsn,
+						struct failure *failure)
+{
+	static const struct query query = {
+		"cannot look at the slot",
+		"SELECT FROM pg_catalog.pg_replication_slots"
+		" WHERE slot_name = $1 AND confirmed_flush_lsn <= $2::pg_catalog.pg_lsn",
+	};
+	char lsn[32];
+	const char *parameters[] = {upstream->slot, lsn, NULL};
+
+	snprintf(lsn, sizeof(lsn), LSN_FORMAT, LSN_PARTS(from_lsn));
+	PGresult *rows = catalog_query(catalog, &query, parameters, failure);
+	if (rows == NULL)
+		return false;
+	bool joins = PQntuples(rows) == 1;
+	PQclear(rows);
+	return joins || failure_set(failure, "somebody else has read or advanced the slot meanwhile");
+}
+
+bool upstream_start(const struct upstream *upstream, struct connection *replication, struct catalog *catalog,
+					uint64_t from_lsn, struct failure *failure)
+{
+	return start_stream(upstream, replication, from_lsn, failure) &&
+		   check_start(upstream, catalog, from_lsn, failure);
 }

@@ -57,8 +57,11 @@ bool upstream_ensure_slot(struct upstream *upstream, struct connection *replicat
 bool upstream_misfit(const struct upstream *upstream, const struct ring_writer *writer,
 					 struct failure *ret_reason);
 
-/* Starts to stream what ends after `from_lsn`; then the connection is in COPY mode. */
-bool upstream_start(const struct upstream *upstream, struct connection *replication, uint64_t from_lsn,
-					struct failure *failure);
+/*
+ * Starts to stream what ends after `from_lsn`; then the connection is in COPY mode. Returns false also if the
+ * slot is beyond that by now.
+ */
+bool upstream_start(const struct upstream *upstream, struct connection *replication, struct catalog *catalog,
+					uint64_t from_lsn, struct failure *failure);
 
 #endif

@@ -4,6 +4,7 @@
 #   $proxy->order('cut 1234')      all connections end after so many more bytes from the server, wherever that is
 #   $proxy->order('rate 50000')    at most so many bytes a second from the server for each connection; 0: no limit
 #   $proxy->order('refuse')        no connection any more, and none that is there goes on; 'accept' ends it
+#   $proxy->order('hold')          new connections are made, and nothing moves over them; 'accept' ends it
 #   $proxy->order('freeze')        over the newest connection nothing moves any more, nor does its end; the others go on
 #   $proxy->hang, $proxy->wake     the process is stopped: TCP goes on acknowledging, and nothing moves
 #
@@ -76,6 +77,7 @@ sub take_order
 	$proxy->{left} = $number if $word eq 'cut';
 	$proxy->{rate} = $number if $word eq 'rate';
 	$proxy->{open} = $word eq 'accept' if $word =~ /^(accept|refuse)$/;
+	$proxy->{hold} = $word eq 'hold' if $word =~ /^(accept|hold)$/;
 	close_all($proxy) if $word eq 'refuse';
 	push @{$proxy->{frozen}}, map { delete $proxy->{peer}{$_} } @{$proxy->{newest}} if $word eq 'freeze';    # kept open, and looked at no more
 	syswrite($proxy->{orders}, '.');
@@ -160,7 +162,7 @@ sub run
 		my @peers = values %{$proxy->{peer}};
 		allow($proxy, $_) for @peers;
 		my @resting = grep { crawls($proxy, $_) && $_->{allowed} < 1 } @peers;
-		my $read = IO::Select->new($proxy->{listener}, $proxy->{orders}, map { crawls($proxy, $_) && $_->{allowed} < 1 ? () : $_->{socket} } @peers);
+		my $read = IO::Select->new($proxy->{hold} ? () : $proxy->{listener}, $proxy->{orders}, map { crawls($proxy, $_) && $_->{allowed} < 1 ? () : $_->{socket} } @peers);
 		my $write = IO::Select->new(map { $_->{unsent} ne '' ? $_->{to} : () } @peers);
 		my ($readable, $writable) = IO::Select->select($read, $write, undef, @resting ? 0.02 : 1);
 		push_bytes($proxy, $proxy->{peer}{$_}{to}) for grep { $proxy->{peer}{$_} } @{$writable // []};
