@@ -21,11 +21,12 @@ struct published {
 };
 
 /*
- * SQL for the end of the server's WAL. A standby has no insert position: there what was received is the end.
+ * SQL for the end of the server's WAL. A standby has no insert position: there what was received is the end, or
+ * what was replayed, where that comes from an archive.
  */
 #define PUBLISHED_WAL_END                                                                                    \
 	"CASE WHEN pg_catalog.pg_is_in_recovery()"                                                               \
-	" THEN COALESCE(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"              \
+	" THEN GREATEST(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"              \
 	" ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_catalog.pg_lsn"
 
 /* The query; its one parameter is the publication's name. Locks each table from version 16 on. */
