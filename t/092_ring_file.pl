@@ -177,8 +177,17 @@ for my $bytes ($garbage, "\0" x 65536)
 	is($server->status('capacity_bytes'), $capacity, 'written over and of another size: it has the size');
 }
 
-# ---- a file that is no ring: a mistake in a setting, which must not cost it
+# ---- all of it is written over while nothing runs
+$cursor = write_confirmed();
+$server->make_slot_forget;
 $server->pg_stop;
+spew($ring, $garbage);
+$server->pg_start;
+is_told('written over while nothing runs', $cursor, qr/is made anew: not a ring file of this version/);
+
+# ---- a file that never was a ring: a mistake in a setting, which must not cost it
+$server->pg_stop;
+unlink("$ring.lock") or die "$ring.lock: $!";
 spew($ring, $garbage);
 $server->pg_start;
 ok(wait_for(sub { $server->log =~ /"\Q$ring\E" is no ring and is left alone/ }, 'the log says it'), 'no ring: the log says so');

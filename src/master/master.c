@@ -110,7 +110,10 @@ static void refuse_candidate(struct master *master, struct buffer *error)
 static int check(struct master *master, const struct conf_source *source, struct buffer *ret_error)
 {
 	struct conf *conf = conf_load(source, &routes_hooks, &master->ticket_keys, ret_error);
-	return conf != NULL ? 0 : EX_CONFIG;
+	if (conf == NULL)
+		return EX_CONFIG;
+	conf_free(conf);
+	return 0;
 }
 
 /* What such a child has found out: 0; EX_CONFIG, about which it has said more; or 1 if it did not get so far. */

@@ -25,6 +25,13 @@ static int open_lock_file(const char *ring_file)
 	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 }
 
+/* Beside what has been used as a ring there is its lock file. */
+static bool was_claimed(const char *ring_file)
+{
+	char path[PATH_MAX];
+	return ring_file_beside(ring_file, RING_LOCK_SUFFIX, path) && access(path, F_OK) == 0;
+}
+
 static bool lock(int fd, unsigned patience_ms)
 {
 	static const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000};
@@ -61,7 +68,7 @@ static void say_why_not(int fd, const char *ring_file, int error)
 
 bool ring_keeper_claim(const char *path, unsigned patience_ms)
 {
-	if (ring_file_is_foreign(path)) {
+	if (ring_file_is_foreign(path) && !was_claimed(path)) {
 		log_line(LOG_LEVEL_ERROR, "\"%s\" is no ring and is left alone: name another file, or remove it",
 				 path);
 		return false;

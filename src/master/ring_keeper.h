@@ -16,8 +16,8 @@ struct ring;
 
 /*
  * Claims the ring until this process ends. Where another has it, tries for `patience_ms` (blocks for that
- * long at most). A file that is no ring is left alone: a mistake in a setting must not cost somebody's file.
- * False: the log has said whose it is, or why it cannot be claimed.
+ * long at most). A file that is no ring and never was used as one is left alone: a mistake in a setting must not
+ * cost somebody's file. False: the log has said whose it is, or why it cannot be claimed.
  */
 bool ring_keeper_claim(const char *path, unsigned patience_ms);
 
