@@ -152,9 +152,13 @@ ok(wait_for(sub { $server->log =~ /cannot read what is published: canceling stat
 my $written = $server->sql(q{SELECT pg_current_wal_insert_lsn() - '0/0'});
 ok(wait_for(sub { $server->metric('server_lsn') >= $written }, 'the end of the WAL'), 'a locked table: how far the WAL is, is known');
 is($server->status('reconnects_total'), 0, 'a locked table: nothing has to connect again');
+$server->sql('CREATE TABLE late (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE late; ALTER PUBLICATION changefeed DROP TABLE fresh');
+my $late = $server->get('/cdc/late/poll');
+is($late->{status}, 503, 'a locked table: whether another is published is not known');
+like($late->{json}{detail}, qr/which a lock on a published table can cause/, 'and what can be the reason');
 $locker->query('COMMIT');
-$server->publish('unlocked', 'id int PRIMARY KEY');
-pass('a locked table: afterwards it is asked again');
+ok(wait_for(sub { $server->get('/cdc/late/poll')->{status} == 200 }, 'it is known'), 'a locked table: afterwards it is asked again');
+is_unpublished($fresh, 'fresh', 'public', 'a locked table: that another has left is said then');
 
 # ---- the same once more from the ring
 my @again = $server->stream("/cdc/t?since_lsn=$start")->{status};

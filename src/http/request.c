@@ -153,11 +153,11 @@ static void begin(struct worker *worker, const struct request *request, struct s
 /* What is not published as far as is known, where the feed has not been able to look. */
 static void set_unknown(const struct worker *worker, struct problem *problem)
 {
-	char feed[LIVE_FEED_TEXT_SIZE];
+	char why[LIVE_FEED_TEXT_SIZE] = "the server does not say, which a lock on a published table can cause";
 
-	live_feed_text(worker->live, feed);
-	problem_set(problem, 503, "the feed cannot look now whether this is published, try again: it is %s",
-				feed);
+	if (!feed_streams(worker))
+		live_feed_text(worker->live, why);
+	problem_set(problem, 503, "the feed cannot look now whether this is published, try again (%s)", why);
 }
 
 /* `selection` is NULL if it was not found. */
