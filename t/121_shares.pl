@@ -57,6 +57,18 @@ cmp_ok($grown_mb, '<', 128, sprintf('one connection makes the worker hold %.0f M
 my $other = $server->poll('/cdc/users/poll?limit=5000');
 is($other->{count}, 5000, 'the polls of others are answered, and as large as before');
 
+# ---- the collections, when there are many, for all who ask at the same time
+$server->sql(q{DO $$ BEGIN FOR i IN 1..1000 LOOP
+	EXECUTE format('CREATE TABLE table_number_%s (id int); ALTER PUBLICATION changefeed ADD TABLE table_number_%s', i, i); END LOOP; END $$});
+wait_for(sub { $server->metric('collections') > 1000 }, 'a thousand collections');
+cmp_ok(length $server->get('/cdc')->{content}, '>', 80_000, 'a thousand collections are a long list');
+$before_kb = ChangefeedTest::anonymous_kb($worker);
+$before = $server->metric('requests_total');
+$server->client_start('h2_abuser', '--port', $server->{http_port}, qw(--attack crowd --connections 8 --window 0 --seconds 60 --path /cdc));
+wait_for(sub { $server->metric('requests_total') >= $before + 800 }, 'all have asked');
+$grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
+cmp_ok($grown_mb, '<', 16, sprintf('800 requests for it that take nothing make the worker hold %.0f MB', $grown_mb));
+
 # ---- a large row for streams that want it in different forms: it is rendered for one after the other
 my @streams = map { $server->stream("/cdc/users?columns=filler,c$_", json => 0) } 1 .. 8;
 $_->block for @streams;

@@ -8,6 +8,7 @@
 #include "http/loop.h"
 
 #include "core/clock.h"
+#include "http/overview.h"
 #include "http/poll.h"
 #include "http/request.h"
 #include "http/stall.h"
@@ -64,6 +65,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	bool asked = live_sleeps(worker->figures);
 	worker->now_ms = began_us / MILLISECOND;
 	limits_begin_turn(&worker->limits);
+	overview_forget(worker);
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	loop->more = drain == FANOUT_MORE || (!open && loop->more);
 	loop->looked = loop->looked || (asked && open && drain != FANOUT_MORE);

@@ -3,6 +3,7 @@
 
 #include "core/percent.h"
 #include "core/render/json.h"
+#include "http/poll.h"
 #include "http/response.h"
 
 /* A name as a part of a path: everything is encoded that a path or our own separators give a meaning. */
@@ -77,19 +78,17 @@ static void append_ring(struct buffer *out, const struct ring *ring)
 	buffer_append_char(out, '}');
 }
 
-void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
+static void append_overview(struct buffer *out, const struct ring *ring, struct bytes mount)
 {
-	const struct ring_live *live = ring_live(worker->ring);
-	struct buffer *out = &worker->output;
+	const struct ring_live *live = ring_live(ring);
 	uint64_t lag;
 	char message[LIVE_MESSAGE_SIZE];
 
 	live_message_get(&live->message, message);
-	buffer_clear(out);
 	buffer_append_string(out, "{\"collections\":[");
-	append_collections(out, worker->ring, mount);
+	append_collections(out, ring, mount);
 	buffer_append_string(out, "],\"ring\":");
-	append_ring(out, worker->ring);
+	append_ring(out, ring);
 	buffer_append_string(out, ",\"feed\":{\"state\":");
 	json_append_string(out, bytes_of(feed_state_name(live_feed_state(live))));
 	buffer_append_string(out, ",\"message\":");
@@ -102,5 +101,28 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 	else
 		buffer_append_string(out, "null");
 	buffer_append_string(out, "}}");
-	response_send(req, 200, "application/json", buffer_bytes(out));
+}
+
+void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
+{
+	if (polls_refuse(worker, req))
+		return;
+	if (worker->overview != NULL && worker->overview_mount != mount.data)
+		overview_forget(worker);
+	if (worker->overview == NULL) {
+		buffer_clear(&worker->output);
+		append_overview(&worker->output, worker->ring, mount);
+		worker->overview = answer_make(&worker->answers, buffer_bytes(&worker->output));
+		worker->overview_mount = mount.data;
+	}
+	h2o_mem_link_shared(&req->pool, worker->overview);
+	response_send_held(req, 200, "application/json",
+					   (struct bytes){worker->overview->data, worker->overview->size});
+}
+
+void overview_forget(struct worker *worker)
+{
+	if (worker->overview != NULL)
+		h2o_mem_release_shared(worker->overview);
+	worker->overview = NULL;
 }

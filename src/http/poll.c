@@ -442,14 +442,19 @@ static void on_gone(struct hangup_watch *watch)
 	answer_batch(poll, false);
 }
 
+bool polls_refuse(struct worker *worker, h2o_req_t *req)
+{
+	if (!is_overcrowded(worker, limits_account(req)))
+		return false;
+	answer_unavailable(req, "too many answers are waiting for their clients to take them: try again");
+	return true;
+}
+
 void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience, const struct reader *reader,
 				const struct subscription *subscription, enum batch_format format)
 {
-	uint32_t *account = limits_account(req);
-
-	if (is_overcrowded(worker, account)) {
+	if (polls_refuse(worker, req)) {
 		fanout_leave(audience);
-		answer_unavailable(req, "too many answers are waiting for their clients to take them: try again");
 		return;
 	}
 	struct poll *poll = h2o_mem_alloc_shared(&req->pool, sizeof(*poll), on_dispose);
@@ -459,7 +464,7 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
 						  .audience = audience,
 						  .on_gap = subscription->on_gap,
 						  .limit = subscription->limit,
-						  .account = account,
+						  .account = limits_account(req),
 						  .reader = *reader,
 						  .hangup = {on_gone, -1}};
 	if (reader->start.kind == CURSOR_TIME)

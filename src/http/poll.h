@@ -20,6 +20,9 @@ void polls_pump(struct worker *worker, enum fanout_drain drain);
 /* Lets those be answered by the next polls_pump() whose time is over, or all of them. */
 void polls_expire(struct worker *worker, bool all);
 
+/* Whether answers that wait for their clients hold too much for one more; the request is then answered. */
+bool polls_refuse(struct worker *worker, h2o_req_t *req);
+
 /* What polls hold: batches, and answers that are kept or have not been taken. */
 size_t polls_bytes(const struct worker *worker);
 
