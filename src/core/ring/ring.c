@@ -77,13 +77,14 @@ static bool names_one_of(const struct ring_record_header *header, uint32_t colle
 bool ring_record_is_whole(const struct ring *ring, uint64_t position, uint64_t room, uint32_t collections,
 						  struct ring_record_header *ret_header)
 {
+	const char *at = ring_at(ring, position);
 	struct ring_record_header header = ring_header_at(ring, position);
 
+	if (!ring_header_plausible(ring, &header) || header.size > room || !names_one_of(&header, collections) ||
+		header.checksum != ring_record_checksum(at, header.size, header.epoch, position))
+		return false;
 	*ret_header = header;
-	return ring_header_plausible(ring, &header) && header.size <= room &&
-		   names_one_of(&header, collections) &&
-		   header.checksum ==
-			   ring_record_checksum(ring_at(ring, position), header.size, header.epoch, position);
+	return true;
 }
 
 static void record_from_header(const struct ring_record_header *header, uint64_t position, uint64_t end_lsn,

@@ -255,7 +255,7 @@ bool ring_header_plausible(const struct ring *ring, const struct ring_record_hea
 
 /*
  * Whether what stands at `position` is a whole record of at most `room` bytes that names no collection beyond
- * the first `collections`. *ret_header is of no use unless it is.
+ * the first `collections`. *ret_header is untouched unless it is.
  */
 bool ring_record_is_whole(const struct ring *ring, uint64_t position, uint64_t room, uint32_t collections,
 						  struct ring_record_header *ret_header);
