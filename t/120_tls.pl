@@ -5,6 +5,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use Fcntl;
 use Test::More;
 
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1});
@@ -76,5 +77,25 @@ spew("$server->{dir}/cert.pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END
 $server->reload;
 ok(wait_for(sub { $server->status('config_message') =~ /cert\.pem/ }, 'config_message names the file'), 'a broken certificate is named');
 like(subject(), qr/second/, 'and the one before stays in force');
+
+# ---- a worker is told to take no new streams while it still reads its certificate, which here comes by a pipe
+my $ssl = $server->{h2o}{listen}[-1]{ssl};
+$server->make_certificate('third');
+my $pem = slurp("$server->{dir}/cert.pem");
+POSIX::mkfifo("$server->{dir}/pipe", 0600) or die "mkfifo: $!";
+sub feed_pipe { my $pipe; return sysopen($pipe, "$server->{dir}/pipe", O_WRONLY | O_NONBLOCK) && syswrite($pipe, $pem); }
+my $log_before = length($server->log);
+$server->{h2o}{'num-threads'} = 1;
+for my $certificate ("$server->{dir}/pipe", "$server->{dir}/cert.pem")
+{
+	$ssl->{'certificate-file'} = $certificate;
+	$server->write_h2o_conf;
+	$server->reload;
+	wait_for(\&feed_pipe, 'the file is looked at') if $certificate =~ /pipe/;
+	wait_for(sub { (() = substr($server->log, $log_before) =~ /took over/g) == ($certificate =~ /pipe/ ? 1 : 2) }, "$certificate is taken over");
+}
+ok(wait_for(\&feed_pipe, 'the worker reads'), 'a worker that has not begun is told to take no new streams: it goes on');
+ok(wait_for(sub { subject() =~ /third/ }, 'the third certificate'), 'the next worker serves');
+unlike(substr($server->log, $log_before), qr/killed by signal/, 'none dies of it');
 
 done_testing();

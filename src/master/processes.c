@@ -122,17 +122,19 @@ int processes_next_start(const struct processes *processes, int64_t now_ms)
 pid_t process_fork(void)
 {
 	pid_t master = getpid();
-	pid_t pid = fork();
-	sigset_t none;
+	sigset_t drain;
 
+	sigemptyset(&drain);
+	sigaddset(&drain, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &drain, NULL);
+	pid_t pid = fork();
 	if (pid != 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != master)
 		_exit(1);            /* it died before we asked to be told */
 	signal(SIGHUP, SIG_IGN); /* for the master, though it may be sent to all that have the program's name */
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigprocmask(SIG_SETMASK, &drain, NULL);
 	return 0;
 }
 
