@@ -99,6 +99,11 @@ sub program_start
 }
 sub program_log { return slurp("$server->{dir}/program.log"); }
 
+# Its settings make each of its queries wait for whoever may write in a serializable transaction.
+$server->sql("ALTER ROLE replicator SET default_transaction_$_") for q(isolation = 'serializable'), q(read_only = on), q(deferrable = on);
+my $serializable = $server->session;
+$serializable->query($_) for 'BEGIN ISOLATION LEVEL SERIALIZABLE', 'SELECT FROM users';
+
 my $pid = program_start();
 ok(wait_for(sub { program_log() =~ /publication ".*" does not exist in database "app": .* or (CREATE PUBLICATION .*;)/ }, 'the log'), 'no publication: the log says what to do');
 $server->sql(program_log() =~ /(CREATE PUBLICATION .*;)/);
@@ -107,6 +112,7 @@ $server->wait_ready or diag(program_log());
 my $stream = $server->stream('/cdc/users');
 $server->sql(q{INSERT INTO users VALUES ('u1')});
 is($stream->event->{json}{document_id}, 'u1', 'changes arrive');
+$serializable->query('COMMIT');
 is($server->sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'by_hand'}), 1, 'the slot is the one that was named');
 my $last = $stream->{last_id};
 

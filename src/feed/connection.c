@@ -20,11 +20,12 @@ enum { TCP_USER_TIMEOUT_MS = 30000 };
  * The text form of values must not depend on settings of the role or the database, or a change that is sent
  * again would differ from itself. (Three are left as they are, so that regclass and its like, and money, look
  * as in the role's own sessions: search_path, quote_all_identifiers, lc_monetary.) Timeouts meant for
- * applications must not end the feed.
+ * applications must not end the feed, nor must its queries wait for their serializable transactions.
  */
 #define PINNED_OPTIONS                                                                                       \
 	"-c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c TimeZone=UTC" \
-	" -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+	" -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"                  \
+	" -c default_transaction_deferrable=off"
 
 /*
  * Queries find the operators of pg_catalog only: one of the same name, in a schema that others may create in,
