@@ -58,10 +58,6 @@ uint64_t audience_wanted(const struct audience *audience)
 
 /* ---- the audience's segments */
 
-/* Bytes in the ring: once the drain has done its work, no more such changes are rendered for further
- * audiences. */
-enum { LARGE_RECORD = 256 * 1024 };
-
 static const struct footing nowhere = {.from = UINT64_MAX};
 
 /* What the drain renders from `end` on goes into another segment. */
@@ -268,10 +264,21 @@ static void leave_to_streams(struct audience *audience, const struct place *behi
 	audience->front = *behind;
 }
 
+enum { LARGE_RECORD = 256 * 1024 }; /* bytes in the ring */
+
+/*
+ * Whether a change is too much to be rendered for one more audience. A drain that has done its work ends behind
+ * the change at which it stands, but that one may be large, or be wanted in thousands of forms.
+ */
+static bool is_too_much(const struct fanout *fanout, const struct place *behind)
+{
+	bool large = behind->position - fanout->place.position > LARGE_RECORD;
+	return fanout->work >= (large ? RENDER_BUDGET : 2 * RENDER_BUDGET);
+}
+
 void audience_offer(struct audience *audience, const struct document *document, const struct place *behind)
 {
 	struct fanout *fanout = audience->fanout;
-	bool large = behind->position - fanout->place.position > LARGE_RECORD;
 
 	if (!scope_admits(&audience->scope, document))
 		return;
@@ -279,7 +286,7 @@ void audience_offer(struct audience *audience, const struct document *document, 
 	audience->rested = false;
 	if (audience->live_streams == 0)
 		return;
-	if (large && fanout->work >= RENDER_BUDGET) {
+	if (is_too_much(fanout, behind)) {
 		leave_to_streams(audience, behind);
 		return;
 	}

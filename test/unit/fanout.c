@@ -341,6 +341,35 @@ static void test_work(void)
 	}
 }
 
+/* So has what is done for one change that thousands want, each in another form: the rest is left to the
+ * streams. */
+static void test_forms(void)
+{
+	enum { MANY = 5000, MOST = 2 * RENDER_BUDGET / FRAME_COST };
+	static struct changefeed_options forms[MANY];
+	static struct audience *audiences[MANY];
+	unsigned left = 0;
+
+	for (int i = 0; i < MANY; i++) {
+		audiences[i] = join("*", &forms[i]);
+		audience_follow(audiences[i]);
+	}
+	fixture_transaction(&fixture, 1);
+	fixture_checkpoint(&fixture);
+	fanout.renders = 0;
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	for (int i = 0; i < MANY; i++)
+		left += audiences[i]->open == NULL;
+	ok(fanout.renders > MOST / 2 && fanout.renders <= MOST,
+	   "a change is rendered in one go in no more than %" PRIu64 " forms", fanout.renders);
+	is_u64(left, MANY - fanout.renders, "and is left to the streams that want it in others");
+	for (int i = 0; i < MANY; i++) {
+		audience_unfollow(audiences[i]);
+		fanout_leave(audiences[i]);
+	}
+}
+
 /*
  * A client that takes nothing holds what it is being sent, though it is dropped. Beyond the bound, each
  * further one holds a small piece.
@@ -448,6 +477,7 @@ int main(void)
 	is_u64(fanout.kept.spools, 0, "nor in spools");
 	test_first_gap();
 	test_work();
+	test_forms();
 	test_held();
 	test_open();
 	reader_scratch_free(&scratch);
