@@ -46,4 +46,16 @@ my $left_kb = 0;
 ok(wait_for(sub { ($left_kb = memory_kb() - $memory_kb) < 8192 * $slack }, 'their memory is given back'), "nor memory: $left_kb kB more than before");
 is_deeply($server->processes->{workers}, \@workers, 'and the workers are the same');
 
+# ---- where few files may be open, whoever is too many waits until others go
+run_command('prlimit', '--pid', $$, '--nofile=400:400') == 0 or die 'prlimit';
+$server = ChangefeedTest->start(h2o => {'num-threads' => 1});
+$server->publish('users', 'id text PRIMARY KEY');
+$load = $server->client_start('sse_clients', '--port', $server->{http_port}, '--path', '/cdc/users', '--clients', 250, '--until', 'the end');
+ok(wait_for(sub { $server->status('streams') >= 200 }, 'streams'), 'few files: half of them are for connections');
+$server->sql(q{INSERT INTO users VALUES ('u1')});
+ok(wait_for(sub { $server->status('events_total') >= 200 }, 'events'), 'few files: the streams go on');
+is($server->status('connections'), 200, 'few files: and no more connections are taken');
+$server->sql(q{INSERT INTO users VALUES ('the end')});
+is($server->get('/healthz')->{status}, 200, 'few files: until some have ended');
+
 done_testing();

@@ -21,7 +21,7 @@
 
 enum {
 	ACCEPTS_PER_TURN = 64,
-	DESCRIPTORS_SPARE = 64 + SPOOLS_MAX, /* for everything that is no connection */
+	DESCRIPTORS_SPARE = 2 * LIVE_WORKERS_MAX + SPOOLS_MAX, /* for everything that is no connection */
 	/* whose memory is worth giving back */
 	CROWD_CONNECTIONS = 500,
 	CROWD_BYTES = 64 * 1024 * 1024, /* in the answers of polls */
@@ -117,8 +117,11 @@ static size_t connection_limit(const struct server *server)
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
-		if (files.rlim_cur > DESCRIPTORS_SPARE && limit > files.rlim_cur - DESCRIPTORS_SPARE)
-			limit = files.rlim_cur - DESCRIPTORS_SPARE;
+		/* where few are allowed, half of them: at the limit itself accept() fails again and again */
+		rlim_t half = files.rlim_cur / 2;
+		rlim_t most = files.rlim_cur - (half < DESCRIPTORS_SPARE ? half : DESCRIPTORS_SPARE);
+		if (limit > most)
+			limit = most;
 	}
 	return limit == 0 ? 1 : limit;
 }
