@@ -35,14 +35,16 @@ struct stream {
 	struct worker *worker;
 	h2o_req_t *req;
 	struct audience *audience;
-	enum stream_state state : 8;
-	enum on_gap on_gap : 8;
-	bool sending;                 /* an h2o_send() is under way */
-	bool stalled;                 /* and has been for STALLED_MS */
-	bool reset;                   /* a new history has begun since its last change */
-	bool ending;                  /* behind what is on its way */
-	int direct_fd;                /* see direct.h; -1: not possible, or not yet */
+	enum stream_state state : 4;
+	enum on_gap on_gap : 4;
+	bool sending : 1;             /* an h2o_send() is under way */
+	bool stalled : 1;             /* and has been for STALLED_MS */
+	bool reset : 1;               /* a new history has begun since its last change */
+	bool ending : 1;              /* behind what is on its way */
+	uint32_t pieces : 20;         /* of the segment, at its end, that libh2o has not been given */
+	uint32_t taken_kb;            /* once a send is stalled: see stall_look() */
 	uint32_t losses;              /* of the audience's, how many it was told of */
+	int direct_fd;                /* see direct.h; -1: not possible, or not yet */
 	h2o_linklist_t audience_link; /* in audience->streams */
 	/* in audience->waiting, news_streams, ready_streams or seeking_streams, or in none */
 	h2o_linklist_t worker_link;
@@ -52,8 +54,6 @@ struct stream {
 	struct segment *segment; /* held while it is being sent */
 	struct buffer own;       /* rendered for this stream alone, while it is being sent */
 	int64_t sent_ms;         /* when the last send began */
-	uint32_t taken_kb;       /* once that is stalled: see stall_look() */
-	uint32_t pieces;         /* of the segment, at its end, that libh2o has not been given */
 	int64_t end_ms;          /* when its lifetime is over */
 	uint64_t direct_bytes;   /* sent past libh2o, which is told of them at the end, for its log */
 };
