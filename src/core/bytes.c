@@ -63,7 +63,7 @@ void buffer_append_slow(struct buffer *buffer, const void *data, size_t size)
 	buffer->size += size;
 }
 
-const char hex_digits[16] = "0123456789abcdef";
+const char hex_digits[] = "0123456789abcdef";
 
 void hex_write(char *to, struct bytes bytes)
 {

@@ -59,7 +59,7 @@ static inline int hex_digit(int c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-extern const char hex_digits[16];
+extern const char hex_digits[];
 
 /* Writes two digits in lower case for each byte, without a 0 at their end. */
 void hex_write(char *to, struct bytes bytes);
