@@ -23,6 +23,8 @@ ORDER BY 1, 2;
 
 -- nobody else's schema is taken
 DROP EXTENSION pg_changefeed;
+-- from 18 on with the place in the extension's script
+\set SHOW_CONTEXT never
 CREATE SCHEMA changefeed;
 CREATE EXTENSION pg_changefeed;
 DROP SCHEMA changefeed;
