@@ -1,5 +1,5 @@
 # make install and make uninstall, into a directory of their own: what the one brings the other takes away again, except
-# for an h2o.conf that somebody wrote in. And what scripts/install-dependencies says where it cannot install.
+# for an h2o.conf that somebody wrote in; and the server can read it. And what scripts/install-dependencies says where it cannot install.
 
 use strict;
 use warnings;
@@ -13,12 +13,23 @@ use Test::More;
 my $stage = tempdir('changefeed_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my @make = ('make', '-s', '-C', $ChangefeedTest::root, "DESTDIR=$stage");
 
+# What is installed is for the server's user as well, whatever the umask of him who installs.
+umask(077);
+
 # The staged files, without their directories.
 sub installed
 {
 	my @names;
 	find(sub { push @names, $_ if -f }, $stage);
 	return [sort @names];
+}
+
+# The modes of the staged directories that no one else has made.
+sub directories_of_its_own
+{
+	my @modes;
+	find(sub { push @modes, (stat)[2] & 0777 if -d && $_ eq 'pg_changefeed' }, $stage);
+	return \@modes;
 }
 
 sub make
@@ -33,11 +44,10 @@ plan(skip_all => 'this tree is not built: make') if run_command(@make, '-q', 'al
 make('install');
 my @files = qw(h2o.conf pg_changefeed pg_changefeed--0.1.sql pg_changefeed.control pg_changefeed.so);
 is_deeply([grep { !/\.bc$/ } @{installed()}], \@files, 'what is installed');
+is_deeply(directories_of_its_own(), [0755], 'with one directory of its own, which everybody may read');
 make('uninstall');
 is_deeply(installed(), [], 'nothing is left');
-my @directories;
-find(sub { push @directories, $_ if -d && $_ eq 'pg_changefeed' }, $stage);
-is_deeply(\@directories, [], 'no directory of its own either');
+is_deeply(directories_of_its_own(), [], 'no directory of its own either');
 
 make('install');
 find(sub { spew($File::Find::name, "# mine\n") if $_ eq 'h2o.conf' }, $stage);
