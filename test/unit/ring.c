@@ -173,12 +173,20 @@ static void test_gaps(void)
 		   "no delete is missed by a stream of deletes");
 	seek(event(commits[1] + 1, 1), SEEK_FOREIGN, "an id that was never evicted because it never was");
 
+	uint32_t third[] = {2}; /* which nothing was ever written to */
+	struct filter a_deletes = {
+		.collection_count = 1, .collections = only_a, .operations = 1u << OPERATION_DELETE};
+	struct filter never = {.collection_count = 1, .collections = third, .operations = OPERATIONS_ROWS};
+	ring_writer_collection(fixture.writer, BYTES("public"), BYTES("never"));
 	live_store(&fixture.ring->live->run_floor, 1000); /* as if it were full, and had forgotten the first */
 	place = (struct place){0, {commits[0], 1, 0}};
-	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, &counter), 1,
-		   "a cursor that the log does not reach back to: of what nobody knows, one is told");
+	is_u64(ring_skip_evicted(fixture.ring, &a_deletes, &place, &counter), 1,
+		   "where the log does not reach back to the cursor, and knows of none: one is told");
+	place = (struct place){0, {commits[0], 1, 0}};
+	is_u64(ring_skip_evicted(fixture.ring, &never, &place, &counter), 0,
+		   "unless nothing of the collection was evicted since");
 	place = (struct place){0, {commits[TRANSACTIONS / 3], 1, 0}};
-	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, &counter), 0, "one that it reaches: none");
+	is_u64(ring_skip_evicted(fixture.ring, &a_deletes, &place, &counter), 0, "where it reaches back: none");
 	remove_fixture();
 }
 
@@ -433,6 +441,7 @@ static void test_resize(uint64_t capacity, bool shrinks)
 	ring_writer_progress(fixture.writer, commits[3999] + 5000);
 	fixture_checkpoint(&fixture);
 	struct place before = ring_oldest(fixture.ring);
+	struct cursor evicted = ring_collection_evicted(&fixture.ring->collections[0]);
 	fixture_close(&fixture);
 	ok(ring_resize(fixture.path, capacity) == RING_FILE_OK, "a ring of %" PRIu64 " bytes", capacity);
 	fixture_open(&fixture);
@@ -441,6 +450,8 @@ static void test_resize(uint64_t capacity, bool shrinks)
 	is_u64(ring_writer_identity(fixture.writer).system_identifier, 7, "belongs to the same");
 	int order = cursor_compare(ring_oldest(fixture.ring).cursor, before.cursor);
 	ok(shrinks ? order > 0 : order == 0, "retains %s", shrinks ? "less" : "the same");
+	order = cursor_compare(ring_collection_evicted(&fixture.ring->collections[0]), evicted);
+	ok(evicted.lsn > 0 && (shrinks ? order > 0 : order == 0), "knows which change of a collection went last");
 	for (int i = 0; i < 4000; i += 13) {
 		struct place place;
 		struct start at = event(commits[i], 3);

@@ -65,7 +65,9 @@ bool ring_header_plausible(const struct ring *ring, const struct ring_record_hea
 		   header->size - sizeof(*header) - header->body_size < RING_ALIGN &&
 		   (header->kind == RECORD_CHANGE ||
 			(header->kind == RECORD_COMMIT && header->body_size == sizeof(uint64_t))) &&
-		   header->operation < OPERATION_COUNT;
+		   header->operation < OPERATION_COUNT &&
+		   (header->operation == OPERATION_MESSAGE ||
+			header->collection < ring->sections.collection_capacity);
 }
 
 static bool names_one_of(const struct ring_record_header *header, uint32_t collections)

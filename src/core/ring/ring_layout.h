@@ -65,7 +65,7 @@ enum {
 	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
-	RING_FORMAT = 4, /* another one for each change of the structs here, of live.h's, or of the sections */
+	RING_FORMAT = 5, /* another one for each change of the structs here, of live.h's, or of the sections */
 };
 
 #define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
@@ -121,7 +121,22 @@ struct ring_collection {
 	uint32_t reserved;
 	/* appended since the file was made; a figure for people, not exact after power loss */
 	_Atomic uint64_t changes;
+	/* its last change that was evicted, 0: none was. Beyond the run log it still tells who has missed nothing */
+	_Atomic uint64_t evicted_lsn;
+	_Atomic uint64_t evicted_n;
 };
+
+static inline struct cursor ring_collection_evicted(const struct ring_collection *collection)
+{
+	return (struct cursor){.lsn = live_figure(&collection->evicted_lsn),
+						   .n = live_figure(&collection->evicted_n)};
+}
+
+static inline void ring_collection_set_evicted(struct ring_collection *collection, struct cursor id)
+{
+	live_figure_set(&collection->evicted_lsn, id.lsn);
+	live_figure_set(&collection->evicted_n, id.n);
+}
 
 struct ring_checkpoint {
 	uint64_t magic;

@@ -34,6 +34,8 @@ static bool copy_collections(const struct resize *resize)
 			id)
 			return false;
 		ring_writer_set_published(resize->writer, id, collection.published);
+		ring_collection_set_evicted(&resize->to->collections[id],
+									ring_collection_evicted(&resize->from->collections[id]));
 	}
 	return true;
 }

@@ -44,6 +44,8 @@ void ring_runs_log_change(struct ring *ring, struct ring_checkpoint *state,
 	struct ring_run *last = run_slot(ring, state->run_head - 1);
 	uint64_t place = state->run_head > state->run_floor ? place_in_run(last, header) : NOWHERE;
 
+	if (header->operation != OPERATION_MESSAGE)
+		ring_collection_set_evicted(&ring->collections[header->collection], ring_header_id(header));
 	if (place < last->count)
 		return; /* evicted again: the process crashed before the checkpoint of the first time was written */
 	if (place == last->count && last->count < UINT32_MAX) {
@@ -248,6 +250,18 @@ static uint64_t sum_runs(const struct ring *ring, const struct filter *filter, u
 	return count;
 }
 
+/* Whether there may be any: where the log does not reach back, the collections still tell. */
+static bool may_be_evicted(const struct ring *ring, const struct filter *filter, struct cursor after)
+{
+	bool any = filter->all_collections || (filter->operations & OPERATIONS_MESSAGE) != 0;
+
+	for (unsigned i = 0; i < filter->collection_count && !any; i++) {
+		struct cursor last = ring_collection_evicted(&ring->collections[filter->collections[i]]);
+		any = cursor_compare(last, after) > 0;
+	}
+	return any;
+}
+
 bool ring_runs_count(const struct ring *ring, const struct filter *filter, struct cursor after,
 					 struct cursor until, struct gap_counter *counter, uint64_t *ret_count)
 {
@@ -268,6 +282,6 @@ bool ring_runs_count(const struct ring *ring, const struct filter *filter, struc
 	atomic_thread_fence(memory_order_acquire);
 	if (live_figure(&ring->live->run_floor) != floor)
 		return false;
-	*ret_count = count == 0 && !reaches_back ? 1 : count;
+	*ret_count = count == 0 && !reaches_back && may_be_evicted(ring, filter, after) ? 1 : count;
 	return true;
 }

@@ -48,8 +48,9 @@ bool ring_runs_evicted_unknown(const struct ring *ring, uint64_t commit_lsn);
 bool ring_runs_evicted_after(const struct ring *ring, struct cursor cursor);
 
 /*
- * How many of the evicted changes between two cursors the filter wants, as far as the log reaches back; 1 at
- * least where it does not. Returns false, *ret_count untouched, if the writer overwrote what was read.
+ * How many of the evicted changes between two cursors the filter wants, as far as the log reaches back; where it
+ * does not, 1 at least if there may have been any. Returns false, *ret_count untouched, if the writer overwrote
+ * what was read.
  */
 bool ring_runs_count(const struct ring *ring, const struct filter *filter, struct cursor after,
 					 struct cursor until, struct gap_counter *counter, uint64_t *ret_count);

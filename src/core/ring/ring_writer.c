@@ -109,8 +109,10 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 	state->streamed_lsn = history_lsn;
 	state->last = (struct cursor){.n = CURSOR_N_END};
 	state->max_us = INT64_MIN;
-	for (uint32_t id = 0; id < state->collection_count; id++)
+	for (uint32_t id = 0; id < state->collection_count; id++) {
 		ring_writer_set_published(writer, id, false);
+		ring_collection_set_evicted(&writer->ring->collections[id], (struct cursor){0});
+	}
 	ring_publish_state(writer->ring, state);
 }
 
@@ -323,6 +325,7 @@ uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema,
 	memcpy(entry->name, fresh.name, sizeof(fresh.name));
 	live_figure_set(&entry->published, 0);
 	live_figure_set(&entry->changes, 0);
+	ring_collection_set_evicted(entry, (struct cursor){0});
 	entry->checksum = fresh.checksum;
 	writer->state.collection_count = count + 1;
 	live_store(&ring->live->collection_count, count + 1);
