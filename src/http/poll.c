@@ -6,10 +6,9 @@
 #include "http/response.h"
 
 enum {
-	POLL_BUDGET = 1024 * 1024,          /* bytes of history that one poll walks in one turn */
-	POLL_TURN_BUDGET = 4 * 1024 * 1024, /* of all polls, see worker->poll_work */
-	POLL_COST = 8 * 1024,               /* of an answer, however small it is, in the same unit */
-	POLL_SIZE_MAX = 8 * 1024 * 1024,    /* a batch ends when it is this large, whatever its limit */
+	POLL_BUDGET = 1024 * 1024,       /* bytes of history that one poll walks in one turn */
+	POLLS_US = 4000,                 /* of one turn, for all polls */
+	POLL_SIZE_MAX = 8 * 1024 * 1024, /* a batch ends when it is this large, whatever its limit */
 	/* clients that do not take their answers: while those hold so much, batches are small, then refused; first
 	 * those of a connection that holds much by itself */
 	POLL_CROWDED = 64 * 1024 * 1024,
@@ -17,7 +16,7 @@ enum {
 	POLL_OVERCROWDED = 256 * 1024 * 1024,
 	POLL_CONNECTION_CROWDED = 16 * 1024, /* kB */
 	POLL_CONNECTION_OVERCROWDED = 32 * 1024,
-	POLL_COMPRESSED_MAX = 1024 * 1024, /* libh2o compresses an answer all at once, while everybody waits */
+	POLL_COMPRESSED_MAX = 512 * 1024, /* libh2o compresses an answer all at once, while everybody waits */
 };
 
 enum poll_state {
@@ -166,7 +165,6 @@ static void send_answer(struct poll *poll, struct answer *answer)
 
 	live_figure_add(&worker->figures->events_total, answer->count);
 	live_figure_add(&worker->figures->sent_bytes_total, answer->size);
-	worker->poll_work += POLL_COST + answer->size;
 	if (request_is_copied(poll->req))
 		hold(poll, answer->size);
 	if (answer->size > POLL_COMPRESSED_MAX)
@@ -243,7 +241,6 @@ static bool answer_kept(struct poll *poll)
 static void answer_problem(struct poll *poll, const struct problem *problem)
 {
 	set_state(poll, POLL_ANSWERED);
-	poll->worker->poll_work += POLL_COST;
 	response_problem(poll->req, problem);
 }
 
@@ -397,8 +394,11 @@ static bool find_start(struct poll *poll)
 		   take_event(poll, event, NULL, lagged);
 }
 
-static void read_on(struct poll *poll, uint64_t *budget)
+/* Brings a poll a piece further. */
+static void read_on(struct poll *poll)
 {
+	uint64_t budget = POLL_BUDGET;
+
 	if (!find_start(poll))
 		return;
 	if (reader_is_outdated(&poll->reader) && !meet_history(poll))
@@ -408,18 +408,8 @@ static void read_on(struct poll *poll, uint64_t *budget)
 		if (answer_kept(poll))
 			return;
 	}
-	while (step(poll, budget)) {
+	while (step(poll, &budget)) {
 	}
-}
-
-/* Brings a poll a piece further. */
-static void run(struct poll *poll)
-{
-	struct worker *worker = poll->worker;
-	uint64_t budget = POLL_BUDGET, counted = worker->scratch.gaps.walked;
-
-	read_on(poll, &budget);
-	worker->poll_work += POLL_BUDGET - budget + worker->scratch.gaps.walked - counted;
 }
 
 /* ---- the request */
@@ -512,17 +502,17 @@ static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 void polls_pump(struct worker *worker, enum fanout_drain drain)
 {
 	h2o_linklist_t turn;
-	uint64_t done = worker->poll_work;
+	int64_t end_us = clock_monotonic_us() + POLLS_US;
 
 	if (drain == FANOUT_BROKEN)
 		answers_clear(&worker->answers);
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
 	take_line(&turn, &worker->ready_polls);
-	while (!h2o_linklist_is_empty(&turn) && worker->poll_work - done < POLL_TURN_BUDGET) {
+	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct poll *poll = LIST_FIRST(struct poll, worker_link, &turn);
 		h2o_linklist_unlink(&poll->worker_link);
-		run(poll);
+		read_on(poll);
 	}
 	put_back(&turn, &worker->ready_polls);
 }

@@ -1,6 +1,7 @@
 /* stream.c: see stream.h. */
 #include "http/stream.h"
 
+#include "core/clock.h"
 #include "core/render/frame.h"
 #include "http/direct.h"
 #include "http/libh2o.h"
@@ -9,13 +10,11 @@
 /*
  * What one turn may do, so that nobody waits long. Live streams are sent to in groups: those whose sends
  * libh2o completes are touched once more then, while the processor's cache still holds them. For the others
- * it is a cost in bytes sent, and bytes of history rendered or counted, some nanoseconds each; a send costs
- * about as much as SEND_COST bytes, however small it is.
+ * it is a time, for what they need differs: from a send to two megabytes of history, or a large row to render.
  */
 enum {
 	LIVE_SENDS = 128,
-	READY_BUDGET = 8 * 1024 * 1024,
-	SEND_COST = 8 * 1024,
+	READY_US = 4000,
 	CATCH_UP_BUDGET = 2 * 1024 * 1024, /* of history without a change for the stream */
 	STALLED_MS = 500,
 	NEXT_TICK_MS = 600,   /* the latest: a keep-alive that will be due by then is sent now */
@@ -244,22 +243,22 @@ static void stand_at(struct stream *stream, struct place place)
 	stream->at = (struct footing){.from = place.position};
 }
 
-/* Sends what the audience has rendered behind it. Returns what it cost, 0 if that is not kept. */
-static size_t send_slice(struct stream *stream)
+/* Sends what the audience has rendered behind it. Returns false if that is not kept. */
+static bool send_slice(struct stream *stream)
 {
 	struct slice slice;
 
 	if (!audience_slice(stream->audience, &stream->at, &stream->reader, &slice))
-		return 0;
+		return false;
 	live_figure_add(&stream->worker->figures->events_total, slice.events);
 	stream->segment = slice.segment;
 	send_bytes(stream, slice.bytes);
-	return slice.bytes.size;
+	return true;
 }
 
 static void send_live(struct stream *stream)
 {
-	if (send_slice(stream) == 0) {
+	if (!send_slice(stream)) {
 		stand_at(stream, stream->reader.place);
 		set_state(stream, STREAM_CATCHING_UP);
 	}
@@ -363,28 +362,25 @@ static bool meet_drain(struct stream *stream)
 	return true;
 }
 
-/* Brings a stream a piece further: to its start, over a gap, or by a segment of its audience. Returns what it
- * cost. */
-static size_t catch_up(struct stream *stream)
+/* Brings a stream a piece further: to its start, over a gap, or by a segment of its audience. */
+static void catch_up(struct stream *stream)
 {
-	const struct gap_counter *gaps = &stream->worker->scratch.gaps;
-	uint64_t walked = 0, counted = gaps->walked;
-	size_t sent = 0;
-	bool more = true;
+	uint64_t walked = 0;
+	bool more = true, sent = false;
 
 	buffer_clear(&stream->own);
-	while (more && sent == 0 && !meet_drain(stream)) {
+	while (more && !sent && !meet_drain(stream)) {
 		if (stream->reset)
 			render_reset(stream);
 		else if (stream->reader.seeking)
 			more = find_start(stream);
 		else if (stream->own.size > 0)
 			more = false; /* that first */
-		else if ((sent = send_slice(stream)) == 0)
+		else if (!(sent = send_slice(stream)))
 			more = render_behind(stream, &walked);
 		more = more && !stream->ending;
 	}
-	if (sent > 0) {
+	if (sent) {
 		if (meet_drain(stream) && !stream->sending)
 			line_up(stream);
 	} else if (stream->own.failed) {
@@ -396,7 +392,6 @@ static size_t catch_up(struct stream *stream)
 	} else {
 		line_up(stream);
 	}
-	return walked + gaps->walked - counted + sent;
 }
 
 /* ---- the request */
@@ -553,19 +548,18 @@ static bool pump_news(struct worker *worker)
 static void pump_ready(struct worker *worker)
 {
 	h2o_linklist_t turn;
-	size_t cost = 0;
+	int64_t end_us = clock_monotonic_us() + READY_US;
 
 	take_line(&turn, &worker->ready_streams);
-	while (!h2o_linklist_is_empty(&turn) && cost < READY_BUDGET) {
+	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct stream *stream = LIST_FIRST(struct stream, worker_link, &turn);
 		h2o_linklist_unlink(&stream->worker_link);
 		if (stream->sending)
 			continue; /* its `proceed` brings it back */
-		cost += SEND_COST;
 		if (stream->ending)
 			end_stream(stream);
 		else if (stream->state == STREAM_CATCHING_UP)
-			cost += catch_up(stream);
+			catch_up(stream);
 		else if (owes_losses(stream))
 			send_losses(stream);
 		else

@@ -38,10 +38,9 @@ struct worker {
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
 	h2o_linklist_t waiting_polls;
-	h2o_linklist_t seeking_polls; /* those of them whose start has not been streamed yet */
-	h2o_linklist_t responses;     /* that are being sent, see stall.h */
-	size_t batch_bytes;           /* in the batches of polls, and in answers that are copied for a client */
-	uint64_t poll_work; /* bytes that polls have walked and answered with, and POLL_COST for each answer */
+	h2o_linklist_t seeking_polls;  /* those of them whose start has not been streamed yet */
+	h2o_linklist_t responses;      /* that are being sent, see stall.h */
+	size_t batch_bytes;            /* in the batches of polls, and in answers that are copied for a client */
 	struct answers answers;        /* of polls */
 	struct answer *overview;       /* the last in this turn, see overview.h; NULL: there was none */
 	const char *overview_mount;    /* what it is for */
