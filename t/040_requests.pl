@@ -145,7 +145,8 @@ $server->sql(q{INSERT INTO digest VALUES (1, '\\x0aff'); INSERT INTO several VAL
 $server->wait_for_feed;
 is($server->poll("/cdc/$_->[0]/poll?tenant_id=$_->[1]")->{count}, $_->[2], "$_->[0], tenant $_->[1]: $_->[2]")
   for ['digest', '%5Cx0aff', 1], ['digest', '1', 0], ['several', '1', 1], ['several', '2', 0];
-$server->sql("ALTER PUBLICATION changefeed DROP TABLE $_"), wait_for(sub { $server->get("/cdc/$_/poll")->{status} == 404 }, 'unpublished') for qw(moving digest several);
+$server->sql("ALTER PUBLICATION changefeed DROP TABLE $_"),
+	wait_for(sub { $server->get("/cdc/$_/poll")->{status} == 404 }, 'unpublished') for qw(moving digest several);
 
 # a tenant that PostgreSQL stores apart from its row, and does not send with an UPDATE of other columns
 $server->publish('wide', 'id int PRIMARY KEY, tenant text, filler text, v int');

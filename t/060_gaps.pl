@@ -13,7 +13,8 @@ use Time::HiRes qw(time);
 my $server = ChangefeedTest->start(
 	h2o => {
 		'num-threads' => 1,
-		hosts => {default => {paths => {'/cdc' => {changefeed => {heartbeat => 1}}, '/tenants' => {changefeed => {'tenant-column' => 'tenant', heartbeat => 4}}}}},
+		hosts => {default => {paths => {'/cdc' => {changefeed => {heartbeat => 1}},
+			'/tenants' => {changefeed => {'tenant-column' => 'tenant', heartbeat => 4}}}}},
 	},
 	postgresql => {'changefeed.ring_size' => '1MB'}
 );

@@ -128,12 +128,15 @@ $server->wait_for_feed;
 sub crowd
 {
 	my ($path, @arguments) = @_;
-	my $crowd = $server->client_start('h2_abuser', '--port', $server->{http_port}, '--path', $path, qw(--attack crowd --requests 30 --window 1000000 --seconds 25), @arguments);
+	my $crowd = $server->client_start('h2_abuser', '--port', $server->{http_port}, '--path', $path,
+		qw(--attack crowd --requests 30 --window 1000000 --seconds 25), @arguments);
 	$server->client_result($crowd);
 	return $server->client_output('h2_abuser');
 }
-like(crowd('/hasty/few/poll', '--rate', 128 << 10), qr/finished=30 cut=0$/, 'over HTTP/2 a client that asks for 30 answers at once and reads slowly gets them all');
-like(crowd('/hasty/few?since_lsn=earliest', '--rate', 128 << 10, '--enough', 950_000), qr/received=9\d{5} finished=0 cut=0$/, 'and so does one with 30 streams');
+like(crowd('/hasty/few/poll', '--rate', 128 << 10), qr/finished=30 cut=0$/,
+	'over HTTP/2 a client that asks for 30 answers at once and reads slowly gets them all');
+like(crowd('/hasty/few?since_lsn=earliest', '--rate', 128 << 10, '--enough', 950_000), qr/received=9\d{5} finished=0 cut=0$/,
+	'and so does one with 30 streams');
 like(crowd('/hasty/few/poll', '--rate', 1000), qr/finished=0 cut=1$/, 'one that reads 1 kB a second does not get the answers');
 like(crowd('/hasty/few?since_lsn=earliest', '--rate', 1000), qr/finished=0 cut=1$/, 'nor the streams');
 

@@ -39,7 +39,8 @@ is($server->get('/healthz')->{status}, 200, sprintf('others are answered, after 
 $server->sql(q{INSERT INTO users VALUES ('the end')});
 is($server->client_result($load), 0, 'each got each change');
 my ($summary) = $server->client_output('sse_clients') =~ /^(finished=.*)$/m;
-like($summary // '', qr/finished=$clients events=@{[2 * $clients]} connects=$clients disorder=0 gaps=0 lagged=0 resets=0 refused=0 different=0/, $summary // 'no summary');
+like($summary // '',
+	qr/finished=$clients events=@{[2 * $clients]} connects=$clients disorder=0 gaps=0 lagged=0 resets=0 refused=0 different=0/, $summary // 'no summary');
 
 ok(wait_for(sub { $server->metric('streams') == 0 && descriptors() <= $descriptors + 1 }, 'no stream is left'), 'nothing is left of them, no descriptor');
 my $left_kb = 0;

@@ -210,7 +210,11 @@ my %faults = (
 	'kill walsender' => sub { kill('KILL', server_pid('walsender')) },
 	'kill backend' => sub { kill('KILL', server_pid('backend')) },
 	'kill postmaster' => sub { kill('KILL', $server->postmaster); $server->pg_start_again },
-	'kill all' => sub { my $pids = our_pids(); kill('KILL', $server->postmaster, $pids->{master}, $pids->{feed}, @{$pids->{workers}}); $server->pg_start_again },
+	'kill all' => sub {
+		my $pids = our_pids();
+		kill('KILL', $server->postmaster, $pids->{master}, $pids->{feed}, @{$pids->{workers}});
+		$server->pg_start_again;
+	},
 	'stop the server at once' => sub { $server->pg_stop('immediate'); $server->pg_start_again },
 	'restart the server' => sub { $server->pg_stop('fast'); $server->pg_start_again },
 );
@@ -284,7 +288,8 @@ is($server->sql(q{SELECT count(*) FROM
 	'each row goes through its versions in their order');
 for my $table (@tables)
 {
-	is($server->sql(qq{SELECT count(*) FROM $table t FULL JOIN (SELECT DISTINCT ON (id) * FROM event WHERE collection = '$table' ORDER BY id, seq DESC) e USING (id)
+	is($server->sql(qq{SELECT count(*) FROM $table t FULL JOIN
+		(SELECT DISTINCT ON (id) * FROM event WHERE collection = '$table' ORDER BY id, seq DESC) e USING (id)
 		WHERE (t.id IS NULL) <> (coalesce(e.operation, 'DELETE') = 'DELETE') OR t.version <> e.version}), 0, "$table is what its changes lead to");
 }
 

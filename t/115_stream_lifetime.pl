@@ -38,7 +38,8 @@ for my $version (qw(--http1.1 --http2-prior-knowledge))
 
 # ---- a window that is as wide as all that comes before the end, a start and a keep-alive, and not for the end
 my (undef, $whole) = run_command('curl', '-sN', '--max-time', 20, $server->url('/brief/quiet'));
-$server->client_result($server->client_start('h2_abuser', '--port', $server->{http_port}, qw(--attack nothing --path /brief/quiet --seconds 20 --window), length $whole));
+$server->client_result($server->client_start('h2_abuser', '--port', $server->{http_port},
+	qw(--attack nothing --path /brief/quiet --seconds 20 --window), length $whole));
 like($server->client_output('h2_abuser'), qr/cut=1$/, 'a client that does not take the end of its stream is cut off');
 
 # ---- a crowd that is sent to all the time

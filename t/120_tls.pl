@@ -61,7 +61,11 @@ my $answers = () = $server->client_output('many') =~ /"document_id":"u3"/g;
 is($answers, 50, 'with the change');
 
 # ---- the certificate is replaced; the old connection goes on
-sub subject { return (run_command('/bin/sh', '-c', "openssl s_client -connect 127.0.0.1:$tls_port -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -subject"))[1]; }
+sub subject
+{
+	my $ask = "openssl s_client -connect 127.0.0.1:$tls_port -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -subject";
+	return (run_command('/bin/sh', '-c', $ask))[1];
+}
 like(subject(), qr/first/, 'the first certificate');
 $server->make_certificate('second');
 $server->reload;

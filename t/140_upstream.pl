@@ -135,7 +135,8 @@ for my $round (1 .. 30)
 }
 is($server->sql(q{SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'changefeed'}), 'lost', 'max_slot_wal_keep_size has taken the slot');
 kill('CONT', $feed);
-ok(wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'changefeed' AND wal_status <> 'lost' AND active}) == 1 }, 'a new slot', 60),
+ok(wait_for(sub { $server->sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'changefeed' AND wal_status <> 'lost' AND active}) == 1 },
+	'a new slot', 60),
 	'the feed makes a new slot');
 $server->wait_ready;
 $server->sql('INSERT INTO users VALUES (11)');

@@ -126,7 +126,8 @@ for my $round (1 .. 10)
 	my $last = 'last' . 'x' x (5 * $round);
 	$server->sql("DO \$\$ BEGIN FOR i IN 1 .. 60 LOOP EXECUTE
 		format('CREATE TABLE many.%I (id int PRIMARY KEY)', repeat('t', i) || $round); END LOOP; END \$\$; CREATE TABLE many.$last (id int PRIMARY KEY)");
-	wait_for(sub { $server->get("/cdc/many.$last/poll?since_lsn=now")->{status} == 200 }, 61 * $round . ' tables: an answer of the catalog arrives as a whole', 10);
+	wait_for(sub { $server->get("/cdc/many.$last/poll?since_lsn=now")->{status} == 200 },
+		61 * $round . ' tables: an answer of the catalog arrives as a whole', 10);
 }
 unlike($server->log, qr/did not answer in time|connection lost/, 'no answer got stuck');
 

@@ -36,7 +36,8 @@ unlike($server->log, qr/WARNING/, 'and nothing is said of it');
 # ---- everything hangs meanwhile
 $proxy->hang;
 $start = time;
-ok(wait_for(sub { log_has('WARNING: .*the server did not answer in time') }, 'the log says it', 25), sprintf 'hangs: the log says so after %.1f s', time - $start);
+ok(wait_for(sub { log_has('WARNING: .*the server did not answer in time') }, 'the log says it', 25),
+	sprintf 'hangs: the log says so after %.1f s', time - $start);
 is($server->get('/readyz')->{status}, 503, 'hangs: not ready');
 $proxy->wake;
 ok(wait_for(sub { log_has("is in use by the server's process $pid") }, 'it is tried again'),

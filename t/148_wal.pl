@@ -73,7 +73,8 @@ while ($looks->query("SELECT pg_current_wal_insert_lsn() - '$written'::pg_lsn") 
 $looks->close;
 @held = sort { $a <=> $b } @held;
 my ($mostly, $most) = @held[@held * 3 / 4, -1];
-cmp_ok($mostly, '<', $mostly_below, sprintf 'under load: in three of four of %d looks, less than %.1f MB were received and not confirmed', scalar @held, $mostly / 2**20);
+cmp_ok($mostly, '<', $mostly_below,
+	sprintf 'under load: in three of four of %d looks, less than %.1f MB were received and not confirmed', scalar @held, $mostly / 2**20);
 cmp_ok($most, '<', $always_below, sprintf 'in none more than %.1f MB', $most / 2**20);
 
 # ---- a fast shutdown, with writers at work, a client that reads nothing, and more to send than was sent

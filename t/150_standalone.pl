@@ -53,7 +53,8 @@ like($output, qr/none\.conf/, 'names it');
 
 # The look at h2o.conf does not end by itself: it waits for whoever writes a certificate into a pipe.
 POSIX::mkfifo("$server->{dir}/pipe", 0600) or die "mkfifo: $!";
-spew("$server->{dir}/killed.conf", "listen: {host: 127.0.0.1, port: @{[free_port()]}, ssl: {certificate-file: $server->{dir}/pipe, key-file: $server->{dir}/pipe}}\n"
+spew("$server->{dir}/killed.conf",
+	"listen: {host: 127.0.0.1, port: @{[free_port()]}, ssl: {certificate-file: $server->{dir}/pipe, key-file: $server->{dir}/pipe}}\n"
 	  . "hosts: {default: {paths: {/cdc: {changefeed: ON}}}}\n");
 my $starting = open(my $said, '-|') // die "fork: $!";
 if ($starting == 0)
@@ -105,7 +106,8 @@ my $serializable = $server->session;
 $serializable->query($_) for 'BEGIN ISOLATION LEVEL SERIALIZABLE', 'SELECT FROM users';
 
 my $pid = program_start();
-ok(wait_for(sub { program_log() =~ /publication ".*" does not exist in database "app": .* or (CREATE PUBLICATION .*;)/ }, 'the log'), 'no publication: the log says what to do');
+ok(wait_for(sub { program_log() =~ /publication ".*" does not exist in database "app": .* or (CREATE PUBLICATION .*;)/ }, 'the log'),
+	'no publication: the log says what to do');
 $server->sql(program_log() =~ /(CREATE PUBLICATION .*;)/);
 $server->sql('ALTER PUBLICATION "Its ""feed""" ADD TABLE users');
 $server->wait_ready or diag(program_log());

@@ -112,7 +112,8 @@ for my $transport ('cleartext', 'TLS')
 	  SKIP:
 		{
 			skip "$attack: a sanitized worker is too slow for a flood", 3 if $ENV{CHANGEFEED_SANITIZED} && $attack eq 'requests';
-			cmp_ok($median, '<', 10, sprintf('%s: of %d others half wait %.1f ms, 99 %% %.1f, all %.1f', $what, scalar @latencies, $median, $p99, $latencies[-1]));
+			cmp_ok($median, '<', 10, sprintf('%s: of %d others half wait %.1f ms, 99 %% %.1f, all %.1f',
+				$what, scalar @latencies, $median, $p99, $latencies[-1]));
 			like($server->client_output('h2_abuser'), qr/cut=4$/, "$what: every connection is cut off");
 			is($server->metric('floods_total'), $floods + 4, "$what: counted");
 		}
@@ -144,7 +145,8 @@ for my $path (qw(/metrics /healthz /cdc))
 {
 	my @latencies = witness_until_end(pipeline($path, PER_ADDRESS, 3));
 	my $median = $latencies[@latencies / 2];
-	cmp_ok($median, '<', 10, sprintf('%d connections pipeline %s: of %d others half wait %.1f ms, all %.1f', PER_ADDRESS, $path, scalar @latencies, $median, $latencies[-1]));
+	cmp_ok($median, '<', 10, sprintf('%d connections pipeline %s: of %d others half wait %.1f ms, all %.1f',
+		PER_ADDRESS, $path, scalar @latencies, $median, $latencies[-1]));
 }
 
 # Answers that use up their window, stuck in TCP, and then WINDOW_UPDATE: an assertion of libh2o 2.2.5.
@@ -283,7 +285,8 @@ for my $i (0 .. $#upgrading)
 	syswrite($upgrading[$i], sprintf("GET /cdc/users/poll?since_lsn=earliest&limit=%d HTTP/1.1\r\nHost: x\r\n\r\n", 20 + 5 * $i)
 		  . "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n");
 }
-ok(wait_for(sub { $server->metric('polls_total') == $polls + @upgrading }, 'their polls'), scalar(@upgrading) . ' clients that change to HTTP/2 and read nothing');
+ok(wait_for(sub { $server->metric('polls_total') == $polls + @upgrading }, 'their polls'),
+	scalar(@upgrading) . ' clients that change to HTTP/2 and read nothing');
 my @lasting = map { stream_from('127.0.0.6') } 1 .. 8;
 
 # ---- after a reload: max-requests-per-second, and max-connections

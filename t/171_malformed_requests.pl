@@ -155,7 +155,8 @@ my %paths = (
 	'/' . 'x' x 100_000 => 414,
 	'/healthz#x' => 404, '/healthz/' => 404, '?' => 404, 'healthz' => 404, '*' => 404,
 	'/files/page.txt' => 200, '/files/../page.txt' => 404, '/files/x/../page.txt' => 200,
-	(map { ("/files/$_" => 404) } '../secret', '%2e%2e/secret', '%2e%2e%2fsecret', '..%2fsecret', '.%2e/secret', '%2e%2e%5csecret', "..\\secret", '....//secret',
+	(map { ("/files/$_" => 404) } '../secret', '%2e%2e/secret', '%2e%2e%2fsecret', '..%2fsecret', '.%2e/secret',
+		'%2e%2e%5csecret', "..\\secret", '....//secret',
 		'page.txt/../../secret', '/../secret', 'x/../../secret', '%c0%ae%c0%ae/secret', '..;/secret', '%252e%252e/secret', "$server->{dir}/secret"),
 	'/../secret' => 404, '/%2e%2e/etc/passwd' => 404, '/files/%00' => 400, '/files/page.txt%00.html' => 400,
 );
@@ -165,7 +166,8 @@ answers(get($_), $paths{$_}, substr($_, 0, 60)) for sort keys %paths;
 for my $parameter (qw(since_lsn since_ms last_event_id operations on_gap payload numbers format tenant_id columns))
 {
 	my $got = answers(get("/cdc/users?$parameter=%00"), 400, "$parameter=%00");
-	$got = answers(get("/cdc/users?$parameter=a%0d%0aX-Injected:%201%22%0a%0aevent:%20x"), $parameter =~ /tenant_id|columns/ ? 200 : 400, "$parameter with line ends");
+	$got = answers(get("/cdc/users?$parameter=a%0d%0aX-Injected:%201%22%0a%0aevent:%20x"),
+		$parameter =~ /tenant_id|columns/ ? 200 : 400, "$parameter with line ends");
 	unlike($got, qr/^event: x/m, "$parameter: and no event is made");
 	answers(get("/cdc/users?$parameter=" . 'x' x 10_000), $parameter eq 'columns' ? 200 : 400, "$parameter of 10 kB");
 }
@@ -208,7 +210,8 @@ like(answers(get('/healthz'), 200, 'the status line'), qr{^HTTP/1\.1 200 OK\r\n}
 
 # ---- pipelined: behind a poll in order, behind a stream never
 answers($next x 50, join(' ', (200) x 50), '50 requests at once');
-my $stream = ChangefeedTest::Stream->new(socket => open_connection(), port => $server->{http_port}, path => "/cdc/users HTTP/1.1\r\nHost: x\r\n\r\n" . 'GET /healthz',
+my $stream = ChangefeedTest::Stream->new(socket => open_connection(), port => $server->{http_port},
+	path => "/cdc/users HTTP/1.1\r\nHost: x\r\n\r\n" . 'GET /healthz',
 	deadline => ChangefeedTest::DEADLINE);
 $server->sql(q{INSERT INTO users VALUES ('u2')});
 is($stream->event->{json}{document_id}, 'u2', 'a request behind a stream is not answered in it');
@@ -243,7 +246,8 @@ like(h2_answers('a request', h2_request(@good)), qr/\b1\b/, 'HTTP/2: a request i
 my @upload = (':method', 'POST', @good[2 .. 5], ':path', '/cdc/users');
 for my $body ('x' x 4096, 'x' x 4097)
 {
-	my $got = h2_answers('a body', h2_frame(1, 4, 1, substr(h2_request(@upload), 9)), h2_frame(0, 0, 1, $body), h2_frame(6, 0, 0, 'pingping'), h2_frame(0, 1, 1, ''));
+	my $got = h2_answers('a body', h2_frame(1, 4, 1, substr(h2_request(@upload), 9)),
+		h2_frame(0, 0, 1, $body), h2_frame(6, 0, 0, 'pingping'), h2_frame(0, 1, 1, ''));
 	like($got, length $body > 4096 ? qr/^(?!.* 1\b).*\b3\b/ : qr/\b1\b/, 'HTTP/2: a body of ' . length($body) . ' bytes');
 }
 my %h2_broken = (

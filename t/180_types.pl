@@ -24,7 +24,8 @@ my @types = (
 	['float4', qw(0 0.1 1.5 16777216 1e10 3.4028235e38 1e-45), "'-0'", "'NaN'", "'Infinity'", "'-Infinity'"],
 	['float8', qw(0 0.1 1e15 1e16 1e300 5e-324 1.7976931348623157e308 123456789.123456789), "'-0'", "'NaN'", "'Infinity'", "'-Infinity'"],
 	['text', "''", "'NULL'", "' '", q{'{}'}, q{'"'}, q{'\\'}, q{'a,b;c(d)e[f]g{h}'}, "E'\\t\\r\\n\\b\\f\\x7f'",
-		"(SELECT string_agg(chr(i), '') FROM generate_series(1, 160) i)", "U&'\\2028\\2029\\FEFF\\FFFD\\FFFF\\+01f600\\00e9'", "E'e\\u0301 </script>'", "repeat('toasted ', 20000)"],
+		"(SELECT string_agg(chr(i), '') FROM generate_series(1, 160) i)",
+		"U&'\\2028\\2029\\FEFF\\FFFD\\FFFF\\+01f600\\00e9'", "E'e\\u0301 </script>'", "repeat('toasted ', 20000)"],
 	['varchar(5)', "'a b'"],
 	['bpchar', "'a  '", "''"],
 	['char(5)', "'ab'", "''"],
@@ -40,7 +41,8 @@ my @types = (
 	['timestamptz(0)', "'2024-02-29 12:34:56.78+05:30'"],
 	['interval', "'0'", "'1 year 2 mons -3 days 04:05:06.789'", "'-1 day'", "'178000000 years'", "'-00:00:00.000001'"],
 	['uuid', "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
-	['json', q{'{"b": 1, "a": [1.10, null, "x\u00e9\"\\\/"], "b": 2}'}, q{'  "text"  '}, "'1e5'", "'null'", "'-0.0'", "E'{\"a\" :\\n\\t[ 1 ,\\r\\n 2 ] }'", "'[]'",
+	['json', q{'{"b": 1, "a": [1.10, null, "x\u00e9\"\\\/"], "b": 2}'}, q{'  "text"  '},
+		"'1e5'", "'null'", "'-0.0'", "E'{\"a\" :\\n\\t[ 1 ,\\r\\n 2 ] }'", "'[]'",
 		q{repeat('[', 1000)::text || repeat(']', 1000)}, q{'12345678901234567890.12345678901234567890'}],
 	['jsonb', q{'{"b": 1, "a": [1.10, null, "x\u00e9\"\\\/"], "c": {}}'}, q{'"text"'}, "'1e50'", "'null'", q{'"line\nbreak \u2028"'}],
 	['jsonpath', q{'$.a[*] ? (@ > 1)'}],
@@ -276,7 +278,8 @@ $server->sql(q{CREATE TABLE large (row_id int PRIMARY KEY, list bool[]);
 	ALTER PUBLICATION changefeed ADD TABLE large;
 	INSERT INTO large VALUES (1, array_fill(true, ARRAY[16777300])), (2, '{t}')});
 $server->wait_for_feed;
-like($server->sql(q{SELECT document_id, new FROM changefeed.changes('large')}), qr/WARNING:  a row .* cannot be shown as jsonb\n.*^1\|\n2\|\{"list": \[true\], "row_id": 2\}$/ms,
+like($server->sql(q{SELECT document_id, new FROM changefeed.changes('large')}),
+	qr/WARNING:  a row .* cannot be shown as jsonb\n.*^1\|\n2\|\{"list": \[true\], "row_id": 2\}$/ms,
 	'such a row is null in SQL, which is said, and the next one follows');
 
 done_testing();

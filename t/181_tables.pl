@@ -57,7 +57,8 @@ $cursor = $server->now_lsn;
 
 my @changes = changes_of(q{INSERT INTO by_key VALUES (1, 'a'); UPDATE by_key SET v = 'b'; UPDATE by_key SET id = 2; DELETE FROM by_key});
 is_deeply([map { [@$_{qw(operation document_id new old)}] } @changes],
-	[['INSERT', 1, {id => 1, v => 'a'}, undef], ['UPDATE', 1, {id => 1, v => 'b'}, undef], ['UPDATE', 2, {id => 2, v => 'b'}, {id => 1}], ['DELETE', 2, undef, {id => 2}]],
+	[['INSERT', 1, {id => 1, v => 'a'}, undef], ['UPDATE', 1, {id => 1, v => 'b'}, undef],
+		['UPDATE', 2, {id => 2, v => 'b'}, {id => 1}], ['DELETE', 2, undef, {id => 2}]],
 	'identity default');
 @changes = changes_of(q{INSERT INTO by_full VALUES ('a', 1); UPDATE by_full SET v = NULL; DELETE FROM by_full});
 is_deeply([map { [@$_{qw(operation document_id new old)}] } @changes],
@@ -113,13 +114,16 @@ is_deeply($changes[1]{new}, {a => $key, v => 2}, 'is in the new row, too');
 # ---- generated columns: pgoutput does not send them before PostgreSQL 18, and then only if told to
 publish(q{CREATE TABLE generated (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED, v text);
 	ALTER PUBLICATION changefeed ADD TABLE generated}, 'generated');
-is_deeply([map { $_->{new} } changes_of(q{INSERT INTO generated VALUES (1, DEFAULT, 'a'); UPDATE generated SET v = 'b'})], [{id => 1, v => 'a'}, {id => 1, v => 'b'}],
+is_deeply([map { $_->{new} } changes_of(q{INSERT INTO generated VALUES (1, DEFAULT, 'a'); UPDATE generated SET v = 'b'})],
+	[{id => 1, v => 'a'}, {id => 1, v => 'b'}],
 	'generated columns are left out');
 
 publish(q{CREATE TABLE generated_key (a int, b int, g int GENERATED ALWAYS AS (b * 2) STORED, PRIMARY KEY (a, g));
 	CREATE TABLE deferred_key (id int PRIMARY KEY DEFERRABLE); ALTER PUBLICATION changefeed ADD TABLE generated_key, deferred_key}, 'deferred_key');
-is_deeply(brief(changes_of(q{INSERT INTO generated_key VALUES (1, 1), (1, 2); UPDATE generated_key SET b = 3 WHERE b = 1; INSERT INTO deferred_key VALUES (1)})),
-	['INSERT generated_key -', 'INSERT generated_key -', 'UPDATE generated_key -', 'INSERT deferred_key 1'], 'a part of a key is no document_id; a deferrable key is one');
+is_deeply(brief(changes_of(q{INSERT INTO generated_key VALUES (1, 1), (1, 2);
+	UPDATE generated_key SET b = 3 WHERE b = 1; INSERT INTO deferred_key VALUES (1)})),
+	['INSERT generated_key -', 'INSERT generated_key -', 'UPDATE generated_key -', 'INSERT deferred_key 1'],
+	'a part of a key is no document_id; a deferrable key is one');
 
 # ---- partitions
 my $partitions = q{
@@ -146,7 +150,8 @@ $server->sql('ALTER PUBLICATION changefeed DROP TABLE leaves; ALTER PUBLICATION 
 publish(sprintf($partitions, 'rooted') . '; ALTER PUBLICATION changefeed ADD TABLE rooted', 'rooted');
 $cursor = $server->now_lsn;
 @changes = changes_of(sprintf($work, 'rooted'));
-is_deeply(brief(@changes), ['INSERT rooted 1', 'INSERT rooted 11', 'UPDATE rooted 1', 'UPDATE rooted 11', 'DELETE rooted 1', 'INSERT rooted 12', 'DELETE rooted 11'],
+is_deeply(brief(@changes),
+	['INSERT rooted 1', 'INSERT rooted 11', 'UPDATE rooted 1', 'UPDATE rooted 11', 'DELETE rooted 1', 'INSERT rooted 12', 'DELETE rooted 11'],
 	'with publish_via_partition_root: the table is the collection');
 is_deeply($changes[3]{new}, {id => 11, v => 111}, 'whatever the order of the columns in the partition');
 is($server->get('/cdc/rooted_low/poll')->{status}, 404, 'the partitions are none');
@@ -164,7 +169,8 @@ publish(q{
 	ALTER TABLE other_key_0 REPLICA IDENTITY USING INDEX other_key_0_code_key;
 	ALTER PUBLICATION changefeed ADD TABLE other_key}, 'other_key');
 @changes = changes_of(q{INSERT INTO other_key VALUES (1, 2, 'k'); UPDATE other_key SET code = 'l'; DELETE FROM other_key});
-is_deeply([map { [@$_{qw(operation document_id old)}] } @changes], [['INSERT', '[1,2]', undef], ['UPDATE', '[1,2]', {code => 'k'}], ['DELETE', undef, {code => 'l'}]],
+is_deeply([map { [@$_{qw(operation document_id old)}] } @changes],
+	[['INSERT', '[1,2]', undef], ['UPDATE', '[1,2]', {code => 'k'}], ['DELETE', undef, {code => 'l'}]],
 	'the identity of a partition is another index: of the old row that is known, and no more');
 
 publish(q{
@@ -198,7 +204,8 @@ SKIP:
 		'a column list: no other columns');
 	is_deeply(brief(changes_of(q{INSERT INTO filtered VALUES (1), (11), (12); UPDATE filtered SET id = 21 WHERE id = 1;
 		UPDATE filtered SET id = 2 WHERE id = 12; DELETE FROM filtered WHERE id = 2})),
-		['INSERT filtered 11', 'INSERT filtered 12', 'INSERT filtered 21', 'DELETE filtered 12'], 'a row filter: what enters is an INSERT, what leaves a DELETE');
+		['INSERT filtered 11', 'INSERT filtered 12', 'INSERT filtered 21', 'DELETE filtered 12'],
+		'a row filter: what enters is an INSERT, what leaves a DELETE');
 
 	publish(q{CREATE SCHEMA app; CREATE TABLE app.one (id int PRIMARY KEY); CREATE TABLE app.by_key (id int PRIMARY KEY);
 		ALTER PUBLICATION changefeed DROP TABLE partly; ALTER PUBLICATION changefeed ADD TABLES IN SCHEMA app}, 'app.one');
@@ -215,7 +222,8 @@ my @names = ('Mixed Case', 'dot.ted', 'com,ma', 'sla/sh', 'quo"te', "apo'strophe
 	'Größe', '表', '🙂', ' space ', '.', '..', '.dot', 'poll', '*', '**', 'x' x 63, 'ä' x 31, '<b>', '$1', '{}', '__proto__', 'SELECT', 'users/poll');
 sub quoted { return '"' . ($_[0] =~ s/"/""/gr) . '"'; }
 sub encoded { return encode_utf8($_[0]) =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/egr; }
-publish(join(';', map { sprintf 'CREATE TABLE %1$s (%1$s int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE %1$s', quoted($_) } @names), encoded($names[-1]));
+publish(join(';', map { sprintf 'CREATE TABLE %1$s (%1$s int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE %1$s', quoted($_) } @names),
+	encoded($names[-1]));
 $cursor = $server->now_lsn;
 @changes = changes_of(join ';', map { sprintf 'INSERT INTO %s VALUES (%d)', quoted($names[$_]), $_ } 0 .. $#names);
 is_deeply([map { $_->{collection} } @changes], \@names, 'names of all sorts, in *');

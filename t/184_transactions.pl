@@ -20,13 +20,15 @@ $server->sql(q{
 	BEGIN; INSERT INTO t VALUES (1); SAVEPOINT a; INSERT INTO t VALUES (2); SAVEPOINT b; INSERT INTO t VALUES (3); ROLLBACK TO b; INSERT INTO t VALUES (4);
 	RELEASE a; SAVEPOINT c; INSERT INTO t VALUES (5); ROLLBACK TO c; INSERT INTO t VALUES (6); COMMIT;
 	BEGIN; INSERT INTO t VALUES (7); ROLLBACK;
-	DO $$ BEGIN INSERT INTO t VALUES (8); BEGIN INSERT INTO t VALUES (9); RAISE EXCEPTION 'x'; EXCEPTION WHEN raise_exception THEN INSERT INTO t VALUES (10); END; END $$});
+	DO $$ BEGIN INSERT INTO t VALUES (8); BEGIN INSERT INTO t VALUES (9); RAISE EXCEPTION 'x';
+		EXCEPTION WHEN raise_exception THEN INSERT INTO t VALUES (10); END; END $$});
 my @events = $stream->events(6);
 is_deeply([map { $_->{json}{document_id} } @events], [1, 2, 4, 6, 8, 10], 'savepoints: only what was not rolled back');
 is_deeply([map { $_->{id} =~ s/.*-//r } @events], [1, 2, 3, 4, 1, 2], 'counted without gaps');
 
 # ---- prepared
-$server->sql(q{BEGIN; INSERT INTO t VALUES (11); PREPARE TRANSACTION 'one'; BEGIN; INSERT INTO t VALUES (12); PREPARE TRANSACTION 'two'; INSERT INTO t VALUES (13)});
+$server->sql(q{BEGIN; INSERT INTO t VALUES (11); PREPARE TRANSACTION 'one';
+	BEGIN; INSERT INTO t VALUES (12); PREPARE TRANSACTION 'two'; INSERT INTO t VALUES (13)});
 is_deeply(ids(1), [13], 'a prepared transaction is not seen yet');
 $server->sql(q{COMMIT PREPARED 'two'; ROLLBACK PREPARED 'one'; INSERT INTO t VALUES (14)});
 is_deeply(ids(2), [12, 14], 'but when it is committed, and not if it is rolled back');
@@ -62,7 +64,8 @@ $server->sql(q{
 	BEGIN; SELECT pg_replication_origin_xact_setup('0/1', '2099-12-31 00:00:00+00'); INSERT INTO t VALUES (16, 'from afar', (1, 'a')); COMMIT;
 	BEGIN; SELECT pg_replication_origin_xact_setup('0/2', '2001-01-01 00:00:00+00'); INSERT INTO t VALUES (17, 'from afar', (2, 'b')); COMMIT});
 @events = $stream->events(2);
-is_deeply([map { [@{$_->{json}}{qw(document_id timestamp_ms)}] } @events], [[16, 4102358400000], [17, 978307200000]], 'an origin\'s changes have the time of its commit');
+is_deeply([map { [@{$_->{json}}{qw(document_id timestamp_ms)}] } @events], [[16, 4102358400000], [17, 978307200000]],
+	'an origin\'s changes have the time of its commit');
 is_deeply([map { $_->{json}{new}{p} } @events], [{x => 1, y => 'a'}, {x => 2, y => 'b'}], 'and everything else');
 my @polled = $server->poll_all('t', limit => 1000);
 is_deeply([map { $_->{document_id} } @polled], [1, 2, 4, 6, 8, 10, 13, 12, 14, 15, 1001 .. 6000, 1001, 16, 17], 'a poll has the same');

@@ -153,7 +153,8 @@ is($mixed_times->{next_cursor}{since_ms}, $sent + 1, 'next_cursor.since_ms does 
 my @history = map { $_->{id} } $server->poll_all('*', since => $start);
 my $feed = $server->processes->{feed};
 kill 'KILL', $feed;
-$server->sql('BEGIN; INSERT INTO t VALUES (50); ' . emit('true', 'after', q{'x'}) . '; COMMIT; ' . emit('false', 'crash', q{'x'}) . '; INSERT INTO t VALUES (51)');
+$server->sql('BEGIN; INSERT INTO t VALUES (50); ' . emit('true', 'after', q{'x'}) . '; COMMIT; '
+	. emit('false', 'crash', q{'x'}) . '; INSERT INTO t VALUES (51)');
 $server->pg_stop('immediate');
 $server->pg_start;
 $server->wait_ready;

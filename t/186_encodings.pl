@@ -86,7 +86,8 @@ for my $encoding (qw(WIN1252 WIN1258 WIN874 ISO_8859_7 KOI8R EUC_JP EUC_CN EUC_K
 	$server->wait_for_feed;
 	my @new = map { $_->{new} } $server->poll_all('t');
 	is(scalar @new, scalar @characters, "$encoding: every character comes");
-	my @differ = grep { defined $wanted[$_] && ($new[$_]{c} ne $wanted[$_] || $new[$_]{around} ne "a$wanted[$_]z" || $new[$_]{list}[0] ne $wanted[$_]) } 0 .. $#wanted;
+	my @differ = grep { defined $wanted[$_] &&
+		($new[$_]{c} ne $wanted[$_] || $new[$_]{around} ne "a$wanted[$_]z" || $new[$_]{list}[0] ne $wanted[$_]) } 0 .. $#wanted;
 	is(scalar @differ, 0, 'as PostgreSQL converts it') or diag(join(' ', map { unpack('H*', $characters[$_]) } @differ[0 .. ($#differ < 20 ? $#differ : 20)]));
 	my @refused = grep { !defined $wanted[$_] } 0 .. $#wanted;
 	my $replaced = grep { $new[$_]{around} eq "a\x{fffd}z" } @refused;
@@ -139,11 +140,13 @@ unlike($server->log, qr/that was not described/, 'two tables of one name: the fe
 # ---- a publication's name that ends in what iconv would compose with a character behind it
 my $long = "\x{3042}" x 31;    # in UTF-8 it is longer than the ring has room for
 in_encoding('EUC_JIS_2004');
-$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "$long" (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE "$long"; CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE "$long"});
+$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "$long" (id int PRIMARY KEY);
+	ALTER PUBLICATION changefeed ADD TABLE "$long"; CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE "$long"});
 $server->configure('changefeed.publication' => encode('UTF-8', "\x{3042}\x{304b}"));
 $server->pg_stop;
 $server->pg_start;
-ok(wait_for(sub { $server->get('/cdc/' . '%E3%81%82' x 31 . '/poll')->{status} == 200 }, 'its table is served'), 'EUC_JIS_2004: a publication is found by its whole name');
+ok(wait_for(sub { $server->get('/cdc/' . '%E3%81%82' x 31 . '/poll')->{status} == 200 }, 'its table is served'),
+	'EUC_JIS_2004: a publication is found by its whole name');
 
 # ---- a database's name that is not ASCII
 let_go();
@@ -155,6 +158,7 @@ $server->pg_start;
 $server->wait_ready;
 $server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; INSERT INTO "$long" VALUES (1)});
 $server->wait_for_feed;
-is($server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; SELECT document_id FROM changefeed.changes('$long')}), '1', 'SQL finds its changes, and the table by its long name');
+is($server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; SELECT document_id FROM changefeed.changes('$long')}), '1',
+	'SQL finds its changes, and the table by its long name');
 
 done_testing();

@@ -53,13 +53,15 @@ is_deeply(brief(changes_of(q{BEGIN; ALTER TABLE t ALTER v TYPE varchar(90); INSE
 is_deeply(brief(changes_of(q{CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := NEW.v || '!'; RETURN NEW; END $$;
 	CREATE TRIGGER twice BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION twice();
 		INSERT INTO t (id, v) VALUES (41, 't'); DROP TRIGGER twice ON t})), ['i41=t!'], 'triggers: the row as it was stored');
-is_deeply(brief(changes_of(q{BEGIN; DECLARE c CURSOR FOR SELECT * FROM t WHERE id = 41 FOR UPDATE; FETCH c; UPDATE t SET v = 'u' WHERE CURRENT OF c; COMMIT})), ['u41=u'],
+is_deeply(brief(changes_of(q{BEGIN; DECLARE c CURSOR FOR SELECT * FROM t WHERE id = 41 FOR UPDATE; FETCH c;
+	UPDATE t SET v = 'u' WHERE CURRENT OF c; COMMIT})), ['u41=u'],
 	'WHERE CURRENT OF');
 is_deeply(brief(changes_of(q{BEGIN; CREATE TABLE made (id int PRIMARY KEY, v text); INSERT INTO made VALUES (1, 'before');
 	ALTER PUBLICATION changefeed ADD TABLE made; INSERT INTO made VALUES (2, 'after'); COMMIT; INSERT INTO made VALUES (3, 'later')})),
 	[qw(i2=after i3=later)], 'a table made, filled and published in one transaction');
 is_deeply(brief(changes_of(q{BEGIN; INSERT INTO made VALUES (4, 'x'); DROP TABLE made; COMMIT})), ['i4=x'], 'a row of a table that its transaction drops');
-is_deeply(brief(changes_of(q{BEGIN; INSERT INTO t (id, v) VALUES (50, 'x'); TRUNCATE t, u; INSERT INTO t (id, v) VALUES (50, 'y'); COMMIT})), [qw(i50=x t t i50=y)],
+is_deeply(brief(changes_of(q{BEGIN; INSERT INTO t (id, v) VALUES (50, 'x'); TRUNCATE t, u;
+	INSERT INTO t (id, v) VALUES (50, 'y'); COMMIT})), [qw(i50=x t t i50=y)],
 	'TRUNCATE between');
 $server->sql('CREATE UNLOGGED TABLE unlogged (id int)');
 is_deeply(brief(changes_of(q{CREATE TEMP TABLE temporary (id int PRIMARY KEY); INSERT INTO temporary VALUES (1); INSERT INTO unlogged VALUES (1);
@@ -92,8 +94,10 @@ is_deeply($new[0]{p}, {'X x' => 5, z => undef, own => JSON::PP::true}, 'altered 
 $server->publish('who', 'id int PRIMARY KEY, other int NOT NULL UNIQUE, v text');
 my @changes = changes_of(q{
 	INSERT INTO who VALUES (1, 10, 'a'); UPDATE who SET id = 2; ALTER TABLE who REPLICA IDENTITY FULL; UPDATE who SET v = 'b';
-	BEGIN; ALTER TABLE who REPLICA IDENTITY USING INDEX who_other_key; UPDATE who SET other = 11; ALTER TABLE who REPLICA IDENTITY DEFAULT; DELETE FROM who; COMMIT});
-is_deeply([map { [@{$_}{qw(document_id old)}] } @changes], [[1, undef], [2, {id => 1}], [2, {id => 2, other => 10, v => 'a'}], [2, {other => 10}], [2, {id => 2}]],
+	BEGIN; ALTER TABLE who REPLICA IDENTITY USING INDEX who_other_key; UPDATE who SET other = 11;
+		ALTER TABLE who REPLICA IDENTITY DEFAULT; DELETE FROM who; COMMIT});
+is_deeply([map { [@{$_}{qw(document_id old)}] } @changes],
+	[[1, undef], [2, {id => 1}], [2, {id => 2, other => 10, v => 'a'}], [2, {other => 10}], [2, {id => 2}]],
 	'each change has the old row of its own identity');
 # of a key that the stream does not name the catalog is asked, so nothing else may be there yet when it is
 @changes = changes_of(q{ALTER TABLE who DROP CONSTRAINT who_pkey; INSERT INTO who VALUES (3, 30, 'x')});
@@ -113,7 +117,8 @@ $server->sql(qq{CREATE SCHEMA "$long_sql"; CREATE TABLE "$long_sql"."$long_sql" 
 is_deeply([@{$changes[0]}{qw(collection schema new)}], [$long, $long, {$long => 1}], 'names as long as they may be');
 my $path = '%C3%A9' x 31 . 'z';
 is($server->poll("/cdc/$path.$path/poll")->{count}, 1, 'in the path, too');
-@changes = changes_of(q{INSERT INTO t (id, v) SELECT 60, string_agg(i::text, '') FROM generate_series(1, 4000000) i; INSERT INTO t (id, v) VALUES (61, 'next')});
+@changes = changes_of(q{INSERT INTO t (id, v) SELECT 60, string_agg(i::text, '') FROM generate_series(1, 4000000) i;
+	INSERT INTO t (id, v) VALUES (61, 'next')});
 is_deeply([map { [$_->{document_id}, $_->{oversize}, exists $_->{new} ? 1 : 0] } @changes], [[60, JSON::PP::true, 0], [61, undef, 1]],
 	'a row of more than a quarter of the ring is announced, and the next comes');
 

@@ -24,10 +24,15 @@ sub chance { return rand() < $_[0]; }
 sub quoted { return "'" . ($_[0] =~ s/'/''/gr) . "'"; }
 
 # ---- values
-my @words = ('', 'a', 'NULL', 'null', '{}', '"', '\\', "'", 'a,b', '(x)', 'é', '漢字', '🙂', "line\nbreak", "tab\t", "\r", ' ', '\\u0041', '</script>', "\x01", 'e' x 300);
+my @words = ('', 'a', 'NULL', 'null', '{}', '"', '\\', "'", 'a,b', '(x)',
+	'é', '漢字', '🙂', "line\nbreak", "tab\t", "\r", ' ', '\\u0041', '</script>', "\x01", 'e' x 300);
 sub word { return join '', map { one_of(@words) } 1 .. one_of(1, 1, 1, 2, 4); }
 sub integer { return one_of(0, 1, -1, 2147483647, -2147483648, int rand 1000); }
-sub instant { return sprintf '%04d-%02d-%02d %02d:%02d:%02d.%s', one_of(1, 1969, 2024, 9999), 1 + rand 12, 1 + rand 28, rand 24, rand 60, rand 60, one_of(0, 5, 123456); }
+sub instant
+{
+	return sprintf '%04d-%02d-%02d %02d:%02d:%02d.%s', one_of(1, 1969, 2024, 9999), 1 + rand 12, 1 + rand 28, rand 24, rand 60, rand 60,
+		one_of(0, 5, 123456);
+}
 my %values = (
 	'int' => sub { return integer(); },
 	'bigint' => sub { return one_of("'9223372036854775807'", "'-9223372036854775808'", '9007199254740993', integer()); },
@@ -115,7 +120,8 @@ sub make_table
 	my @order = sort { rand() <=> 0.5 } @definitions;
 	$table{identity} = @{$table{key}} ? one_of('DEFAULT', 'FULL') : 'FULL';
 	$table{ref} = "\"$table{name}\"";
-	$table{sql} = "CREATE TABLE $table{ref} (" . join(', ', @order, @{$table{key}} ? 'PRIMARY KEY (' . join(', ', map { "\"$_\"" } @{$table{key}}) . ')' : ()) . ");\n"
+	$table{sql} = "CREATE TABLE $table{ref} ("
+		. join(', ', @order, @{$table{key}} ? 'PRIMARY KEY (' . join(', ', map { "\"$_\"" } @{$table{key}}) . ')' : ()) . ");\n"
 	  . "ALTER TABLE $table{ref} REPLICA IDENTITY $table{identity};\n"
 	  . join('', map { $table{columns}{$_} eq 'toasted' ? "ALTER TABLE $table{ref} ALTER \"$_\" SET STORAGE EXTERNAL;\n" : () } keys %{$table{columns}})
 	  . "ALTER PUBLICATION changefeed ADD TABLE $table{ref};\n";
@@ -128,7 +134,9 @@ sub insert
 	my ($table) = @_;
 	my @columns = sort keys %{$table->{columns}};
 	my %is_key = map { $_ => 1 } @{$table->{key}};
-	my @rows = map { '(' . join(', ', map { $is_key{$_} ? $values{$table->{columns}{$_}}->() : value($table->{columns}{$_}) } @columns) . ')' } 1 .. one_of(1, 1, 1, 2, 10);
+	my @rows = map {
+		'(' . join(', ', map { $is_key{$_} ? $values{$table->{columns}{$_}}->() : value($table->{columns}{$_}) } @columns) . ')'
+	} 1 .. one_of(1, 1, 1, 2, 10);
 	return map { "INSERT INTO $table->{ref} (" . join(', ', map { "\"$_\"" } @columns) . ") SELECT "
 		. (s/^\(|\)$//gr) . (@{$table->{key}} ? ' ON CONFLICT DO NOTHING' : '') } @rows;
 }
@@ -162,7 +170,8 @@ sub alter
 {
 	my ($table) = @_;
 	return insert($table) unless @{$table->{key}};
-	return ("ALTER TABLE $table->{ref} REPLICA IDENTITY " . ($table->{identity} = one_of('DEFAULT', 'FULL')), update($table), update_key($table)) if chance(0.2);
+	return ("ALTER TABLE $table->{ref} REPLICA IDENTITY "
+		. ($table->{identity} = one_of('DEFAULT', 'FULL')), update($table), update_key($table)) if chance(0.2);
 	my %is_key = map { $_ => 1 } @{$table->{key}};
 	my @columns = grep { !$is_key{$_} && $table->{columns}{$_} ne 'toasted' } sort keys %{$table->{columns}};
 	my $column = @columns ? one_of(@columns) : undef;
@@ -211,7 +220,8 @@ sub transaction
 	if (chance(0.3))
 	{
 		my $at = int rand @statements;
-		splice(@statements, $at, 0, 'SAVEPOINT s', (map { statement(one_of(@tables)) } 1 .. 3), one_of('ROLLBACK TO s', 'RELEASE s', 'ROLLBACK TO s; RELEASE s'));
+		splice(@statements, $at, 0, 'SAVEPOINT s', (map { statement(one_of(@tables)) } 1 .. 3),
+			one_of('ROLLBACK TO s', 'RELEASE s', 'ROLLBACK TO s; RELEASE s'));
 	}
 	my @altered = chance(0.05) ? alter(one_of(@tables)) : ();    # the last: what is made after it knows the new columns
 	my $name = "'w${writer}_$number'";
@@ -224,7 +234,8 @@ sub transaction
 my $server = ChangefeedTest->start(changefeed => {messages => 'ON', 'stall-timeout' => 300},
 	postgresql => {'changefeed.ring_size' => '128MB', logical_decoding_work_mem => '64kB'});
 $server->sql(q{
-	CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+	CREATE TYPE mood AS ENUM ('sad', 'happy, "very"'); CREATE TYPE pair AS (number int, "the word" text, list int[]);
+		CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 	CREATE DOMAIN words AS text[]; CREATE TYPE whole AS (part pair, list words, feeling mood); CREATE EXTENSION hstore; CREATE EXTENSION citext;
 	CREATE SCHEMA replay;
 	CREATE TABLE replay.page (number serial, body jsonb);

@@ -19,7 +19,11 @@ my $browser = ChangefeedTest::Browser->start($server->{dir});
 sub text_of { return $browser->script('return document.querySelector(arguments[0]).innerText', $_[0]); }
 
 # What the rows show in one column, the newest first.
-sub column { return $browser->script('return [...document.querySelectorAll("#changes tr:not(.notice)")].map((row) => row.cells[arguments[0]].innerText)', $_[0]); }
+sub column
+{
+	my ($number) = @_;
+	return $browser->script('return [...document.querySelectorAll("#changes tr:not(.notice)")].map((row) => row.cells[arguments[0]].innerText)', $number);
+}
 sub documents { return column(3); }
 
 
@@ -36,7 +40,8 @@ $browser->script('for (const details of document.querySelectorAll("details")) de
 ok(wait_for(sub { $browser->script('return document.querySelector("nav").innerText') =~ /<b>bold/ }, 'names as text'), 'and names');
 is($browser->script('return document.querySelectorAll("main script, main img, b, i, u").length'), 0, 'never as markup');
 is($browser->script('return document.title'), 'pg_changefeed', 'and nothing of it runs');
-ok(wait_for(sub { $browser->script('return document.querySelector("#ring").innerText') =~ /of 16\.\d MB/ }, 'the ring'), 'the console shows how full the ring is');
+ok(wait_for(sub { $browser->script('return document.querySelector("#ring").innerText') =~ /of 16\.\d MB/ }, 'the ring'),
+	'the console shows how full the ring is');
 like($browser->script('return document.querySelector("#lag").innerText'), qr/^[\d.]+ \w+$/, 'and the lag');
 $browser->script('document.querySelectorAll("nav button")[1].click()');
 is($browser->script('return document.querySelector("main").innerText') =~ /shown/ ? 1 : 0, 0, 'choosing a collection begins anew');
@@ -115,7 +120,8 @@ wait_for(sub { (documents()->[0] // '') eq 'a2' }, 'its changes');
 is_deeply(documents(), [qw(a2 a1)], 'a path written by hand is followed');
 like(text_of('nav [aria-current=true]'), qr/^users,accounts\s*$/, 'and stays');
 $browser->script('location.hash = "#/cdc/nothing"');
-ok(wait_for(sub { text_of('#state') =~ /^refused, trying again: .*ALTER PUBLICATION/ }, 'refused'), 'one that is not published is refused, and the page says why');
+ok(wait_for(sub { text_of('#state') =~ /^refused, trying again: .*ALTER PUBLICATION/ }, 'refused'),
+	'one that is not published is refused, and the page says why');
 $browser->script('location.hash = "#/cdc/*"');
 ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'another one is followed again');
 
@@ -124,7 +130,8 @@ my ($today, $yesterday) = map { $browser->script("return time_text(Date.now() - 
 cmp_ok(length($yesterday), '>', length($today), "a time has its date unless it is today's ($yesterday, $today)");
 
 # What stands in front answers in its own words.
-$browser->script('real_fetch = fetch; answer_of = () => new Response("busy", { status: 503, statusText: "Service Unavailable" }); fetch = async () => answer_of()');
+$browser->script('real_fetch = fetch;
+	answer_of = () => new Response("busy", { status: 503, statusText: "Service Unavailable" }); fetch = async () => answer_of()');
 ok(wait_for(sub { text_of('#message') =~ /answered with 503 Service Unavailable\./ }, 'the status'), 'an error: the page says which');
 $browser->script('answer_of = () => new Response("<p>log in</p>")');
 ok(wait_for(sub { text_of('#message') =~ /something else/ }, 'something else'), 'a page in its place is not taken for an overview');

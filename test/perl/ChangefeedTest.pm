@@ -534,7 +534,8 @@ sub client_library
 {
 	my ($self, $name) = @_;
 	my $library = "$self->{dir}/" . ($name =~ s{.*/}{}r) . '.so';
-	my ($status, $output) = run_command($ENV{CC} // 'cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-D_GNU_SOURCE', '-o', $library, "$root/test/$name.c");
+	my ($status, $output) = run_command($ENV{CC} // 'cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-D_GNU_SOURCE',
+		'-o', $library, "$root/test/$name.c");
 	$status == 0 or die "cannot compile $name: $output";
 	return $library;
 }

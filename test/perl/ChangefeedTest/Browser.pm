@@ -55,7 +55,8 @@ sub start
 		args => [qw(--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 			--disable-component-update --disable-sync --disable-dev-shm-usage --disable-crash-reporter), "--user-data-dir=$dir/profile"],
 	};
-	my $answer = $self->command(POST => '/session', {capabilities => {alwaysMatch => {acceptInsecureCerts => JSON::PP::true, 'goog:chromeOptions' => $options}}});
+	my $answer = $self->command(POST => '/session',
+		{capabilities => {alwaysMatch => {acceptInsecureCerts => JSON::PP::true, 'goog:chromeOptions' => $options}}});
 	$self->{session} = "/session/$answer->{sessionId}";
 	return $self;
 }
@@ -64,7 +65,8 @@ sub start
 sub command
 {
 	my ($self, $method, $path, $body) = @_;
-	my $response = $self->{http}->request($method, "http://127.0.0.1:$self->{port}$path", {headers => {'Content-Type' => 'application/json'}, $body ? (content => encode_json($body)) : ()});
+	my $response = $self->{http}->request($method, "http://127.0.0.1:$self->{port}$path",
+		{headers => {'Content-Type' => 'application/json'}, $body ? (content => encode_json($body)) : ()});
 	my $answer = eval { decode_json($response->{content}) } // {};
 	$response->{success} or die "$method $path: $response->{status} " . ($answer->{value}{message} // $response->{content});
 	return $answer->{value};

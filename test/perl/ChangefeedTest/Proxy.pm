@@ -162,7 +162,8 @@ sub run
 		my @peers = values %{$proxy->{peer}};
 		allow($proxy, $_) for @peers;
 		my @resting = grep { crawls($proxy, $_) && $_->{allowed} < 1 } @peers;
-		my $read = IO::Select->new($proxy->{hold} ? () : $proxy->{listener}, $proxy->{orders}, map { crawls($proxy, $_) && $_->{allowed} < 1 ? () : $_->{socket} } @peers);
+		my $read = IO::Select->new($proxy->{hold} ? () : $proxy->{listener}, $proxy->{orders},
+			map { crawls($proxy, $_) && $_->{allowed} < 1 ? () : $_->{socket} } @peers);
 		my $write = IO::Select->new(map { $_->{unsent} ne '' ? $_->{to} : () } @peers);
 		my ($readable, $writable) = IO::Select->select($read, $write, undef, @resting ? 0.02 : 1);
 		push_bytes($proxy, $proxy->{peer}{$_}{to}) for grep { $proxy->{peer}{$_} } @{$writable // []};
