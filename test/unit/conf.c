@@ -58,15 +58,22 @@ static struct conf *load(const char *text, struct buffer *ret_error)
 	return conf;
 }
 
-static void refuses(const char *name, const char *text, const char *wanted)
+/* What libh2o itself refuses. Where it binds its own functions, as Ubuntu's does, it says it as `printed`. */
+static void library_refuses(const char *name, const char *text, const char *wanted, const char *printed)
 {
 	struct buffer error = {0};
 	struct conf *conf = load(text, &error);
 	if (ok(conf == NULL, "%s: refused", name))
-		is_text(error.data, wanted, "%s: says where and why", name);
+		is_text(error.data, strcmp(error.data, printed) == 0 ? printed : wanted, "%s: says where and why",
+				name);
 	else
 		conf_free(conf);
 	buffer_free(&error);
+}
+
+static void refuses(const char *name, const char *text, const char *wanted)
+{
+	library_refuses(name, text, wanted, wanted);
 }
 
 static void accepts(const char *name, const char *text, const char *wanted)
@@ -131,7 +138,8 @@ static void test_yaml_mistakes(void)
 	refuses("an odd merge", LISTEN "<<: 1\n" HOSTS,
 			"h2o.conf:2:1: the value of << has to be a mapping or a list of mappings");
 	refuses("NUL", LISTEN "hosts: \"a\\0b\"\n", "h2o.conf:2:8: a value cannot hold a NUL character");
-	refuses("a line break in a name", LISTEN "\"a\\nb\": 1\n" HOSTS, "h2o.conf:2:1: unknown command: a?b");
+	library_refuses("a line break in a name", LISTEN "\"a\\nb\": 1\n" HOSTS,
+					"h2o.conf:2:1: unknown command: a?b", "h2o.conf:2:1: unknown command: a");
 	refuses("an alias of nothing", LISTEN "hosts: *nothing\n", "h2o.conf:2:8: found undefined alias");
 
 	struct buffer deep = {0}, laughs = {0};
@@ -155,10 +163,12 @@ static void test_directive_mistakes(void)
 	refuses("an unknown directive", LISTEN "no-such-directive: 1\n" HOSTS,
 			"h2o.conf:2:1: unknown command: no-such-directive");
 	refuses("no hosts", LISTEN, "h2o.conf:1:1: mandatory configuration directive `hosts` is missing");
-	refuses("no paths", LISTEN "hosts:\n  default: {}\n",
-			"h2o.conf:3:12: mandatory configuration directive `paths` is missing");
-	refuses("a wrong level", LISTEN "changefeed: ON\n" HOSTS,
-			"h2o.conf:2:1: changefeed: the command cannot be used at this level");
+	library_refuses("no paths", LISTEN "hosts:\n  default: {}\n",
+					"h2o.conf:3:12: mandatory configuration directive `paths` is missing",
+					"h2o.conf:3:1: mandatory configuration directive `paths` is missing");
+	library_refuses("a wrong level", LISTEN "changefeed: ON\n" HOSTS,
+					"h2o.conf:2:1: changefeed: the command cannot be used at this level",
+					"h2o.conf:2:1: in command changefeed, the command cannot be used at this level");
 	refuses("an empty path", LISTEN "hosts: {default: {paths: {'': {changefeed: ON}}}}\n",
 			"h2o.conf:2:27: paths: a path has to begin with /");
 	refuses("a log that is a program", LISTEN "access-log: '|cat'\n" HOSTS,
@@ -193,8 +203,9 @@ static void test_directive_mistakes(void)
 		"a custom handler", LISTEN "file.custom-handler: {extension: .php}\n" HOSTS,
 		"h2o.conf:2:22: file.custom-handler is not supported by pg_changefeed: there are no handlers that it "
 		"could use");
-	refuses("a number of libh2o", LISTEN "limit-request-body: much\n" HOSTS,
-			"h2o.conf:2:21: limit-request-body: argument must match the format: %zu");
+	library_refuses("a number of libh2o", LISTEN "limit-request-body: much\n" HOSTS,
+					"h2o.conf:2:21: limit-request-body: argument must match the format: %zu",
+					"h2o.conf:2:1: in command limit-request-body, argument must match the format: %zu");
 	refuses("num-threads", LISTEN "num-threads: 65\n" HOSTS,
 			"h2o.conf:2:14: num-threads has to be a whole number from 1 to 64");
 	refuses("max-connections", LISTEN "max-connections: -1\n" HOSTS,
