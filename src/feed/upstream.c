@@ -312,7 +312,9 @@ static bool misfit_of_identity(const struct ring_identity *ring, const struct ri
 	else if (strcmp(ring->database, upstream->database) != 0)
 		failure_set(ret_reason, "it is of database \"%s\", not \"%s\"", ring->database, upstream->database);
 	else if (strcmp(ring->slot, upstream->slot) != 0)
-		failure_set(ret_reason, "it is of slot \"%s\", not \"%s\"", ring->slot, upstream->slot);
+		failure_set(ret_reason,
+					"it is of slot \"%s\", not \"%s\"; the old one holds WAL back until it is dropped",
+					ring->slot, upstream->slot);
 	else if (strcmp(ring->publication, upstream->publication) != 0)
 		failure_set(ret_reason, "it is of publication \"%s\", not \"%s\"", ring->publication,
 					upstream->publication);

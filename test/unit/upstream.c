@@ -49,6 +49,11 @@ int main(void)
 	upstream.flushed_lsn = streamed + 200;
 	upstream.identity.timeline++;
 	is_text(misfit(&upstream), "it is of timeline 1, and the server is on 2", "another timeline");
+	upstream.identity.timeline--;
+	strcpy(upstream.identity.slot, "other");
+	is_text(misfit(&upstream),
+			"it is of slot \"changefeed\", not \"other\"; the old one holds WAL back until it is dropped",
+			"another slot: what is left behind is said");
 	fixture_remove(&fixture);
 	return tap_end();
 }
