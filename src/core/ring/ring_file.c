@@ -68,6 +68,8 @@ const char *ring_file_error_text(enum ring_file_error error)
 	return "unknown error";
 }
 
+/* ---- checkpoints */
+
 static uint64_t checkpoint_checksum(struct ring_checkpoint checkpoint)
 {
 	checkpoint.checksum = 0;
@@ -93,6 +95,40 @@ int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint)
 		return written < 0 ? errno : EIO;
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
+
+static bool checkpoint_valid(const struct ring_checkpoint *checkpoint)
+{
+	return checkpoint->magic == RING_MAGIC && checkpoint->format == RING_FORMAT &&
+		   checkpoint->page_size == RING_PAGE && checkpoint->checksum == checkpoint_checksum(*checkpoint) &&
+		   checkpoint->capacity >= RING_MIN_CAPACITY && checkpoint->capacity % RING_PAGE == 0 &&
+		   checkpoint->tail <= checkpoint->head &&
+		   checkpoint->head - checkpoint->tail <= checkpoint->capacity;
+}
+
+/* The newer of the two that are valid. */
+static enum ring_file_error read_newest_checkpoint(int fd, struct ring_checkpoint *ret_checkpoint)
+{
+	bool found = false, ours = false;
+
+	for (int i = 0; i < 2; i++) {
+		struct ring_checkpoint checkpoint;
+		ssize_t size = pread(fd, &checkpoint, sizeof(checkpoint), (off_t)i * RING_PAGE);
+		if (size < 0)
+			return RING_FILE_SYSTEM;
+		if (size != (ssize_t)sizeof(checkpoint))
+			continue;
+		ours = ours || (checkpoint.magic == RING_MAGIC && checkpoint.format == RING_FORMAT);
+		if (checkpoint_valid(&checkpoint) && (!found || checkpoint.sequence > ret_checkpoint->sequence)) {
+			*ret_checkpoint = checkpoint;
+			found = true;
+		}
+	}
+	if (found)
+		return RING_FILE_OK;
+	return ours ? RING_FILE_DAMAGED : RING_FILE_FORMAT;
+}
+
+/* ---- making */
 
 bool ring_file_beside(const char *path, const char *suffix, char ret_path[PATH_MAX])
 {
@@ -163,54 +199,7 @@ enum ring_file_error ring_file_create(const char *path, uint64_t capacity)
 	return ring_file_settle(temporary, path, error);
 }
 
-bool ring_file_is_foreign(const char *path)
-{
-	struct stat status;
-	uint64_t magic;
-	bool ours = false;
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd < 0)
-		return false;
-	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
-		ours = status.st_size == 0;
-	for (int i = 0; i < 2 && !ours; i++)
-		ours = pread(fd, &magic, sizeof(magic), (off_t)i * RING_PAGE) == sizeof(magic) && magic == RING_MAGIC;
-	close(fd);
-	return !ours;
-}
-
-static bool checkpoint_valid(const struct ring_checkpoint *checkpoint)
-{
-	return checkpoint->magic == RING_MAGIC && checkpoint->format == RING_FORMAT &&
-		   checkpoint->page_size == RING_PAGE && checkpoint->checksum == checkpoint_checksum(*checkpoint) &&
-		   checkpoint->capacity >= RING_MIN_CAPACITY && checkpoint->capacity % RING_PAGE == 0 &&
-		   checkpoint->tail <= checkpoint->head &&
-		   checkpoint->head - checkpoint->tail <= checkpoint->capacity;
-}
-
-/* The newer of the two that are valid. */
-static enum ring_file_error read_newest_checkpoint(int fd, struct ring_checkpoint *ret_checkpoint)
-{
-	bool found = false, ours = false;
-
-	for (int i = 0; i < 2; i++) {
-		struct ring_checkpoint checkpoint;
-		ssize_t size = pread(fd, &checkpoint, sizeof(checkpoint), (off_t)i * RING_PAGE);
-		if (size < 0)
-			return RING_FILE_SYSTEM;
-		if (size != (ssize_t)sizeof(checkpoint))
-			continue;
-		ours = ours || (checkpoint.magic == RING_MAGIC && checkpoint.format == RING_FORMAT);
-		if (checkpoint_valid(&checkpoint) && (!found || checkpoint.sequence > ret_checkpoint->sequence)) {
-			*ret_checkpoint = checkpoint;
-			found = true;
-		}
-	}
-	if (found)
-		return RING_FILE_OK;
-	return ours ? RING_FILE_DAMAGED : RING_FILE_FORMAT;
-}
+/* ---- opening */
 
 static enum ring_file_error read_checkpoints(struct ring *ring)
 {
@@ -332,6 +321,25 @@ void ring_file_hide_stale(struct ring *ring)
 struct ring_live *ring_file_live(struct ring *ring)
 {
 	return ring->access == RING_ACCESS_READ ? NULL : ring->live;
+}
+
+/* ---- what it is */
+
+bool ring_file_is_foreign(const char *path)
+{
+	struct stat status;
+	uint64_t magic;
+	bool ours = false;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+		ours = status.st_size == 0;
+	for (int i = 0; i < 2 && !ours; i++)
+		ours = pread(fd, &magic, sizeof(magic), (off_t)i * RING_PAGE) == sizeof(magic) && magic == RING_MAGIC;
+	close(fd);
+	return !ours;
 }
 
 bool ring_file_is_claimed(const char *path)
