@@ -16,7 +16,7 @@ INSERT INTO users VALUES ('u1', 'Ann', '{a,"b c",NULL}'), ('u2', NULL, NULL);
 BEGIN;
 UPDATE users SET name = 'Anne' WHERE id = 'u1';
 UPDATE users SET id = 'u3' WHERE id = 'u2';
-INSERT INTO pairs VALUES (1, 'x', 'quote " back\slash' || chr(10) || 'line'), (2, 'y,z', 'é漢🙂');
+INSERT INTO pairs VALUES (1, 'x', 'quote " back\slash' || chr(10) || 'line'), (2, 'y,z', 'é漢𠮷');
 DELETE FROM users WHERE id = 'u1';
 COMMIT;
 BEGIN;
