@@ -20,6 +20,13 @@ struct answer *answer_make(struct answers *answers, struct bytes body)
 	return answer;
 }
 
+void answer_replace(struct answer **place, struct answer *answer)
+{
+	if (*place != NULL)
+		h2o_mem_release_shared(*place);
+	*place = answer;
+}
+
 static bool key_equal(const struct answer_key *a, const struct answer_key *b)
 {
 	return a->position == b->position && a->limit == b->limit && a->format == b->format &&

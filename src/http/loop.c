@@ -8,7 +8,6 @@
 #include "http/loop.h"
 
 #include "core/clock.h"
-#include "http/overview.h"
 #include "http/poll.h"
 #include "http/request.h"
 #include "http/stall.h"
@@ -54,6 +53,14 @@ static bool tick(struct loop *loop)
 	return true;
 }
 
+/* Whoever asks from now on is told what is true then. */
+static void forget_pages(struct worker *worker)
+{
+	answer_replace(&worker->metrics, NULL);
+	answer_replace(&worker->overview, NULL);
+	answer_replace(&worker->console, NULL);
+}
+
 /* What is new in the ring goes out. */
 static void turn(h2o_timeout_entry_t *entry)
 {
@@ -65,7 +72,7 @@ static void turn(h2o_timeout_entry_t *entry)
 	bool asked = live_sleeps(worker->figures);
 	worker->now_ms = began_us / MILLISECOND;
 	limits_begin_turn(&worker->limits);
-	overview_forget(worker);
+	forget_pages(worker);
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	loop->more = drain == FANOUT_MORE || (!open && loop->more);
 	loop->looked = loop->looked || (asked && open && drain != FANOUT_MORE);

@@ -107,22 +107,11 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 {
 	if (polls_refuse(worker, req))
 		return;
-	if (worker->overview != NULL && worker->overview_mount != mount.data)
-		overview_forget(worker);
-	if (worker->overview == NULL) {
+	if (worker->overview == NULL || worker->overview_mount != mount.data) {
 		buffer_clear(&worker->output);
 		append_overview(&worker->output, worker->ring, mount);
-		worker->overview = answer_make(&worker->answers, buffer_bytes(&worker->output));
+		answer_replace(&worker->overview, answer_make(&worker->answers, buffer_bytes(&worker->output)));
 		worker->overview_mount = mount.data;
 	}
-	h2o_mem_link_shared(&req->pool, worker->overview);
-	response_send_held(req, 200, "application/json",
-					   (struct bytes){worker->overview->data, worker->overview->size});
-}
-
-void overview_forget(struct worker *worker)
-{
-	if (worker->overview != NULL)
-		h2o_mem_release_shared(worker->overview);
-	worker->overview = NULL;
+	response_send_answer(req, "application/json", worker->overview);
 }

@@ -171,9 +171,7 @@ static void send_answer(struct poll *poll, struct answer *answer)
 		poll->req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
 	if (poll->batch.format == BATCH_CLOUDEVENTS)
 		add_headers(poll, answer);
-	h2o_mem_link_shared(&poll->req->pool, answer);
-	response_send_held(poll->req, 200, batch_content_type(poll->batch.format),
-					   (struct bytes){answer->data, answer->size});
+	response_send_answer(poll->req, batch_content_type(poll->batch.format), answer);
 }
 
 static struct answer_key answer_key_of(const struct poll *poll)

@@ -33,6 +33,12 @@ void response_send(h2o_req_t *req, int status, const char *type, struct bytes bo
 	response_send_held(req, status, type, (struct bytes){copy.base, copy.len});
 }
 
+void response_send_answer(h2o_req_t *req, const char *type, struct answer *answer)
+{
+	h2o_mem_link_shared(&req->pool, answer);
+	response_send_held(req, 200, type, (struct bytes){answer->data, answer->size});
+}
+
 void response_problem(h2o_req_t *req, const struct problem *problem)
 {
 	struct worker *worker = worker_of(req);

@@ -16,6 +16,9 @@ void response_send(h2o_req_t *req, int status, const char *type, struct bytes bo
 /* The same for a body that lives as long as the request's pool does. */
 void response_send_held(h2o_req_t *req, int status, const char *type, struct bytes body);
 
+/* The same for an answer, which the request holds. */
+void response_send_answer(h2o_req_t *req, const char *type, struct answer *answer);
+
 /* Sends a problem document, counts it, and adds what its status asks for: Allow with 405, Retry-After with
  * 429 and 503. */
 void response_problem(h2o_req_t *req, const struct problem *problem);

@@ -119,7 +119,7 @@ static void answer_ready(struct worker *worker, h2o_req_t *req)
 }
 
 /* Of several paths with changes the page shows the first that libh2o would match, which is the longest. */
-static void answer_console(struct worker *worker, h2o_req_t *req)
+static void append_console(struct buffer *out, h2o_req_t *req)
 {
 	const struct changefeed_handler *changefeed = NULL;
 	struct bytes mount = BYTES("/cdc");
@@ -129,10 +129,28 @@ static void answer_console(struct worker *worker, h2o_req_t *req)
 		if (changefeed != NULL)
 			mount = mount_of(&req->hostconf->paths.entries[i]);
 	}
-	buffer_clear(&worker->output);
-	console_append(&worker->output, &req->pool, mount,
-				   changefeed != NULL && changefeed->options->tenant_column != NULL);
-	response_send(req, 200, "text/html; charset=utf-8", buffer_bytes(&worker->output));
+	console_append(out, &req->pool, mount, changefeed != NULL && changefeed->options->tenant_column != NULL);
+}
+
+static void answer_console(struct worker *worker, h2o_req_t *req)
+{
+	if (worker->console == NULL || worker->console_host != req->hostconf) {
+		buffer_clear(&worker->output);
+		append_console(&worker->output, req);
+		answer_replace(&worker->console, answer_make(&worker->answers, buffer_bytes(&worker->output)));
+		worker->console_host = req->hostconf;
+	}
+	response_send_answer(req, "text/html; charset=utf-8", worker->console);
+}
+
+static void answer_metrics(struct worker *worker, h2o_req_t *req)
+{
+	if (worker->metrics == NULL) {
+		buffer_clear(&worker->output);
+		metrics_append(&worker->output, worker->ring);
+		worker->metrics = answer_make(&worker->answers, buffer_bytes(&worker->output));
+	}
+	response_send_answer(req, "text/plain; version=0.0.4; charset=utf-8", worker->metrics);
 }
 
 static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page page)
@@ -148,9 +166,7 @@ static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page pa
 		answer_ready(worker, req);
 		break;
 	case CONF_PAGE_METRICS:
-		buffer_clear(&worker->output);
-		metrics_append(&worker->output, worker->ring);
-		response_send(req, 200, "text/plain; version=0.0.4; charset=utf-8", buffer_bytes(&worker->output));
+		answer_metrics(worker, req);
 		break;
 	}
 }

@@ -38,12 +38,14 @@ struct worker {
 	h2o_linklist_t seeking_streams; /* their start has not been streamed yet */
 	h2o_linklist_t ready_polls;
 	h2o_linklist_t waiting_polls;
-	h2o_linklist_t seeking_polls;  /* those of them whose start has not been streamed yet */
-	h2o_linklist_t responses;      /* that are being sent, see stall.h */
-	size_t batch_bytes;            /* in the batches of polls, and in answers that are copied for a client */
-	struct answers answers;        /* of polls */
-	struct answer *overview;       /* the last in this turn, see overview.h; NULL: there was none */
-	const char *overview_mount;    /* what it is for */
+	h2o_linklist_t seeking_polls; /* those of them whose start has not been streamed yet */
+	h2o_linklist_t responses;     /* that are being sent, see stall.h */
+	size_t batch_bytes;           /* in the batches of polls, and in answers that are copied for a client */
+	struct answers answers;       /* of polls */
+	/* pages that are large, or take long to render: all who ask in the same turn share one; NULL: nobody has */
+	struct answer *metrics, *overview, *console;
+	const char *overview_mount;         /* where it was asked for */
+	const h2o_hostconf_t *console_host; /* likewise */
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
 	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
 	h2o_linklist_t ready_requests; /* for which there was no time left in their turn */
