@@ -17,9 +17,14 @@ static struct fixture fixture;
 static int disk_error;
 static uint64_t sequence_of_page[2], synced_sequence;
 static unsigned syncs;
+static void (*meanwhile)(void); /* what somebody else does during the next one */
 
 int fdatasync(int fd)
 {
+	void (*happens)(void) = meanwhile;
+	meanwhile = NULL;
+	if (happens != NULL)
+		happens();
 	if (disk_error != 0) {
 		errno = disk_error;
 		return -1;
@@ -449,20 +454,31 @@ static void test_damaged_collections(void)
 }
 
 /* An older copy of the file, over the file: what the writer would add does not follow on it. */
-static void test_overwritten_file(void)
-{
-	size_t size;
+static char *older;
+static size_t older_size;
 
+static void put_older(void)
+{
+	spill(fixture.path, older, older_size);
+}
+
+static void make_older(void)
+{
 	fixture_make(&fixture, RING_MIN_CAPACITY);
 	fixture_transaction(&fixture, 3);
 	fixture_checkpoint(&fixture);
-	char *older = slurp(fixture.path, &size);
+	older = slurp(fixture.path, &older_size);
 	for (int i = 0; i < 4; i++) {
 		fixture_transaction(&fixture, 3);
 		fixture_checkpoint(&fixture);
 	}
+}
+
+static void test_overwritten_file(void)
+{
+	make_older();
 	uint64_t durable_lsn = ring_live(fixture.ring)->durable_lsn;
-	spill(fixture.path, older, size);
+	put_older();
 	fixture_transaction(&fixture, 3);
 	is_u64((uint64_t)fixture_checkpoint(&fixture), ESTALE,
 		   "no checkpoint goes into a file that was overwritten");
@@ -471,6 +487,27 @@ static void test_overwritten_file(void)
 	fixture_open(&fixture);
 	ok(ring_writer_streamed_lsn(fixture.writer) < durable_lsn,
 	   "and what is found again is what the copy has");
+	free(older);
+	fixture_remove(&fixture);
+}
+
+/* It takes a while to write a file over another one, and a checkpoint takes a while, too. */
+static void test_overwritten_meanwhile(void)
+{
+	make_older();
+	fixture_transaction(&fixture, 3);
+	meanwhile = put_older;
+	is_u64((uint64_t)fixture_checkpoint(&fixture), ESTALE,
+		   "nor into one that is overwritten while it is synced");
+	free(older);
+	fixture_remove(&fixture);
+
+	make_older();
+	off_t oldest_page = (off_t)((synced_sequence + 1) % 2) * RING_PAGE;
+	overwrite(fixture.path, oldest_page, older + oldest_page, RING_PAGE);
+	fixture_transaction(&fixture, 3);
+	is_u64((uint64_t)fixture_checkpoint(&fixture), ESTALE,
+		   "nor where the older copy was there before and behind the last checkpoint");
 	free(older);
 	fixture_remove(&fixture);
 }
@@ -523,6 +560,7 @@ int main(void)
 	test_stale_live_area();
 	test_damaged_collections();
 	test_overwritten_file();
+	test_overwritten_meanwhile();
 	test_strange_files();
 	return tap_end();
 }

@@ -78,11 +78,16 @@ static uint64_t checkpoint_checksum(struct ring_checkpoint checkpoint)
 
 int ring_checkpoint_compare(int fd, const struct ring_checkpoint *checkpoint)
 {
-	struct ring_checkpoint found;
-	ssize_t size = pread(fd, &found, sizeof(found), (off_t)(checkpoint->sequence % 2) * RING_PAGE);
-	if (size < 0)
-		return errno;
-	return size == (ssize_t)sizeof(found) && found.checksum == checkpoint_checksum(*checkpoint) ? 0 : ESTALE;
+	struct ring_checkpoint found[2];
+
+	for (int i = 0; i < 2; i++) {
+		ssize_t size = pread(fd, &found[i], sizeof(found[i]), (off_t)i * RING_PAGE);
+		if (size != (ssize_t)sizeof(found[i]))
+			return size < 0 ? errno : ESTALE;
+	}
+	bool is_there = found[checkpoint->sequence % 2].checksum == checkpoint_checksum(*checkpoint);
+	bool follows = found[(checkpoint->sequence + 1) % 2].sequence + 1 >= checkpoint->sequence;
+	return is_there && follows ? 0 : ESTALE;
 }
 
 int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint)

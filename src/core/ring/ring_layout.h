@@ -279,7 +279,8 @@ bool ring_record_is_whole(const struct ring *ring, uint64_t position, uint64_t r
  * an errno. */
 int ring_checkpoint_write(int fd, const struct ring_checkpoint *checkpoint);
 
-/* Whether that checkpoint is still what the file holds. Returns 0, ESTALE if not, or an errno. */
+/* Whether that checkpoint is still what the file holds, and what is in the other place is not of an older file.
+ * Returns 0, ESTALE if not, or an errno. */
 int ring_checkpoint_compare(int fd, const struct ring_checkpoint *checkpoint);
 
 #endif

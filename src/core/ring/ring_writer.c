@@ -393,14 +393,14 @@ static bool promises_more(const struct ring_checkpoint *pending, const struct ri
 
 int ring_checkpoint_sync(struct ring_writer *writer)
 {
-	/* somebody else's bytes in the file: to write on would pass them off as this history */
-	int error = ring_checkpoint_compare(writer->ring->fd, &writer->durable);
-	if (error != 0)
-		return error;
+	int fd = writer->ring->fd;
+
 	/* first of all that: a checkpoint that reached the disk without it would promise what is not there */
-	if (promises_more(&writer->pending, &writer->durable) && fdatasync(writer->ring->fd) != 0)
+	if (promises_more(&writer->pending, &writer->durable) && fdatasync(fd) != 0)
 		return errno;
-	return ring_checkpoint_write(writer->ring->fd, &writer->pending);
+	/* somebody else's bytes in the file: to write on would pass them off as this history */
+	int error = ring_checkpoint_compare(fd, &writer->durable);
+	return error != 0 ? error : ring_checkpoint_write(fd, &writer->pending);
 }
 
 void ring_checkpoint_end(struct ring_writer *writer, int error)
