@@ -120,9 +120,10 @@ is_deeply([map { $_->{new} } changes_of(q{INSERT INTO generated VALUES (1, DEFAU
 
 publish(q{CREATE TABLE generated_key (a int, b int, g int GENERATED ALWAYS AS (b * 2) STORED, PRIMARY KEY (a, g));
 	CREATE TABLE deferred_key (id int PRIMARY KEY DEFERRABLE); ALTER PUBLICATION changefeed ADD TABLE generated_key, deferred_key}, 'deferred_key');
-is_deeply(brief(changes_of(q{INSERT INTO generated_key VALUES (1, 1), (1, 2);
-	UPDATE generated_key SET b = 3 WHERE b = 1; INSERT INTO deferred_key VALUES (1)})),
-	['INSERT generated_key -', 'INSERT generated_key -', 'UPDATE generated_key -', 'INSERT deferred_key 1'],
+# From 18 on PostgreSQL refuses to UPDATE a row whose key is not published whole.
+my $update = $server->sql('SHOW server_version_num') < 180000 ? 'UPDATE generated_key SET b = 3 WHERE b = 1;' : '';
+is_deeply(brief(changes_of("INSERT INTO generated_key VALUES (1, 1), (1, 2); $update INSERT INTO deferred_key VALUES (1)")),
+	[('INSERT generated_key -') x 2, ('UPDATE generated_key -') x !!$update, 'INSERT deferred_key 1'],
 	'a part of a key is no document_id; a deferrable key is one');
 
 # ---- partitions
