@@ -126,16 +126,18 @@ struct ring_collection {
 	_Atomic uint64_t evicted_n;
 };
 
+/* Never before what the writer had set when it published the tail that the caller has seen: of two words that do
+ * not belong together the LSN is the later one. */
 static inline struct cursor ring_collection_evicted(const struct ring_collection *collection)
 {
-	return (struct cursor){.lsn = live_figure(&collection->evicted_lsn),
-						   .n = live_figure(&collection->evicted_n)};
+	uint64_t n = live_load(&collection->evicted_n);
+	return (struct cursor){.lsn = live_load(&collection->evicted_lsn), .n = n};
 }
 
 static inline void ring_collection_set_evicted(struct ring_collection *collection, struct cursor id)
 {
-	live_figure_set(&collection->evicted_lsn, id.lsn);
-	live_figure_set(&collection->evicted_n, id.n);
+	live_store(&collection->evicted_lsn, id.lsn);
+	live_store(&collection->evicted_n, id.n);
 }
 
 struct ring_checkpoint {
