@@ -146,12 +146,16 @@ kill('CONT', @$workers);
 ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'an answer: live again');
 
 # A feed that waits is not live, and the page says for what; the new history afterwards is a reset.
-$server->sql(q{DROP PUBLICATION changefeed; INSERT INTO users VALUES ('unseen')});
-ok(wait_for(sub { text_of('#message') =~ /publication "changefeed" does not exist/ }, 'the message'), 'a feed that waits: the page says for what');
-like(text_of('#state'), qr/^connected; the feed is (retrying|connecting|preparing)$/, 'and is not live');
-$server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
-ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'live again');
-ok(wait_for(sub { text_of('#changes') =~ /^\S.*\breset\b/m }, 'the reset'), 'and the new history is said');
+SKIP:
+{
+	skip('PostgreSQL 18 passes over what is written without a publication', 4) if $server->sql('SHOW server_version_num') >= 180000;
+	$server->sql(q{DROP PUBLICATION changefeed; INSERT INTO users VALUES ('unseen')});
+	ok(wait_for(sub { text_of('#message') =~ /publication "changefeed" does not exist/ }, 'the message'), 'a feed that waits: the page says for what');
+	like(text_of('#state'), qr/^connected; the feed is (retrying|connecting|preparing)$/, 'and is not live');
+	$server->sql('CREATE PUBLICATION changefeed FOR TABLE users');
+	ok(wait_for(sub { text_of('#state') eq 'live' }, 'live again'), 'live again');
+	ok(wait_for(sub { text_of('#changes') =~ /^\S.*\breset\b/m }, 'the reset'), 'and the new history is said');
+}
 
 # Another host: changes are elsewhere, and each tenant has its own.
 my $host = "localhost:$server->{http_port}";
