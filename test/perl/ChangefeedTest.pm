@@ -200,6 +200,11 @@ sub new
 	my ($status, $output) = run_command("$bindir/initdb", '-D', $self->{data}, '-U', 'postgres', '-A', 'trust', '-N',
 		'--locale=C', '--encoding=UTF8');
 	$status == 0 or die "initdb: $output";
+	# The feed connects as the operating system's user, who is not always postgres.
+	my $user = getpwuid($>);
+	($status, $output) = run_command('/bin/sh', '-c', 'echo "CREATE ROLE \"$1\" SUPERUSER LOGIN REPLICATION" | "$2" --single -D "$3" postgres',
+		'sh', $user, "$bindir/postgres", $self->{data}) if $user ne 'postgres';
+	$status == 0 or die "CREATE ROLE: $output";
 	$self->configure;
 	$self->write_h2o_conf;
 	push @servers, $self;
