@@ -1,5 +1,5 @@
 # One client does not take what is everybody's: not the memory, by answers and large rows over TLS that it does not read; not the
-# polls, by those of one connection over HTTP/2; not the time, by large rows in different forms.
+# polls, by those of one connection over HTTP/2; not the time, by large rows in different forms or by pages that are compressed.
 
 use strict;
 use warnings;
@@ -11,7 +11,7 @@ use Test::More;
 
 use constant CLIENTS => 30;
 
-my $server = ChangefeedTest->new(h2o => {'num-threads' => 1}, postgresql => {'changefeed.ring_size' => '64MB'});
+my $server = ChangefeedTest->new(h2o => {'num-threads' => 1, compress => ['gzip']}, postgresql => {'changefeed.ring_size' => '64MB'});
 my $tls_port = $server->listen_tls('localhost');
 $server->begin;
 $server->publish('users', 'id int PRIMARY KEY, filler text');
@@ -97,5 +97,10 @@ wait_for(sub { sysread($from, $got, 1 << 20, length $got); $got =~ /"document_id
 ok(index($got, qq{"$row"}) > 0, 'and is whole for one that takes it at last');
 kill('KILL', map { $_->[0] } @clients);
 waitpid($_->[0], 0) for @clients;
+
+# ---- what hundreds ask for in one go is not compressed for each of them
+my $encoding = sub { $server->get($_[0], headers => {'Accept-Encoding' => 'gzip'})->{headers}{'content-encoding'} // 'none' };
+is($encoding->('/cdc/users/poll'), 'gzip', 'the answer of a poll is compressed');
+is(join(' ', map { $encoding->($_) } qw(/ /metrics /cdc)), 'none none none', 'pages are not');
 
 done_testing();

@@ -1,5 +1,6 @@
 /*
- * answer.h: the answers of polls, and those that are kept for whoever asks the same next.
+ * answer.h: the answers of polls, and those that are kept for whoever asks the same next. Pages that are the
+ * same for everybody are answers, too, of which nothing but the body counts.
  *
  * Consumers that follow a table together ask for the same changes behind the same cursor, so an answer is
  * rendered once and sent to all of them from the same memory. What an answer says is fixed by the audience, the

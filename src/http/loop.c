@@ -72,7 +72,6 @@ static void turn(h2o_timeout_entry_t *entry)
 	bool asked = live_sleeps(worker->figures);
 	worker->now_ms = began_us / MILLISECOND;
 	limits_begin_turn(&worker->limits);
-	forget_pages(worker);
 	enum fanout_drain drain = open ? fanout_drain(&worker->fanout, DRAIN_BUDGET) : FANOUT_IDLE;
 	loop->more = drain == FANOUT_MORE || (!open && loop->more);
 	loop->looked = loop->looked || (asked && open && drain != FANOUT_MORE);
@@ -100,6 +99,7 @@ bool loop_turn(struct loop *loop)
 	loop->ticked = false;
 	h2o_timeout_link(library, &loop->timeout, &loop->entry);
 	h2o_timeout_run(library, &loop->timeout, h2o_now(library));
+	forget_pages(loop->worker);
 	return loop->ticked;
 }
 

@@ -113,5 +113,5 @@ void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
 		answer_replace(&worker->overview, answer_make(&worker->answers, buffer_bytes(&worker->output)));
 		worker->overview_mount = mount.data;
 	}
-	response_send_answer(req, "application/json", worker->overview);
+	response_send_page(req, "application/json", worker->overview);
 }

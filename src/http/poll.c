@@ -470,11 +470,13 @@ void poll_begin(struct worker *worker, h2o_req_t *req, struct audience *audience
  * there: the ring may have passed its own, and nobody walks there again. A new history is for itself to find. */
 static void wake_at(struct poll *poll, const struct place *drained)
 {
+	const struct fanout *fanout = &poll->worker->fanout;
 	struct place *place = &poll->reader.place;
+	bool comparable = poll->reader.history == fanout->history && !fanout->new_history;
 	bool ahead = drained->position > place->position ||
 				 (drained->position == place->position && cursor_compare(drained->cursor, place->cursor) > 0);
 
-	if (ahead && !poll->reader.seeking && !reader_is_outdated(&poll->reader))
+	if (comparable && ahead && !poll->reader.seeking)
 		*place = *drained;
 	set_state(poll, POLL_READING);
 }
@@ -500,12 +502,12 @@ static void wake_waiting(struct worker *worker, enum fanout_drain drain)
 void polls_pump(struct worker *worker, enum fanout_drain drain)
 {
 	h2o_linklist_t turn;
-	int64_t end_us = clock_monotonic_us() + POLLS_US;
 
 	if (drain == FANOUT_BROKEN)
 		answers_clear(&worker->answers);
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
+	int64_t end_us = clock_monotonic_us() + POLLS_US;
 	take_line(&turn, &worker->ready_polls);
 	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct poll *poll = LIST_FIRST(struct poll, worker_link, &turn);

@@ -39,6 +39,12 @@ void response_send_answer(h2o_req_t *req, const char *type, struct answer *answe
 	response_send_held(req, 200, type, (struct bytes){answer->data, answer->size});
 }
 
+void response_send_page(h2o_req_t *req, const char *type, struct answer *page)
+{
+	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
+	response_send_answer(req, type, page);
+}
+
 void response_problem(h2o_req_t *req, const struct problem *problem)
 {
 	struct worker *worker = worker_of(req);

@@ -19,6 +19,9 @@ void response_send_held(h2o_req_t *req, int status, const char *type, struct byt
 /* The same for an answer, which the request holds. */
 void response_send_answer(h2o_req_t *req, const char *type, struct answer *answer);
 
+/* The same, never compressed: libh2o would do that once more for each of hundreds that ask in one go. */
+void response_send_page(h2o_req_t *req, const char *type, struct answer *page);
+
 /* Sends a problem document, counts it, and adds what its status asks for: Allow with 405, Retry-After with
  * 429 and 503. */
 void response_problem(h2o_req_t *req, const struct problem *problem);

@@ -140,7 +140,7 @@ static void answer_console(struct worker *worker, h2o_req_t *req)
 		answer_replace(&worker->console, answer_make(&worker->answers, buffer_bytes(&worker->output)));
 		worker->console_host = req->hostconf;
 	}
-	response_send_answer(req, "text/html; charset=utf-8", worker->console);
+	response_send_page(req, "text/html; charset=utf-8", worker->console);
 }
 
 static void answer_metrics(struct worker *worker, h2o_req_t *req)
@@ -148,9 +148,9 @@ static void answer_metrics(struct worker *worker, h2o_req_t *req)
 	if (worker->metrics == NULL) {
 		buffer_clear(&worker->output);
 		metrics_append(&worker->output, worker->ring);
-		worker->metrics = answer_make(&worker->answers, buffer_bytes(&worker->output));
+		answer_replace(&worker->metrics, answer_make(&worker->answers, buffer_bytes(&worker->output)));
 	}
-	response_send_answer(req, "text/plain; version=0.0.4; charset=utf-8", worker->metrics);
+	response_send_page(req, "text/plain; version=0.0.4; charset=utf-8", worker->metrics);
 }
 
 static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page page)

@@ -78,10 +78,9 @@ uint32_t stall_look(h2o_req_t *req, uint32_t *taken_kb)
 	return *taken_kb - before;
 }
 
-bool stall_goes_on(h2o_req_t *req, const struct changefeed_options *options, uint32_t *taken_kb)
+bool stall_goes_on(h2o_req_t *req, int64_t patience_ms, uint32_t *taken_kb)
 {
-	uint64_t patience_ms = (uint64_t)changefeed_options_patience_ms(options, 0);
-	return stall_look(req, taken_kb) >= patience_ms * SLOWEST_BYTES_PER_S / 1000 / 1024;
+	return stall_look(req, taken_kb) >= (uint64_t)patience_ms * SLOWEST_BYTES_PER_S / 1000 / 1024;
 }
 
 void stall_tick(struct worker *worker)
@@ -92,8 +91,9 @@ void stall_tick(struct worker *worker)
 		response->looked_at = true;
 		if (worker->now_ms < response->deadline_ms)
 			continue;
-		if (stall_goes_on(response->req, response->options, &response->taken_kb)) {
-			response->deadline_ms = worker->now_ms + changefeed_options_patience_ms(response->options, 0);
+		int64_t patience_ms = changefeed_options_patience_ms(response->options, 0);
+		if (stall_goes_on(response->req, patience_ms, &response->taken_kb)) {
+			response->deadline_ms = worker->now_ms + patience_ms;
 			continue;
 		}
 		h2o_linklist_unlink(&response->link);

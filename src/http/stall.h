@@ -4,7 +4,8 @@
  * Over HTTP/2 a client may ask and keep its window shut. TCP is well then, and libh2o waits for ever. A
  * client has the stall-timeout of the path, and one second more for each 16 kB. Over HTTP/2 responses share a
  * connection, and each may have to wait for all of them: so each has another stall-timeout as long as the
- * client takes 16 kB a second of the connection, whatever it is that it takes.
+ * client takes 16 kB a second of the connection, whatever it is that it takes. (Nobody counts what is taken of a
+ * Unix socket: there each has its own time only.)
  *
  * In: every response as it starts, from a filter on each path of the configuration, which leaves it as it is.
  *
@@ -27,7 +28,10 @@ void stall_tick(struct worker *worker);
  */
 uint32_t stall_look(h2o_req_t *req, uint32_t *taken_kb);
 
-/* A look at one that is late, a stall-timeout after the last look: whether it may go on for another one. */
-bool stall_goes_on(h2o_req_t *req, const struct changefeed_options *options, uint32_t *taken_kb);
+/*
+ * A look at one that is late: whether the client has taken 16 kB for each second of `patience_ms`, which have
+ * gone since the last look, and so may have as long again.
+ */
+bool stall_goes_on(h2o_req_t *req, int64_t patience_ms, uint32_t *taken_kb);
 
 #endif

@@ -40,7 +40,8 @@ struct stream {
 	bool stalled : 1;             /* and has been for STALLED_MS */
 	bool reset : 1;               /* a new history has begun since its last change */
 	bool ending : 1;              /* behind what is on its way */
-	uint32_t pieces : 20;         /* of the segment, at its end, that libh2o has not been given */
+	bool piece_due : 1;           /* libh2o can take the next of them, in ready_streams' turn */
+	uint32_t pieces : 19;         /* of the segment, at its end, that libh2o has not been given */
 	uint32_t taken_kb;            /* once a send is stalled: see stall_look() */
 	uint32_t losses;              /* of the audience's, how many it was told of */
 	int direct_fd;                /* see direct.h; -1: not possible, or not yet */
@@ -202,7 +203,7 @@ static void send_bytes(struct stream *stream, struct bytes bytes)
 		return;
 	}
 	set_sending(stream, true);
-	if (size > PIECE && request_is_copied(stream->req)) {
+	if (size > PIECE && stream->segment != NULL && request_is_copied(stream->req)) {
 		stream->pieces = (uint32_t)((size - 1) / PIECE);
 		size -= (size_t)stream->pieces * PIECE;
 	}
@@ -215,6 +216,7 @@ static void send_piece(struct stream *stream)
 	const struct segment *segment = stream->segment;
 
 	assert(!segment->open);
+	stream->piece_due = false;
 	give(stream, segment->data + segment->size - (size_t)stream->pieces-- * PIECE, PIECE);
 }
 
@@ -230,7 +232,7 @@ static void abandon_stream(struct stream *stream)
 {
 	set_state(stream, STREAM_ENDED);
 	hangup_shutdown(stream->req);
-	if (!stream->sending)
+	if (!stream->sending || stream->piece_due)
 		h2o_send(stream->req, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
@@ -401,7 +403,8 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 	struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, super, generator);
 
 	if (stream->pieces > 0 && stream->state != STREAM_ENDED) {
-		send_piece(stream);
+		stream->piece_due = true;
+		enqueue(&stream->worker->ready_streams, stream);
 		return;
 	}
 	set_sending(stream, false);
@@ -554,9 +557,11 @@ static void pump_ready(struct worker *worker)
 	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct stream *stream = LIST_FIRST(struct stream, worker_link, &turn);
 		h2o_linklist_unlink(&stream->worker_link);
-		if (stream->sending)
+		if (stream->piece_due)
+			send_piece(stream);
+		else if (stream->sending)
 			continue; /* its `proceed` brings it back */
-		if (stream->ending)
+		else if (stream->ending)
 			end_stream(stream);
 		else if (stream->state == STREAM_CATCHING_UP)
 			catch_up(stream);
@@ -645,9 +650,10 @@ static bool tick_send(struct stream *stream, int64_t silent_ms)
 		set_stalled(stream);
 		return true;
 	}
-	if (silent_ms < changefeed_options_patience_ms(options, size_of_send(stream)))
+	int64_t patience_ms = changefeed_options_patience_ms(options, size_of_send(stream));
+	if (silent_ms < patience_ms)
 		return false;
-	if (stall_goes_on(stream->req, options, &stream->taken_kb))
+	if (stall_goes_on(stream->req, patience_ms, &stream->taken_kb))
 		note_send(stream); /* as if it began now */
 	else
 		reap(stream);

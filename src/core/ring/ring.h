@@ -128,7 +128,7 @@ void gap_counter_free(struct gap_counter *counter);
 /*
  * For a place that tail has passed: moves it to the oldest record there is and returns how many changes that
  * the filter wants were lost between its cursor and there. Exact as long as the run log reaches back to the
- * cursor, else the number that it still knows of, and 1 if that is none and there were any.
+ * cursor, else the number that it still knows of, and 1 if that is none and there may have been any.
  */
 uint64_t ring_skip_evicted(const struct ring *ring, const struct filter *filter, struct place *place,
 						   struct gap_counter *counter);
