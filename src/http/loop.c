@@ -56,9 +56,8 @@ static bool tick(struct loop *loop)
 /* Whoever asks from now on is told what is true then. */
 static void forget_pages(struct worker *worker)
 {
-	answer_replace(&worker->metrics, NULL);
-	answer_replace(&worker->overview, NULL);
-	answer_replace(&worker->console, NULL);
+	for (enum page_kind kind = 0; kind < PAGE_COUNT; kind++)
+		answer_replace(&worker->pages[kind].answer, NULL);
 }
 
 /* What is new in the ring goes out. */

@@ -3,8 +3,6 @@
 
 #include "core/percent.h"
 #include "core/render/json.h"
-#include "http/poll.h"
-#include "http/response.h"
 
 /* A name as a part of a path: everything is encoded that a path or our own separators give a meaning. */
 static void append_encoded(struct buffer *out, const char *name)
@@ -78,7 +76,7 @@ static void append_ring(struct buffer *out, const struct ring *ring)
 	buffer_append_char(out, '}');
 }
 
-static void append_overview(struct buffer *out, const struct ring *ring, struct bytes mount)
+void overview_append(struct buffer *out, const struct ring *ring, struct bytes mount)
 {
 	const struct ring_live *live = ring_live(ring);
 	uint64_t lag;
@@ -101,17 +99,4 @@ static void append_overview(struct buffer *out, const struct ring *ring, struct 
 	else
 		buffer_append_string(out, "null");
 	buffer_append_string(out, "}}");
-}
-
-void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount)
-{
-	if (polls_refuse(worker, req))
-		return;
-	if (worker->overview == NULL || worker->overview_mount != mount.data) {
-		buffer_clear(&worker->output);
-		append_overview(&worker->output, worker->ring, mount);
-		answer_replace(&worker->overview, answer_make(&worker->answers, buffer_bytes(&worker->output)));
-		worker->overview_mount = mount.data;
-	}
-	response_send_page(req, "application/json", worker->overview);
 }

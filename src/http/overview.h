@@ -4,9 +4,9 @@
 #ifndef CHANGEFEED_HTTP_OVERVIEW_H
 #define CHANGEFEED_HTTP_OVERVIEW_H
 
-#include "http/worker.h"
+#include "core/ring/ring.h"
 
 /* `mount` is the path that the collections' paths begin with. */
-void overview_answer(struct worker *worker, h2o_req_t *req, struct bytes mount);
+void overview_append(struct buffer *out, const struct ring *ring, struct bytes mount);
 
 #endif

@@ -39,10 +39,20 @@ void response_send_answer(h2o_req_t *req, const char *type, struct answer *answe
 	response_send_held(req, 200, type, (struct bytes){answer->data, answer->size});
 }
 
-void response_send_page(h2o_req_t *req, const char *type, struct answer *page)
+void response_send_page(h2o_req_t *req, const char *type, enum page_kind kind, const void *of,
+						void (*append)(struct buffer *out, h2o_req_t *req))
 {
+	struct worker *worker = worker_of(req);
+	struct page *page = &worker->pages[kind];
+
+	if (page->answer == NULL || page->of != of) {
+		buffer_clear(&worker->output);
+		append(&worker->output, req);
+		answer_replace(&page->answer, answer_make(&worker->answers, buffer_bytes(&worker->output)));
+		page->of = of;
+	}
 	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
-	response_send_answer(req, type, page);
+	response_send_answer(req, type, page->answer);
 }
 
 void response_problem(h2o_req_t *req, const struct problem *problem)

@@ -19,8 +19,12 @@ void response_send_held(h2o_req_t *req, int status, const char *type, struct byt
 /* The same for an answer, which the request holds. */
 void response_send_answer(h2o_req_t *req, const char *type, struct answer *answer);
 
-/* The same, never compressed: libh2o would do that once more for each of hundreds that ask in one go. */
-void response_send_page(h2o_req_t *req, const char *type, struct answer *page);
+/*
+ * The same for a page that is `append`ed by the first who asks for it in a turn. It is never compressed: libh2o
+ * would do that once more for each of hundreds that ask in one go. `of`: see struct page.
+ */
+void response_send_page(h2o_req_t *req, const char *type, enum page_kind kind, const void *of,
+						void (*append)(struct buffer *out, h2o_req_t *req));
 
 /* Sends a problem document, counts it, and adds what its status asks for: Allow with 405, Retry-After with
  * 429 and 503. */

@@ -4,6 +4,7 @@
 #include "http/console.h"
 #include "http/metrics.h"
 #include "http/overview.h"
+#include "http/poll.h"
 #include "http/request.h"
 #include "http/response.h"
 
@@ -59,6 +60,17 @@ static struct bytes mount_of(const h2o_pathconf_t *path)
 	return mount;
 }
 
+static void append_overview(struct buffer *out, h2o_req_t *req)
+{
+	overview_append(out, worker_of(req)->ring, mount_of(req->pathconf));
+}
+
+static void answer_overview(struct worker *worker, h2o_req_t *req)
+{
+	if (!polls_refuse(worker, req))
+		response_send_page(req, "application/json", PAGE_OVERVIEW, req->pathconf, append_overview);
+}
+
 static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 {
 	const struct changefeed_options *options = ((struct changefeed_handler *)handler)->options;
@@ -73,7 +85,7 @@ static int on_changefeed(h2o_handler_t *handler, h2o_req_t *req)
 		return 0;
 	}
 	if (path.size <= 1) {
-		overview_answer(worker, req, mount);
+		answer_overview(worker, req);
 		return 0;
 	}
 	path.data++;
@@ -132,32 +144,16 @@ static void append_console(struct buffer *out, h2o_req_t *req)
 	console_append(out, &req->pool, mount, changefeed != NULL && changefeed->options->tenant_column != NULL);
 }
 
-static void answer_console(struct worker *worker, h2o_req_t *req)
+static void append_metrics(struct buffer *out, h2o_req_t *req)
 {
-	if (worker->console == NULL || worker->console_host != req->hostconf) {
-		buffer_clear(&worker->output);
-		append_console(&worker->output, req);
-		answer_replace(&worker->console, answer_make(&worker->answers, buffer_bytes(&worker->output)));
-		worker->console_host = req->hostconf;
-	}
-	response_send_page(req, "text/html; charset=utf-8", worker->console);
-}
-
-static void answer_metrics(struct worker *worker, h2o_req_t *req)
-{
-	if (worker->metrics == NULL) {
-		buffer_clear(&worker->output);
-		metrics_append(&worker->output, worker->ring);
-		answer_replace(&worker->metrics, answer_make(&worker->answers, buffer_bytes(&worker->output)));
-	}
-	response_send_page(req, "text/plain; version=0.0.4; charset=utf-8", worker->metrics);
+	metrics_append(out, worker_of(req)->ring);
 }
 
 static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page page)
 {
 	switch (page) {
 	case CONF_PAGE_CONSOLE:
-		answer_console(worker, req);
+		response_send_page(req, "text/html; charset=utf-8", PAGE_CONSOLE, req->hostconf, append_console);
 		break;
 	case CONF_PAGE_HEALTHZ:
 		response_send(req, 200, "text/plain; charset=utf-8", BYTES("alive\n"));
@@ -166,7 +162,8 @@ static void answer_page(struct worker *worker, h2o_req_t *req, enum conf_page pa
 		answer_ready(worker, req);
 		break;
 	case CONF_PAGE_METRICS:
-		answer_metrics(worker, req);
+		response_send_page(req, "text/plain; version=0.0.4; charset=utf-8", PAGE_METRICS, NULL,
+						   append_metrics);
 		break;
 	}
 }

@@ -14,6 +14,14 @@
 #include "http/hangup.h"
 #include "http/limits.h"
 
+/* What is large, or takes long to render, all share who ask for it in the same turn. */
+enum page_kind { PAGE_CONSOLE, PAGE_OVERVIEW, PAGE_METRICS, PAGE_COUNT };
+
+struct page {
+	struct answer *answer; /* NULL: nobody has asked */
+	const void *of;        /* the host or path whose page it is; NULL: there is only one */
+};
+
 struct worker {
 	/* set once at the start */
 	struct ring *ring;
@@ -42,10 +50,7 @@ struct worker {
 	h2o_linklist_t responses;     /* that are being sent, see stall.h */
 	size_t batch_bytes;           /* in the batches of polls, and in answers that are copied for a client */
 	struct answers answers;       /* of polls */
-	/* pages that are large, or take long to render: all who ask in the same turn share one; NULL: nobody has */
-	struct answer *metrics, *overview, *console;
-	const char *overview_mount;         /* where it was asked for */
-	const h2o_hostconf_t *console_host; /* likewise */
+	struct page pages[PAGE_COUNT];
 	h2o_linklist_t deferred;       /* requests that wait for the feed to look at the catalog and the WAL */
 	uint64_t refresh_seen;         /* live->refresh_done when deferred requests were last looked at */
 	h2o_linklist_t ready_requests; /* for which there was no time left in their turn */
