@@ -1,6 +1,6 @@
 # A browser: Chromium's EventSource follows a collection while the workers that serve it are killed, PostgreSQL restarts
 # and the browser sleeps. It reconnects by itself with its last id, over HTTP/1.1 and over HTTP/2 with TLS, and misses or
-# repeats nothing.
+# repeats nothing. A page of another origin may read what h2o.conf lets it.
 
 use strict;
 use warnings;
@@ -8,12 +8,17 @@ use FindBin qw($Bin);
 use lib "$Bin/../perl";
 use ChangefeedTest;
 use ChangefeedTest::Browser;
+use JSON::PP ();
 use Test::More;
 
 ChangefeedTest::Browser::needed();
 my $server = ChangefeedTest->new(changefeed => {heartbeat => 1, retry => 100});
 my $tls_port = $server->listen_tls('localhost');
-$server->{h2o}{hosts}{default}{paths}{'/test'} = {'file.dir' => $Bin};
+my $other_origin = "http://localhost:$server->{http_port}";
+my $paths = $server->{h2o}{hosts}{default}{paths};
+$paths->{'/test'} = {'file.dir' => $Bin};
+$paths->{'/others'} = {changefeed => {cors => $other_origin}};
+$paths->{'/cookies'} = {changefeed => {cors => $other_origin}, 'header.set' => 'Access-Control-Allow-Credentials: true'};
 $server->begin;
 $server->publish('users', 'id text PRIMARY KEY, name text');
 my $browser = ChangefeedTest::Browser->start($server->{dir});
@@ -72,6 +77,25 @@ for my $origin ("http://127.0.0.1:$server->{http_port}", "https://localhost:$tls
 	my %twice;
 	ok(!(grep { $twice{$_}++ } @{$seen->{ids}}), "$scheme: lastEventId is the change's id, each once");
 }
+
+# ---- a page of another origin, with and without its cookies
+$browser->open("$other_origin/test/follow.html#users");
+
+# The readyState of its EventSource: 1 is open, 2 closed for good.
+sub followed_by_other
+{
+	my ($path, $cookies) = @_;
+	$browser->script('window.other = new EventSource(arguments[0], { withCredentials: arguments[1] })',
+		"http://127.0.0.1:$server->{http_port}$path/users", $cookies ? JSON::PP::true : JSON::PP::false);
+	wait_for(sub { $browser->script('return other.readyState') }, "$path is answered");
+	my $state = $browser->script('return other.readyState');
+	$browser->script('other.close()');
+	return $state;
+}
+is(followed_by_other('/cdc', 0), 2, 'another origin: refused by the browser');
+is(followed_by_other('/others', 0), 1, 'with cors: open');
+is(followed_by_other('/others', 1), 2, 'with its cookies: refused');
+is(followed_by_other('/cookies', 1), 1, 'with cookies that are allowed: open');
 
 $browser->quit;
 done_testing();
