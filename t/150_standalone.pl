@@ -106,8 +106,8 @@ my $serializable = $server->session;
 $serializable->query($_) for 'BEGIN ISOLATION LEVEL SERIALIZABLE', 'SELECT FROM users';
 
 my $pid = program_start();
-ok(wait_for(sub { program_log() =~ /publication ".*" does not exist in database "app": .* or (CREATE PUBLICATION .*;)/ }, 'the log'),
-	'no publication: the log says what to do');
+ok(wait_for(sub { program_log() =~ /publication ".*" does not exist in database "app": .* or (CREATE PUBLICATION .*;).* --dbname/ }, 'the log'),
+	'no publication: the log says what to do, also if it is the wrong database');
 $server->sql(program_log() =~ /(CREATE PUBLICATION .*;)/);
 $server->sql('ALTER PUBLICATION "Its ""feed""" ADD TABLE users');
 $server->wait_ready or diag(program_log());

@@ -105,7 +105,8 @@ static bool set_no_publication(const struct upstream *upstream, const char *data
 		failure_set(
 			failure,
 			"publication \"%s\" does not exist in database \"%s\": CREATE EXTENSION pg_changefeed; or "
-			"CREATE PUBLICATION %s WITH (publish_via_partition_root);",
+			"CREATE PUBLICATION %s WITH (publish_via_partition_root); or, if it is the wrong database, name "
+			"another with changefeed.database or --dbname",
 			upstream->publication, database, identifier.data);
 	buffer_free(&identifier);
 	return false;
