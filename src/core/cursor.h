@@ -11,7 +11,7 @@
  *   23987096-0             strictly after the message that its transaction begins with   CURSOR_EVENT
  *   23987096-0.2.1         strictly after the 1st message behind the 2nd change          CURSOR_EVENT
  *   23987096               everything whose transaction ends after this LSN              CURSOR_LSN
- *   0/16E0478              the same in PostgreSQL's notation of an LSN                   CURSOR_LSN
+ *   0/16E0398              the same in PostgreSQL's notation of an LSN                   CURSOR_LSN
  *   earliest, 0, 0/0, 0-n  the oldest that is retained, never a gap                      CURSOR_EARLIEST
  *   now                    what is committed from now on                                 CURSOR_NOW
  *

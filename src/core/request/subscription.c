@@ -104,7 +104,7 @@ static bool parse_cursor(struct parser *parser, enum start_source source, const 
 {
 	if (!cursor_parse(value, &parser->starts[source]))
 		return refuse(parser, name, value,
-					  "the id of an event (23987096-1), an LSN (23987096 or 0/16E0478), 'earliest' or 'now'");
+					  "the id of an event (23987096-1), an LSN (23987096 or 0/16E0398), 'earliest' or 'now'");
 	parser->has_start[source] = true;
 	return true;
 }
