@@ -1,15 +1,15 @@
-# The commands of README.md do what it says.
+# The commands of README.md and docs/operation.md do what is said there.
 #
-# In README.md a fenced block is run if the line before it is a comment of this form; all blocks run in one
-# shell session each, in order, against one server that was set up as the README says:
+# A fenced block is run if the line before it is a comment of this form; all blocks run in one shell session each, in
+# order, against one server that was set up as README.md says:
 #
 #   <!-- test: expect /regular expression/ -->        the output matches
 #   <!-- test: run -->                                it ends with status 0
 #   <!-- test: skip, because ... -->                  for a reader only; the reason is shown
 #
 # ```sh blocks run in sh -e, ```sql blocks in psql. Commands that stream (curl -N) end after three seconds, which is
-# no error. Port 7080, the one in the README, is replaced by the test's. A block of sh or sql, or of no language, without
-# such a line fails the test: no command in README.md stays untested by accident.
+# no error. Port 7080, the one that is printed, is replaced by the test's. A block of sh or sql, or of no language, without
+# such a line fails the test: no command that is printed stays untested by accident.
 
 use strict;
 use warnings;
@@ -18,15 +18,15 @@ use lib "$Bin/../test/perl";
 use ChangefeedTest;
 use Test::More;
 
-my $readme = "$ChangefeedTest::root/README.md";
 my $server = ChangefeedTest->start(changefeed => {heartbeat => 1});
 
-# {language, wanted, text, line} for each fenced block of sh, sql or no language.
+# {language, wanted, text, place} for each fenced block of sh, sql or no language.
 sub blocks
 {
+	my ($file) = @_;
 	my (@blocks, $block, $mark);
 	my $number = 0;
-	for my $line (split /\n/, slurp($readme))
+	for my $line (split /\n/, slurp("$ChangefeedTest::root/$file"))
 	{
 		$number++;
 		if ($block && $line =~ /^```\s*$/)
@@ -40,7 +40,7 @@ sub blocks
 		}
 		elsif ($line =~ /^```(\w*)/)
 		{
-			$block = {language => $1, wanted => $mark, text => '', line => $number};
+			$block = {language => $1, wanted => $mark, text => '', place => "$file:$number"};
 		}
 		$mark = $line =~ /^<!--\s*test:\s*(.*?)\s*-->$/ ? $1 : undef unless $line eq '';
 	}
@@ -67,11 +67,10 @@ sub run_block
 	return run_command('/bin/sh', '-e', '-c', "cd '$ChangefeedTest::root'\n$text");
 }
 
-my @blocks = blocks();
-cmp_ok(scalar @blocks, '>', 0, 'README.md has commands');
-for my $block (@blocks)
+sub check_block
 {
-	my $what = "README.md:$block->{line}";
+	my ($block) = @_;
+	my $what = $block->{place};
 	my $wanted = $block->{wanted} // '';
 	if ($wanted =~ /^skip,\s*(.+)/)
 	{
@@ -88,6 +87,14 @@ for my $block (@blocks)
 	{
 		fail("$what is marked `test: run`, `test: expect /.../` or `test: skip, because ...`");
 	}
+	return;
+}
+
+for my $file ('README.md', 'docs/operation.md')
+{
+	my @blocks = blocks($file);
+	cmp_ok(scalar @blocks, '>', 0, "$file has commands");
+	check_block($_) for @blocks;
 }
 
 done_testing();
