@@ -92,6 +92,31 @@ static void test_process_crash(void)
 	fixture_remove(&fixture);
 }
 
+/* Records that were gathered and indexed, and never written; and what comes in their place is another one. */
+static void test_index_of_what_is_gone(void)
+{
+	struct start now = {.kind = CURSOR_NOW};
+	struct change large = {.operation = OPERATION_INSERT};
+	struct place place;
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	fixture_transaction(&fixture, 1);
+	fixture_checkpoint(&fixture);
+	uint64_t head = ring_head(fixture.ring);
+	for (int i = 0; i < 200; i++)
+		fixture_transaction(&fixture, 1);
+	fixture_close(&fixture);
+	fixture_open(&fixture);
+	is_u64(ring_head(fixture.ring), head, "what was not published is gone after a crash");
+	large.id = (struct cursor){fixture.lsn + 60, 1, 0};
+	ring_writer_change(fixture.writer, &large, (struct bytes){fixture.body, 3 * RING_INDEX_GRAIN});
+	ring_writer_publish(fixture.writer);
+	ring_seek(fixture.ring, &now, &place);
+	ok(place.position == ring_head(fixture.ring) && !ring_is_damaged(fixture.ring),
+	   "a reader does not look for it inside of what came in its place");
+	fixture_remove(&fixture);
+}
+
 static char *slurp(const char *path, size_t *ret_size)
 {
 	FILE *file = fopen(path, "r");
@@ -548,6 +573,7 @@ static void test_strange_files(void)
 int main(void)
 {
 	test_process_crash();
+	test_index_of_what_is_gone();
 	test_power_loss(5);
 	test_power_loss(9000);
 	test_crash_between_eviction_and_checkpoint();

@@ -29,6 +29,14 @@ uint64_t ring_index_first_missing(const struct ring *ring, uint64_t tail, uint64
 	return block;
 }
 
+void ring_index_forget(struct ring *ring, uint64_t head)
+{
+	for (uint64_t i = 0; i < ring->sections.index_capacity; i++) {
+		if (ring->index[i].position >= head)
+			ring->index[i] = (struct ring_index_entry){0};
+	}
+}
+
 bool ring_index_build(struct ring *ring, uint64_t tail, uint64_t head, uint64_t *ret_block)
 {
 	uint64_t block = tail / RING_INDEX_GRAIN;

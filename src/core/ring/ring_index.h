@@ -17,6 +17,10 @@ uint64_t ring_index_enter(struct ring *ring, uint64_t first_block, uint64_t posi
 /* The first block that no record of [tail, head) was entered for. */
 uint64_t ring_index_first_missing(const struct ring *ring, uint64_t tail, uint64_t head);
 
+/* Forgets what was entered for records at or behind `head`, which a crash has taken away: what comes in their
+ * place may be longer, and a reader that goes by such an entry would begin in the middle of it. */
+void ring_index_forget(struct ring *ring, uint64_t head);
+
 /* Builds the index of [tail, head) from the records. *ret_block is the first block behind. False: the chain of
  * records is broken. */
 bool ring_index_build(struct ring *ring, uint64_t tail, uint64_t head, uint64_t *ret_block);

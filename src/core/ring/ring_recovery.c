@@ -146,6 +146,7 @@ int ring_recover(struct ring *ring)
 		return EUCLEAN;
 	}
 	ring->index_block = replay(ring, &state, block);
+	ring_index_forget(ring, state.head);
 	int64_t now = clock_realtime_us();
 	state.epoch = XXH3_64bits_withSeed(&now, sizeof(now), state.epoch);
 	state.sequence++;
