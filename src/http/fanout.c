@@ -289,21 +289,17 @@ static bool is_changing(const struct fanout *fanout, uint64_t history)
 	return history == 0 && fanout->history != 0;
 }
 
-enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
+static enum fanout_drain meet_history(struct fanout *fanout, uint64_t history)
 {
-	const struct ring_live *live = ring_live(fanout->ring);
-	uint64_t history = live_load(&live->history);
-	uint64_t streamed = live_load(&live->streamed_lsn);
+	fanout->new_history = true;
+	fanout->history = history;
+	fanout->origin = ring_identity(fanout->ring);
+	return start_over(fanout);
+}
 
-	fanout->began = fanout->place;
-	if (is_changing(fanout, history))
-		return FANOUT_IDLE;
-	fanout->new_history = history != fanout->history;
-	if (fanout->new_history) {
-		fanout->history = history;
-		fanout->origin = ring_identity(fanout->ring);
-		return start_over(fanout);
-	}
+/* Everything that ends at or before `streamed` was in the ring already. */
+static enum fanout_drain drain_history(struct fanout *fanout, uint64_t streamed, uint64_t budget)
+{
 	fanout->full = false;
 	fanout->work = 0;
 	while (!fanout->full && fanout->work < RENDER_BUDGET &&
@@ -321,6 +317,25 @@ enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 		place_advance(&fanout->place, &record);
 	}
 	return FANOUT_MORE;
+}
+
+enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
+{
+	const struct ring_live *live = ring_live(fanout->ring);
+	uint64_t history = live_load(&live->history);
+	uint64_t streamed = live_load(&live->streamed_lsn);
+
+	fanout->began = fanout->place;
+	fanout->new_history = false;
+	if (is_changing(fanout, history))
+		return FANOUT_IDLE;
+	if (history != fanout->history)
+		return meet_history(fanout, history);
+	enum fanout_drain drain = drain_history(fanout, streamed, budget);
+	/* the positions of one that has begun meanwhile follow on: whoever is sent of it has to be told first */
+	history = live_load(&live->history);
+	bool goes_on = history == fanout->history || is_changing(fanout, history);
+	return goes_on ? drain : meet_history(fanout, history);
 }
 
 bool fanout_has_news(const struct fanout *fanout)

@@ -5,6 +5,7 @@
  */
 #include "http/fanout.h"
 
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include "ring_fixture.h"
@@ -439,6 +440,56 @@ static void test_open(void)
 	is_u64(fanout.wanted, 0, "and nothing is wanted");
 }
 
+/* What the feed does while a change is being read. */
+static void (*meanwhile)(void);
+
+msgpack_unpack_return msgpack_unpack(const char *data, size_t size, size_t *offset, msgpack_zone *zone,
+									 msgpack_object *result)
+{
+	static __typeof__(msgpack_unpack) *libmsgpack;
+	void (*happens)(void) = meanwhile;
+
+	if (libmsgpack == NULL)
+		*(void **)&libmsgpack = dlsym(RTLD_NEXT, "msgpack_unpack");
+	meanwhile = NULL;
+	if (happens != NULL)
+		happens();
+	return libmsgpack(data, size, offset, zone, result);
+}
+
+static void begin_history(void)
+{
+	struct ring_identity identity = {.system_identifier = 8, .timeline = 1, .slot = "changefeed"};
+
+	ring_writer_begin_history(fixture.writer, &identity, fixture.lsn + 1000);
+	fixture.lsn += 1000;
+	fixture_transaction(&fixture, 1);
+	ring_writer_publish(fixture.writer);
+}
+
+/* A history ends while its last change is drained, and the drain would go on in the next one. */
+static void test_new_history(void)
+{
+	struct change last = {.id = {fixture.lsn + 60, 1, 0}, .operation = OPERATION_INSERT};
+	struct stream stream;
+	struct slice slice;
+
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	begin(&stream, "a", CURSOR_NOW);
+	set_live(&stream, true);
+	stream.at = audience_front(stream.audience);
+	ring_writer_change(fixture.writer, &last, BYTES("\x90"));
+	ring_writer_publish(fixture.writer);
+	meanwhile = begin_history;
+	ok(fanout_drain(&fanout, UINT64_MAX) == FANOUT_BROKEN && fanout.new_history,
+	   "a history that begins while the drain reads is noticed");
+	ok(!audience_slice(stream.audience, &stream.at, &stream.reader, &slice),
+	   "and nothing of it is sent to a stream that has not been told");
+	fanout_settle(&fanout);
+	end(&stream);
+}
+
 int main(void)
 {
 	uint64_t lost = 0, incomplete = 0;
@@ -480,6 +531,7 @@ int main(void)
 	test_forms();
 	test_held();
 	test_open();
+	test_new_history();
 	reader_scratch_free(&scratch);
 	fixture_remove(&fixture);
 	return tap_end();
