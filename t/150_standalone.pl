@@ -62,7 +62,7 @@ if ($starting == 0)
 	open(STDERR, '>&', \*STDOUT);
 	exec { $program } $program, '--config', "$server->{dir}/killed.conf", '--ring-file', "$server->{dir}/none" or POSIX::_exit(127);
 }
-my $looking = wait_for(sub { my %parent = ChangefeedTest::process_parents(); (grep { $parent{$_} == $starting } keys %parent)[0] }, 'a process looks at it');
+my $looking = wait_for(sub { (children_of($starting))[0] }, 'a process looks at it');
 kill('KILL', $looking) or die "kill: $!";
 $output = do { local $/; <$said> };
 close($said);
@@ -93,11 +93,13 @@ sub program_start
 		open(STDOUT, '>>', "$server->{dir}/program.log");
 		open(STDERR, '>&', $log // \*STDOUT);
 		$SIG{PIPE} = 'DEFAULT';
+		$SIG{CHLD} = 'IGNORE';    # as who starts it may have it: what ends is noticed all the same
 		exec { $program } $program, @options or POSIX::_exit(127);
 	}
 	push @{$server->{clients}}, $pid;
 	return $pid;
 }
+sub children_of { my ($parent) = @_; my %parent = ChangefeedTest::process_parents(); return grep { $parent{$_} == $parent } keys %parent; }
 sub program_log { return slurp("$server->{dir}/program.log"); }
 
 # Its settings make each of its queries wait for whoever may write in a serializable transaction.
@@ -136,7 +138,7 @@ $last = $stream->{last_id};
 unlike(program_log(), qr/starting over|new size/, 'and its ring is what it was');
 
 # ---- reload and stop by signals
-my @children = sub { my %parent = ChangefeedTest::process_parents(); grep { $parent{$_} == $pid } keys %parent }->();
+my @children = children_of($pid);
 $server->{h2o}{hosts}{default}{paths}{'/cdc'}{'header.set'} = 'X-Generation: 2';
 $server->write_h2o_conf;
 kill('HUP', @children, $pid);    # as pkill sends it
@@ -162,8 +164,15 @@ is($server->get('/cdc/users/poll')->{status}, 200, 'and serves what it has');
 $server->pg_start;
 $server->sql(q{INSERT INTO users VALUES ('u2')});
 is($stream->event->{json}{document_id}, 'u2', 'PostgreSQL comes back: the stream goes on');
-kill('TERM', $pid);
-$server->client_result($pid);
+
+# ---- a signal to all of them, as a terminal and systemd send it; the others are sooner
+@children = children_of($pid);
+kill('STOP', $pid);
+kill('TERM', @children, $pid);
+ok(wait_for(sub { !grep { process_alive($_) } @children }, 'the children end'), 'SIGTERM to all of them: each ends');
+kill('CONT', $pid);
+is($server->client_result($pid), 0, 'SIGTERM to all of them: status 0');
+unlike(program_log(), qr/start(?:ed again|ing another)/, 'SIGTERM to all of them: nobody is missed');
 
 # ---- while the feed has never been connected
 $server->pg_stop;
@@ -196,7 +205,7 @@ is($server->client_result($pid), 0, 'and ends as always');
 # ---- master killed: feed and workers do not stay behind
 $pid = program_start();
 $server->wait_ready;
-@children = sub { my %parent = ChangefeedTest::process_parents(); grep { $parent{$_} == $pid } keys %parent }->();
+@children = children_of($pid);
 kill('KILL', $pid);
 ok(wait_for(sub { !grep { process_alive($_) } @children }, 'the children end', 5), 'kill -9 of the master: its processes end');
 

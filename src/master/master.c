@@ -417,6 +417,7 @@ static bool open_descriptors(struct master *master)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN); /* whoever reads what is logged may go away */
 	signal(SIGHUP, SIG_DFL);  /* our launcher ignores it on our behalf until here */
+	signal(SIGCHLD, SIG_DFL); /* if who started us ignored it, nothing would be told of children */
 	master->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	master->refresh_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	bool opened = master->signal_fd >= 0 && master->refresh_fd >= 0;
@@ -487,7 +488,9 @@ static void on_signals(struct master *master)
 		else if (info.ssi_signo != SIGCHLD)
 			master->stopping = true;
 	}
-	reap(master);
+	/* a signal to all of us, as of a terminal or of systemd, has ended them as well: nobody is missed */
+	if (!master->stopping)
+		reap(master);
 }
 
 static void end_children(struct master *master)
