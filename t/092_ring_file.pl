@@ -197,6 +197,15 @@ unlink($ring) or die "$ring: $!";
 $server->wait_ready;
 pass('no ring: a ring is made once it is gone');
 
+# ---- who may read it: a group that may read the data directory (initdb --allow-group-access), for its backups, and nobody else
+sub modes { return join(' ', map { sprintf('%o', (stat("$_[0]{data}/pg_changefeed$_"))[2] & 0777) } '', '/ring', '/ring.lock'); }
+
+is(modes($server), '700 600 600', 'nobody else may read the ring');
+my $shared = ChangefeedTest->new;
+chmod(0750, $shared->{data}) or die "chmod: $!";
+$shared->begin;
+is(modes($shared), '750 640 640', 'where the group may read the data directory it may read the ring');
+
 $server->never_restarted;
 
 done_testing();

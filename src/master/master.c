@@ -541,6 +541,8 @@ static int serve_ring(struct master *master)
 	master->ring = ring_keeper_open(master->options->ring_file, master->options->ring_size);
 	if (master->ring == NULL)
 		return 1;
+	if (master->options->launched)
+		ring_keeper_share(master->options->ring_file);
 	set_live(master);
 	processes_add(&master->processes, PROCESS_FEED);
 	start_workers(master);

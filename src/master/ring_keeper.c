@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,6 +130,18 @@ struct ring *ring_keeper_open(const char *path, uint64_t size)
 	}
 	log_line(LOG_LEVEL_ERROR, "cannot use the ring \"%s\": %s", path, ring_file_error_text(error));
 	return NULL;
+}
+
+void ring_keeper_share(const char *path)
+{
+	char lock_path[PATH_MAX];
+	mode_t mask = umask(S_IRWXG | S_IRWXO);
+
+	umask(mask);
+	if ((mask & S_IRGRP) != 0 || !ring_file_beside(path, RING_LOCK_SUFFIX, lock_path))
+		return;
+	chmod(path, S_IRUSR | S_IWUSR | S_IRGRP);
+	chmod(lock_path, S_IRUSR | S_IWUSR | S_IRGRP);
 }
 
 bool ring_keeper_is_sound(const struct ring *ring, const char *path)

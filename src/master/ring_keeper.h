@@ -29,6 +29,12 @@ bool ring_keeper_claim(const char *path, unsigned patience_ms);
 struct ring *ring_keeper_open(const char *path, uint64_t size);
 
 /*
+ * Lets the group read the ring where this process lets it read new files: a launcher's umask is that of its
+ * server, whose data directory the group may read if it was made so (initdb --allow-group-access), for backups.
+ */
+void ring_keeper_share(const char *path);
+
+/*
  * Whether the ring can be gone on with; the log has said if not. To be asked before anything is written to
  * the mapping: where the file was cut, that is a SIGBUS.
  */

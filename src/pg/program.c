@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
@@ -91,7 +90,7 @@ static bool make_ring_directory(const char *ring_path)
 
 	strlcpy(directory, ring_path, sizeof(directory));
 	get_parent_directory(directory);
-	if (mkdir(directory, S_IRWXU) == 0 || errno == EEXIST)
+	if (MakePGDirectory(directory) == 0 || errno == EEXIST)
 		return true;
 	ereport(LOG, (errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", directory),
 				  errhint("It is the directory of changefeed.ring_file.")));
