@@ -153,7 +153,8 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
 
 /*
  * What is published, and what was while the ring was filled. No secret: pg_publication_tables shows the same to all.
- * Where replica_identity is 'nothing', PostgreSQL refuses UPDATE and DELETE on the table as long as it is published.
+ * Where replica_identity is 'nothing', PostgreSQL refuses UPDATE and DELETE on the table as long as it is published. A
+ * primary key that is DEFERRABLE does not count, nor an index that was dropped.
  */
 CREATE VIEW changefeed.collections AS
 SELECT
@@ -162,7 +163,7 @@ SELECT
 	p.tablename IS NOT NULL AS published,
 	CASE
 		WHEN c.relreplident = 'f' THEN 'full'
-		WHEN c.relreplident = 'i' THEN 'index'
+		WHEN c.relreplident = 'i' AND k.indexrelid IS NOT NULL THEN 'index'
 		WHEN c.relreplident = 'd' AND k.indexrelid IS NOT NULL THEN 'primary key'
 		WHEN c.relreplident IS NOT NULL THEN 'nothing'
 	END AS replica_identity,
@@ -176,7 +177,9 @@ FROM
 	FULL JOIN changefeed.ring_collections() r ON r.schema = p.schemaname::text AND r.name = p.tablename::text
 	LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = coalesce(p.schemaname::text, r.schema)
 	LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = coalesce(p.tablename::text, r.name)
-	LEFT JOIN pg_catalog.pg_index k ON k.indrelid = c.oid AND k.indisprimary
+	LEFT JOIN pg_catalog.pg_index k
+		ON k.indrelid = c.oid AND k.indisvalid AND k.indimmediate
+		AND CASE c.relreplident WHEN 'd' THEN k.indisprimary WHEN 'i' THEN k.indisreplident END
 ORDER BY 1, 2;
 
 GRANT SELECT ON changefeed.collections TO PUBLIC;

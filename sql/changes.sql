@@ -80,3 +80,26 @@ ALTER PUBLICATION changefeed DROP TABLE users, pairs, log, other."Users";
 SELECT schema, name, published FROM changefeed.collections WHERE name = 'users';
 DROP TABLE users, pairs, log;
 DROP SCHEMA other CASCADE;
+
+-- how rows are identified, as PostgreSQL sees it
+CREATE TABLE by_key (id int PRIMARY KEY);
+CREATE TABLE by_deferrable_key (id int PRIMARY KEY DEFERRABLE);
+CREATE TABLE by_index (id int NOT NULL CONSTRAINT by_index_id UNIQUE);
+ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_id;
+CREATE TABLE by_lost_index (id int NOT NULL CONSTRAINT by_lost_index_id UNIQUE, other int PRIMARY KEY);
+ALTER TABLE by_lost_index REPLICA IDENTITY USING INDEX by_lost_index_id;
+ALTER TABLE by_lost_index DROP CONSTRAINT by_lost_index_id;
+CREATE TABLE by_all (id int);
+ALTER TABLE by_all REPLICA IDENTITY FULL;
+CREATE TABLE by_nothing (id int);
+ALTER PUBLICATION changefeed ADD TABLE by_key, by_deferrable_key, by_index, by_lost_index, by_all, by_nothing;
+SELECT name, replica_identity FROM changefeed.collections WHERE name LIKE 'by\_%';
+\set VERBOSITY terse
+DELETE FROM by_key;
+DELETE FROM by_deferrable_key;
+DELETE FROM by_index;
+DELETE FROM by_lost_index;
+DELETE FROM by_all;
+DELETE FROM by_nothing;
+\set VERBOSITY default
+DROP TABLE by_key, by_deferrable_key, by_index, by_lost_index, by_all, by_nothing;
