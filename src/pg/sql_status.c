@@ -99,13 +99,10 @@ static void put_positions(struct sql_row *row, const struct ring *ring)
 static void put_ring(struct sql_row *row, const struct ring *ring)
 {
 	const struct ring_live *live = ring_live(ring);
-	struct cursor cursor = ring_oldest(ring).cursor;
-	struct buffer oldest = {0};
+	char oldest[CURSOR_TEXT_MAX];
 
 	sql_row_put_int8(row, live_figure(&live->history));
-	cursor_append(&oldest, cursor);
-	sql_row_put_text(row, buffer_bytes(&oldest));
-	buffer_free(&oldest);
+	sql_row_put_text(row, cursor_text(ring_oldest(ring).cursor, oldest));
 	sql_row_put_int8(row, ring_tail(ring));
 	sql_row_put_int8(row, ring_head(ring));
 	sql_row_put_int8(row, ring_retained(ring));
