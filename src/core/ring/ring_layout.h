@@ -65,7 +65,7 @@ enum {
 	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
-	RING_FORMAT = 5, /* another one for each change of the structs here, of live.h's, or of the sections */
+	RING_FORMAT = 6, /* another one for each change of the structs here, of live.h's, or of the sections */
 };
 
 #define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
@@ -121,10 +121,14 @@ struct ring_collection {
 	uint32_t reserved;
 	/* appended since the file was made; a figure for people, not exact after power loss */
 	_Atomic uint64_t changes;
-	/* its last change that was evicted, 0: none was. Beyond the run log it still tells who has missed nothing */
-	_Atomic uint64_t evicted_lsn;
+	/* its last change that was evicted, 0: none was. Beyond the run log it still tells who has missed nothing. Both
+	 * words are in one sector of the disk: after power loss they still belong together */
+	_Alignas(16) _Atomic uint64_t evicted_lsn;
 	_Atomic uint64_t evicted_n;
 };
+
+_Static_assert(sizeof(struct ring_collection) == 176, "the ring's format");
+_Static_assert(sizeof(struct ring_collection) % 16 == 0, "no pair of evicted_lsn and evicted_n lies across sectors");
 
 /* Never before what the writer had set when it published the tail that the caller has seen: of two words that do
  * not belong together the LSN is the later one. */
