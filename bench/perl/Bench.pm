@@ -25,6 +25,7 @@ our @EXPORT = qw(median wait_until build start_postgres sql sql_file changefeed 
 our $root = abs_path(dirname(__FILE__) . '/../..');
 our $dir;    # temporary
 our $bin;    # the C programs of bench/
+our $apart;  # clients and workers each have a processor, as if the clients were on another machine
 our ($pg_bindir, $program, @as_user, @stop_at_end);
 my $node_dir;
 
@@ -340,6 +341,19 @@ sub start_node
 
 # ---- load
 
+# Left to itself the scheduler puts a client on the processor of the worker that wakes it, at times for seconds, and there it waits
+# until everybody else has been sent to.
+sub keep_apart
+{
+	my ($client, $server) = @_;
+	my ($list) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s+(\S+)/m;
+	my @processors = map { my ($from, $to) = split /-/, $_; $from .. ($to // $from) } split /,/, $list;
+	return if @processors < 2;
+	system("taskset -apc $processors[0] $client->{pid} >/dev/null") == 0 or die "bench: taskset\n";
+	system("taskset -apc $processors[1] $_ >/dev/null") == 0 or die "bench: taskset\n" for @{$server->{workers}};
+	return;
+}
+
 # Streams of one server, all answered. Options: connections, parse, expect, path, spread.
 sub load_client
 {
@@ -349,6 +363,7 @@ sub load_client
 		(map { ('--pid', $_) } @pids), (map { ("--$_", $option{$_}) } grep { defined $option{$_} } qw(parse expect spread)));
 	$client->{workers} = scalar @{$server->{workers}};
 	$client->{connections} = $option{connections} // 1;
+	keep_apart($client, $server) if $apart;
 	return $client;
 }
 

@@ -287,6 +287,7 @@ sub latency
 {
 	for my $streams (1, 100)
 	{
+		local $Bench::apart = $streams > 1;
 		my (%of_changefeed, %of_raw, %of_both);
 		for my $repetition (1 .. $repetitions)
 		{
@@ -306,6 +307,7 @@ sub latency
 		limit("$name: p50", 'the same + plain writes', 0.1, 'ms', $of_changefeed{p50}, $of_both{p50});
 		limit("$name: p99", 'bare libpq client', 1, 'ms', $of_changefeed{p99}, $of_raw{p99});
 	}
+	local $Bench::apart = 1;
 	my %of;
 	for my $repetition (1 .. $repetitions)
 	{
