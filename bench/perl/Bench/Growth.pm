@@ -7,7 +7,7 @@ use warnings;
 
 use HTTP::Tiny;
 use List::Util qw(min);
-use Time::HiRes qw(time);
+use Time::HiRes ();
 
 use Bench;
 use Bench::Report qw(curve);
@@ -24,15 +24,29 @@ our %rows = (
 
 sub median_of { my ($measure) = @_; return median(map { $measure->() } 1 .. min(3, $Bench::Rows::repetitions)); }
 
+# Beside it what plain writes cost: how much of a rise is the kernel's.
 sub subscribers
 {
-	my @points;
+	my (@points, @plain);
 	for my $streams (1, 10, 100, 1000, 10_000)
 	{
 		my $rate = $streams > 1000 ? 10 : 100;
-		push @points, [$streams, median_of(sub { Bench::Rows::observe_changefeed(2, $rate, 1, $streams, parse => 1)->{cpu_us_per_event} })];
+		my $frame;
+		push @points,
+		  [
+			$streams,
+			median_of(
+				sub
+				{
+					my $seen = Bench::Rows::observe_changefeed(2, $rate, 1, $streams, parse => 1);
+					$frame = Bench::Rows::frame_size($seen);
+					return $seen->{cpu_us_per_event};
+				})
+		  ];
+		push @plain, [$streams, median_of(sub { Bench::Rows::observe_plain(2, $streams, 1, '--rate', $rate, '--frame', $frame)->{cpu_us_per_event} })];
 	}
 	curve('CPU for each delivered event', 'streams', 'us', @points);
+	curve('the same, a plain write for each', 'streams', 'us', @plain);
 	return;
 }
 
@@ -114,22 +128,27 @@ sub history
 		wait_until(sub { metrics($changefeed)->{changes_total} >= $before + $records - $written }, 'the changes are in the ring', 600);
 		$written = $records;
 		my ($first, $last) = map { (split /-/, $_)[0] } ($http->get("$url?limit=1")->{content} =~ /"id":"([\d-]+)"/)[0], metrics($changefeed)->{streamed_lsn};
-		my @microseconds = map { resume($http, $url, int($first + rand($last - $first))) } 1 .. 1000;
-		push @points, [$records, median(@microseconds)];
+		push @points, [$records, median_of(sub { resume_us($changefeed->{workers}[0], $http, $url, $first, $last) })];
 	}
 	stop($changefeed);
 	drop_slots('growth');
 	unlink "$dir/growth_ring";
-	curve('time to resume, as a poll over HTTP', 'changes in the ring', 'us', @points);
+	curve('CPU for a poll that resumes', 'changes in the ring', 'us', @points);
 	return;
 }
 
-sub resume
+# Microseconds of the worker's CPU for each of a thousand polls that begin somewhere between two LSNs.
+sub resume_us
 {
-	my ($http, $url, $lsn) = @_;
-	my $start = time;
-	$http->get("$url?limit=1&since_lsn=$lsn")->{success} or die "bench: cannot resume at $lsn\n";
-	return (time - $start) * 1e6;
+	my ($worker, $http, $url, $first, $last) = @_;
+	my $polls = 1000;
+	my $cpu = pids_cpu($worker);
+	for (1 .. $polls)
+	{
+		my $lsn = int($first + rand($last - $first));
+		$http->get("$url?limit=1&since_lsn=$lsn")->{success} or die "bench: cannot resume at $lsn\n";
+	}
+	return (pids_cpu($worker) - $cpu) / $polls;
 }
 
 1;
