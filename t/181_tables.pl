@@ -87,6 +87,10 @@ is_deeply([map { $_->{document_id} } @changes], [('["x\"y","2024-01-01T00:00:00+
 is_deeply($changes[2]{old}, {b => 'x"y', a => '2024-01-01T00:00:00+00:00', c => 3}, 'of a DELETE, too');
 @changes = changes_of(q{INSERT INTO wide_key VALUES ('1.50', '{"a": 1.10}')});
 is($changes[0]{document_id}, '[1.50,{"a": 1.10}]', 'a composite key of numbers and documents');
+$server->sql(q{CREATE TABLE by_time (id timestamptz PRIMARY KEY); CREATE TABLE by_truth (id bool PRIMARY KEY); CREATE TABLE by_padded (id char(5) PRIMARY KEY);
+	ALTER PUBLICATION changefeed ADD TABLE by_time, by_truth, by_padded});
+@changes = changes_of(q{INSERT INTO by_time VALUES ('2024-01-01'); INSERT INTO by_truth VALUES (true); INSERT INTO by_padded VALUES ('ab')});
+is_deeply([map { $_->{document_id} } @changes], ['2024-01-01 00:00:00+00', 't', 'ab   '], 'a key of one column: as PostgreSQL writes it');
 
 # ---- TOAST
 publish(q{
