@@ -202,6 +202,13 @@ is_deeply([map { [@$_{qw(document_id new old unchanged)}] } @changes],
 	INSERT INTO root_full VALUES (1, '$long_a', NULL); UPDATE root_full SET id = 2; DELETE FROM root_full});
 is_deeply([map { $_->{old} } @changes], [undef, {id => 1, big => $long_a, v => undef}, {id => 2, big => $long_a, v => undef}], 'both have: everything is sent');
 
+publish(q{
+	CREATE TABLE late_full (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+	CREATE TABLE late_full_0 PARTITION OF late_full DEFAULT; ALTER PUBLICATION changefeed ADD TABLE late_full}, 'late_full');
+@changes = changes_of(q{INSERT INTO late_full VALUES (1, 'a'); ALTER TABLE late_full REPLICA IDENTITY FULL;
+	UPDATE late_full SET id = 2; ALTER TABLE late_full REPLICA IDENTITY DEFAULT; DELETE FROM late_full});
+is_deeply([map { $_->{old} } @changes], [undef, {id => 1}, {id => 2}], 'the table is given FULL when it was streamed already: likewise');
+
 # ---- inheritance
 publish(q{CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (extra text, PRIMARY KEY (id)) INHERITS (parent);
 	CREATE TABLE stepchild (PRIMARY KEY (id)) INHERITS (parent);

@@ -158,10 +158,26 @@ static enum outcome append_change(struct transactions *transactions, const struc
 	return append(transactions, &change, failure);
 }
 
+/*
+ * Whether the row says more than the Relation message did: of a partitioned table that was given FULL alone the
+ * server does not describe it again.
+ */
+static bool row_is_of_full(const struct relation *relation, const struct pgoutput_message *message)
+{
+	return relation != NULL && relation->replica_identity != 'f' && message->row.old_row.present &&
+		   !message->row.old_row.key_only;
+}
+
 static enum outcome append_row(struct transactions *transactions, enum operation operation,
 							   const struct pgoutput_message *message, struct failure *failure)
 {
-	const struct relation *relation = relation_of(transactions, message->row.oid, failure);
+	struct relation *relation = relation_cache_get(transactions->relations, message->row.oid);
+	if (row_is_of_full(relation, message)) {
+		relation->replica_identity = 'f';
+		relation->ready = false;
+		relation_reopen(relation);
+	}
+	relation = relation_of(transactions, message->row.oid, failure);
 	if (relation == NULL)
 		return OUTCOME_FAILED;
 	return append_change(transactions, relation, operation, message, failure);
