@@ -11,15 +11,17 @@
 /* One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. */
 const struct query published_query = {
 	"cannot read what is published",
-	"SELECT " PUBLISHED_WAL_END ", t.schemaname, t.tablename"
+	"SELECT " PUBLISHED_WAL_END ", t.schemaname, t.tablename, c.oid, c.relkind"
 	"  FROM (VALUES ($1::pg_catalog.name)) publication (name)"
 	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = publication.name"
+	"  LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname"
+	"  LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename"
 	"  ORDER BY t.schemaname, t.tablename",
 };
 
 const struct query published_wal_end_query = {"cannot read where the WAL ends", "SELECT " PUBLISHED_WAL_END};
 
-enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE };
+enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE, COLUMN_OID, COLUMN_KIND };
 
 static uint64_t fingerprint_of(const PGresult *result)
 {
@@ -91,6 +93,33 @@ static bool apply_tables(struct published *published, const PGresult *result)
 	return changed;
 }
 
+/* Whether the stream calls a table by another name than the catalog does, and will not notice. */
+static bool is_misnamed(const struct relation *relation, const PGresult *result, int row)
+{
+	bool partitioned = PQgetvalue(result, row, COLUMN_KIND)[0] == 'p';
+	bool same_schema = bytes_equal(relation->schema, bytes_of(PQgetvalue(result, row, COLUMN_SCHEMA)));
+	bool same_name = bytes_equal(relation->name, bytes_of(PQgetvalue(result, row, COLUMN_TABLE)));
+	return !same_schema || (partitioned && !same_name);
+}
+
+static bool any_is_misnamed(const struct published *published, const PGresult *result)
+{
+	for (int row = 0; published->relations != NULL && row < PQntuples(result); row++) {
+		uint32_t oid = (uint32_t)strtoul(PQgetvalue(result, row, COLUMN_OID), NULL, 10);
+		const struct relation *relation = relation_cache_get(published->relations, oid);
+		if (relation != NULL && is_misnamed(relation, result, row))
+			return true;
+	}
+	return false;
+}
+
+/* The stream may be behind the catalog: it is misnamed only once it has come to where the name was seen. */
+bool published_is_misnamed(const struct published *published)
+{
+	return published->renamed_lsn != 0 &&
+		   ring_writer_streamed_lsn(published->writer) >= published->renamed_lsn;
+}
+
 void published_apply(struct published *published, const PGresult *result)
 {
 	struct ring_live *live = published->live;
@@ -105,6 +134,10 @@ void published_apply(struct published *published, const PGresult *result)
 			move_generation(published);
 	}
 	published_wal_end(published, PQgetvalue(result, 0, COLUMN_LSN));
+	if (!any_is_misnamed(published, result))
+		published->renamed_lsn = 0;
+	else if (published->renamed_lsn == 0)
+		published->renamed_lsn = live_figure(&live->server_lsn);
 }
 
 void published_wal_end(struct published *published, const char *lsn)

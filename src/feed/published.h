@@ -10,6 +10,7 @@
 
 #include "core/ring/ring_writer.h"
 #include "feed/connection.h"
+#include "feed/relation.h"
 
 struct published {
 	struct ring *ring;
@@ -18,6 +19,9 @@ struct published {
 	uint64_t fingerprint; /* of the last answer that was applied, 0: whatever comes is news */
 	uint64_t history;     /* in which it was applied */
 	bool full;            /* the ring's table of collections is, and the log says so */
+	const struct relation_cache *relations; /* what the stream has said; NULL: there is none */
+	/* where the WAL ended when a table was first seen to have another name than in the stream; 0: none has */
+	uint64_t renamed_lsn;
 };
 
 /*
@@ -34,6 +38,13 @@ extern const struct query published_query;
 
 /* Applies an answer. */
 void published_apply(struct published *published, const PGresult *result);
+
+/*
+ * Whether the stream goes on calling a table by a name that it no longer has. A walsender looks only at the
+ * partition that a change is in, and so does not notice that its table was renamed; nor, before version 16,
+ * that a schema was. The next walsender knows.
+ */
+bool published_is_misnamed(const struct published *published);
 
 /* The same for the end of the WAL alone, without parameters, and what PUBLISHED_WAL_END gave. */
 extern const struct query published_wal_end_query;

@@ -53,12 +53,13 @@ int PQgetCopyData(PGconn *connection, char **ret_copy, int async)
 int main(void)
 {
 	static struct ring_live live;
+	static struct catalog catalog;
 	struct replication *replication;
 
 	alarm(60);
 	if (pipe(readable) != 0 || write(readable[1], "x", 1) != 1)
 		return 1;
-	replication = replication_open((struct connection){0}, NULL, &live, NULL, 0, 0);
+	replication = replication_open((struct connection){0}, NULL, &live, &catalog, 0, 0);
 	end = 10;
 	replication_end(replication, 60 * SECOND);
 	is_u64(calls, 10, "what the server still sends is read to its end");
