@@ -104,6 +104,20 @@ $proxy->order('accept');
 ok(wait_for(sub { $server->log =~ /has read or advanced the slot meanwhile/ }, 'it is noticed'), 'a slot that is advanced while the feed connects');
 $server->wait_ready;
 is($server->get("/cdc/users/poll?since_lsn=$cursor")->{status}, 410, 'what was committed in between is said to be missing');
+
+# ---- the address leads to another server, and only the stream's connection breaks: the one for the catalog must follow
+my $other = ChangefeedTest->new(postgresql => {'changefeed.enabled' => 'off'});
+$other->pg_start;
+$other->sql('CREATE EXTENSION pg_changefeed; CREATE TABLE users (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE users');
+$proxy->order("lead $other->{dir}/.s.PGSQL.5432");
+$server->sql('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots');
+ok(wait_for(sub { $other->sql('SELECT count(*) FROM pg_replication_slots WHERE active') == 1 }, 'a slot of the other server'),
+	'another server at the same address: it is streamed from');
+like($server->log, qr/the two connections lead to different servers/, 'another server: the log says why it was connected to again');
+$server->wait_ready;
+$other->sql('INSERT INTO users VALUES (-1)');
+ok(wait_for(sub { my $changes = $server->poll('/cdc/users/poll')->{changes}; @$changes && $changes->[0]{document_id} eq '-1' }, 'its change'),
+	'another server: its changes are served');
 $server->never_restarted;
 
 done_testing();

@@ -160,7 +160,7 @@ static bool start_stream(struct feed *feed, struct connection *connection, struc
 	struct upstream *upstream = &feed->upstream;
 	struct failure reason;
 
-	if (!upstream_identify(upstream, connection, failure))
+	if (!upstream_identify(upstream, connection, &feed->catalog, failure))
 		return false;
 	if (!upstream->slot_exists || upstream->slot_unusable != NULL)
 		live_message_set(&feed->live->message,

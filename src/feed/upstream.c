@@ -151,23 +151,47 @@ static uint64_t parse_lsn(const char *text)
 	return lsn;
 }
 
-bool upstream_identify(struct upstream *upstream, struct connection *replication, struct failure *failure)
+static const struct query identify_query = {"cannot identify the server", "IDENTIFY_SYSTEM"};
+
+/* The part of an identity that the server says. */
+static struct ring_identity server_identity(const PGresult *row)
 {
-	static const struct query query = {"cannot identify the server", "IDENTIFY_SYSTEM"};
-	struct ring_identity *identity = &upstream->identity;
-	PGresult *row = connection_query(replication, &query, NULL, failure);
-	if (row == NULL)
-		return false;
-	*identity = (struct ring_identity){
+	return (struct ring_identity){
 		.system_identifier = strtoull(PQgetvalue(row, 0, 0), NULL, 10),
 		.timeline = (uint32_t)strtoul(PQgetvalue(row, 0, 1), NULL, 10),
 	};
+}
+
+/* A connection that is older than the other one may have stayed with a server that its address no longer leads
+ * to. */
+static bool catalog_is_of(const struct ring_identity *identity, struct catalog *catalog,
+						  struct failure *failure)
+{
+	PGresult *row = catalog_query(catalog, &identify_query, NULL, failure);
+	if (row == NULL)
+		return false;
+	struct ring_identity other = server_identity(row);
+	PQclear(row);
+	if (other.system_identifier == identity->system_identifier && other.timeline == identity->timeline)
+		return true;
+	catalog_close(catalog);
+	return failure_set(failure, "the two connections lead to different servers; both are made again");
+}
+
+bool upstream_identify(struct upstream *upstream, struct connection *replication, struct catalog *catalog,
+					   struct failure *failure)
+{
+	struct ring_identity *identity = &upstream->identity;
+	PGresult *row = connection_query(replication, &identify_query, NULL, failure);
+	if (row == NULL)
+		return false;
+	*identity = server_identity(row);
 	upstream->flushed_lsn = parse_lsn(PQgetvalue(row, 0, 2));
 	snprintf(identity->database, sizeof(identity->database), "%s", PQgetvalue(row, 0, 3));
 	snprintf(identity->slot, sizeof(identity->slot), "%s", upstream->slot);
 	snprintf(identity->publication, sizeof(identity->publication), "%s", upstream->publication);
 	PQclear(row);
-	return true;
+	return catalog_is_of(identity, catalog, failure);
 }
 
 /* ---- the slot */

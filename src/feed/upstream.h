@@ -43,7 +43,9 @@ struct upstream {
  */
 bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure);
 
-bool upstream_identify(struct upstream *upstream, struct connection *replication, struct failure *failure);
+/* Returns false also if the catalog's connection is one to another server: then it is closed. */
+bool upstream_identify(struct upstream *upstream, struct connection *replication, struct catalog *catalog,
+					   struct failure *failure);
 
 /*
  * After the two above. Making a slot waits for all transactions that are writing, without a limit as long as

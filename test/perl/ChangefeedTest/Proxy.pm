@@ -6,6 +6,7 @@
 #   $proxy->order('refuse')        no connection any more, and none that is there goes on; 'accept' ends it
 #   $proxy->order('hold')          new connections are made, and nothing moves over them; 'accept' ends it
 #   $proxy->order('freeze')        over the newest connection nothing moves any more, nor does its end; the others go on
+#   $proxy->order('lead PATH')     new connections go there; those that are there stay where they are
 #   $proxy->hang, $proxy->wake     the process is stopped: TCP goes on acknowledging, and nothing moves
 #
 # A process of its own with one loop; it ends with the test.
@@ -73,9 +74,10 @@ sub take_order
 {
 	my ($proxy) = @_;
 	sysread($proxy->{orders}, my $text, 1000) or POSIX::_exit(0);
-	my ($word, $number) = $text =~ /^(\w+) ?(\d*)/;
-	$proxy->{left} = $number if $word eq 'cut';
-	$proxy->{rate} = $number if $word eq 'rate';
+	my ($word, $what) = $text =~ /^(\w+) ?(.*)/;
+	$proxy->{left} = $what if $word eq 'cut';
+	$proxy->{rate} = $what if $word eq 'rate';
+	$proxy->{path} = $what if $word eq 'lead';
 	$proxy->{open} = $word eq 'accept' if $word =~ /^(accept|refuse)$/;
 	$proxy->{hold} = $word eq 'hold' if $word =~ /^(accept|hold)$/;
 	close_all($proxy) if $word eq 'refuse';
