@@ -121,14 +121,15 @@ struct ring_collection {
 	uint32_t reserved;
 	/* appended since the file was made; a figure for people, not exact after power loss */
 	_Atomic uint64_t changes;
-	/* its last change that was evicted, 0: none was. Beyond the run log it still tells who has missed nothing. Both
-	 * words are in one sector of the disk: after power loss they still belong together */
+	/* its last change that was evicted, 0: none was. Beyond the run log it still tells who has missed nothing.
+	 * Both words are in one sector of the disk: after power loss they still belong together */
 	_Alignas(16) _Atomic uint64_t evicted_lsn;
 	_Atomic uint64_t evicted_n;
 };
 
 _Static_assert(sizeof(struct ring_collection) == 176, "the ring's format");
-_Static_assert(sizeof(struct ring_collection) % 16 == 0, "no pair of evicted_lsn and evicted_n lies across sectors");
+_Static_assert(sizeof(struct ring_collection) % 16 == 0,
+			   "no pair of evicted_lsn and evicted_n lies across sectors");
 
 /* Never before what the writer had set when it published the tail that the caller has seen: of two words that do
  * not belong together the LSN is the later one. */
