@@ -223,6 +223,18 @@ sub h2_frame { my ($type, $flags, $stream, $payload) = @_; return substr(pack('N
 sub h2_request { return h2_frame(1, 5, 1, join('', map { ($_ & 1 ? '' : "\0") . h2_string($_[$_]) } 0 .. $#_)); }
 my @good = (':method', 'GET', ':scheme', 'http', ':authority', 'x', ':path', '/cdc/users/poll');
 
+# The length of a string as HPACK has it: seven bits, and what is left of it.
+sub h2_length
+{
+	my ($bytes, $rest) = $_[0] < 127 ? (pack('C', $_[0]), undef) : ("\x7f", $_[0] - 127);
+	while (defined $rest)
+	{
+		$bytes .= pack('C', $rest & 127 | ($rest > 127 ? 128 : 0));
+		$rest = $rest > 127 ? $rest >> 7 : undef;
+	}
+	return $bytes;
+}
+
 # Sends frames; returns the types of those that come until HEADERS (1), RST_STREAM (3) or GOAWAY (7).
 sub h2_answers
 {
@@ -289,6 +301,19 @@ for my $what (sort keys %h2_broken)
 	# what HTTP/1.1 could not even frame is a request like others here
 	like($got, $what =~ /line ends|:path/ ? qr/ [13]\b/ : qr/ 7$/, "HTTP/2: $what");
 }
+
+# ---- HPACK: a header that came once is a byte each further time (0xbe, the newest in the table)
+sub peak_kb { return slurp("/proc/$workers->[0]/status") =~ /^VmHWM:\s+(\d+) kB/m ? $1 : 0; }
+my $peak_kb = peak_kb();
+my %repeated = ('small ones' => ['x', 'y'], 'large ones' => ['x', 'y' x 4000], 'Cache-Digest' => ['cache-digest', '-D' . '_' x 3998]);
+for my $what (sort keys %repeated)
+{
+	my ($name, $value) = @{$repeated{$what}};
+	my $block = substr(h2_request(@good), 9) . '@' . h2_string($name) . h2_length(length $value) . $value . "\xbe" x 4000;
+	like(h2_answers($what, h2_frame(1, 4, 1, $block)), qr/ 7$/, "HTTP/2: 4,000 headers, $what");
+}
+my $grown_kb = peak_kb() - $peak_kb;
+cmp_ok($grown_kb, '<', 16 * 1024, "which made the worker hold $grown_kb kB more");
 
 # ---- all that, and
 is($server->get('/healthz')->{status}, 200, 'it is alive');

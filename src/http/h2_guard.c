@@ -11,11 +11,19 @@
 #include <h2o/http2.h>
 #include <h2o/http2_internal.h>
 
+enum {
+	HEADERS_MAX = 256,             /* over HTTP/1 libh2o takes 100; here a cookie may be one each */
+	HEADERS_SIZE_MAX = 256 * 1024, /* what is much less is answered with 431, see limits.c */
+};
+
 typedef void (*stream_function)(h2o_http2_conn_t *, h2o_http2_stream_t *);
 typedef void (*connection_function)(h2o_http2_conn_t *);
+typedef int (*parse_function)(h2o_req_t *, h2o_hpack_header_table_t *, const uint8_t *, size_t, int *,
+							  size_t *, h2o_cache_digests_t **, const char **);
 
 static stream_function library_send, library_reset;
 static connection_function library_request_write;
+static parse_function library_parse_headers;
 
 /* Beyond the largest window there is by more than any change of it. */
 static void open_window(h2o_http2_stream_t *stream)
@@ -41,6 +49,24 @@ void h2o_http2_conn_request_write(h2o_http2_conn_t *conn)
 {
 	if (conn->sock != NULL)
 		library_request_write(conn);
+}
+
+static bool is_bloated(const h2o_req_t *req)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < req->headers.size; i++)
+		size += req->headers.entries[i].name->len + req->headers.entries[i].value.len;
+	return req->headers.size > HEADERS_MAX || size > HEADERS_SIZE_MAX;
+}
+
+int h2o_hpack_parse_headers(h2o_req_t *req, h2o_hpack_header_table_t *table, const uint8_t *from, size_t size,
+							int *pseudo_headers, size_t *content_length, h2o_cache_digests_t **digests,
+							const char **why)
+{
+	(void)digests; /* without them the library does not read any */
+	int result = library_parse_headers(req, table, from, size, pseudo_headers, content_length, NULL, why);
+	return is_bloated(req) ? H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM : result;
 }
 
 /* What stdio prints to stderr, line by line; our own log does not go this way. */
@@ -71,5 +97,7 @@ bool h2_guard_init(void)
 	library_send = (stream_function)dlsym(RTLD_NEXT, "h2o_http2_stream_send_pending_data");
 	library_reset = (stream_function)dlsym(RTLD_NEXT, "h2o_http2_stream_reset");
 	library_request_write = (connection_function)dlsym(RTLD_NEXT, "h2o_http2_conn_request_write");
-	return library_send != NULL && library_reset != NULL && library_request_write != NULL && filter_stderr();
+	library_parse_headers = (parse_function)dlsym(RTLD_NEXT, "h2o_hpack_parse_headers");
+	return library_send != NULL && library_reset != NULL && library_request_write != NULL &&
+		   library_parse_headers != NULL && filter_stderr();
 }

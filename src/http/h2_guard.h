@@ -1,5 +1,6 @@
 /*
- * h2_guard.h: keeps a remote client from aborting a worker, or filling its log, through libh2o 2.2.5.
+ * h2_guard.h: keeps a remote client from aborting a worker, or filling its memory or its log, through libh2o
+ * 2.2.5.
  *
  * Aborts: a stream whose last bytes have been handed to TCP, but not taken by it, waits in a list. When the
  * flow-control window of such a stream opens (WINDOW_UPDATE, or SETTINGS_INITIAL_WINDOW_SIZE) after it had
@@ -11,6 +12,12 @@
  * window that cannot be used up. RFC 9113, section 6.9.1, then makes a WINDOW_UPDATE for it a flow-control
  * error of that stream: it is answered with RST_STREAM behind the stream's END_STREAM, where clients ignore
  * it.
+ *
+ * Memory: in HPACK a header that came once is one byte each further time, and a hundred here, for as long as the
+ * request lives: also while its body does not come. Of the header Cache-Digest, a draft that no browser sends,
+ * the library makes 64 times its value each time: a frame of 16 kB made 4 GB. Ours, around the exported
+ * function that reads a request's headers, ends a connection with a request of very many, or of very large
+ * ones, and has Cache-Digest read as any other. (It would only spare a push of what the client has.)
  *
  * With a library that binds its own symbols (-Bsymbolic) this does nothing; the worker then aborts and is
  * replaced.
