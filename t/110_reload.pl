@@ -49,6 +49,37 @@ is($stream->event->{json}{document_id}, 'after many', 'the stream from before al
 $stream->close;
 ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'old workers end'), 'old workers end when their last stream has');
 
+# ---- a client over HTTP/2 in the middle of a request, whose head comes in many frames (RFC 9113, 6.10)
+sub h2_frame { my ($type, $flags, $stream, $payload) = @_; return substr(pack('N', length $payload), 1) . pack('CCN', $type, $flags, $stream) . $payload; }
+sub h2_head { return join('', map { "\0" . pack('C/aC/a', @$_) } [':method', 'GET'], [':scheme', 'http'], [':authority', 'x'], [':path', $_[0]]); }
+my ($asking, $came) = (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) // die("connect: $!"), '');
+sub has_come
+{
+	my ($what, $pattern) = @_;
+	$asking->blocking(0);
+	return wait_for(sub { sysread($asking, $came, 65536, length $came); $came =~ $pattern }, $what);
+}
+my ($begin, $rest) = unpack('a10 a*', h2_head('/cdc/users/poll'));
+syswrite($asking, join('', "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", h2_frame(4, 0, 0, ''), h2_frame(1, 5, 1, h2_head('/cdc/users')), h2_frame(1, 1, 3, $begin)));
+has_come('a stream over HTTP/2', qr/retry: /);
+$stream = $server->stream('/cdc/users');
+$paths->{'/cdc'}{'header.set'} = 'X-Generation: next';
+$server->write_h2o_conf;
+$server->reload;
+has_come('GOAWAY', qr/\x00\x00.\x07\x00{5}/s);
+my $alive = 0;
+for (1 .. 4)
+{
+	syswrite($asking, h2_frame(9, 0, 3, ''));
+	$alive += defined $stream->block;
+}
+is($alive, 4, 'a client that sends its request bit by bit holds up nobody in the worker that is to end');
+syswrite($asking, h2_frame(9, 4, 3, $rest));
+ok(has_come('the answer', qr/"next_cursor"/), 'and is answered');
+close($asking);
+$stream->close;
+ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'the old worker ends'), 'the old worker ends');
+
 # ---- nothing has changed: servers are reloaded for many reasons
 sub workers { return "@{$server->processes->{workers}}"; }
 my ($unchanged_workers, $reloads) = (workers(), $server->status('reloads_total'));

@@ -204,11 +204,19 @@ static void run_turn(struct server *server)
 		give_back_memory(server);
 }
 
-/* No new connections; those there are end with the answers that are under way, streams among them. */
+/*
+ * No new connections; those there are end with the answers that are under way, streams among them. HTTP/2
+ * clients are told by GOAWAY to ask nothing more. A second later libh2o would begin to pass over what they ask
+ * all the same, and it never gets past a CONTINUATION frame: the worker turns for ever. So it does not come to
+ * that. What is still asked is answered, and a connection without requests ends by its idle timeout.
+ */
 static void begin_draining(struct server *server)
 {
+	h2o_context_t *context = &server->worker.context;
+
 	close_listeners(server);
-	h2o_context_request_shutdown(&server->worker.context);
+	h2o_context_request_shutdown(context);
+	h2o_timeout_unlink(&context->http2._graceful_shutdown_timeout);
 }
 
 static void run_loop(struct server *server)

@@ -196,6 +196,10 @@ static void test_directive_mistakes(void)
 	refuses("a directive of the standalone server", LISTEN "user: nobody\n" HOSTS,
 			"h2o.conf:2:7: user is not supported by pg_changefeed: start pg_changefeed as the user it is to "
 			"run as");
+	refuses(
+		"a directive that ends streams", LISTEN "http2-graceful-shutdown-timeout: 5\n" HOSTS,
+		"h2o.conf:2:34: http2-graceful-shutdown-timeout is not supported by pg_changefeed: old workers keep "
+		"their streams, see stream-lifetime of changefeed");
 	refuses("a handler that is not here", LISTEN "hosts: {default: {paths: {/: {proxy.reverse.url: x}}}}\n",
 			"h2o.conf:2:50: proxy.reverse.url is not supported by pg_changefeed: put a proxy in front of it "
 			"instead");

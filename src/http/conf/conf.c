@@ -101,6 +101,7 @@ static const struct {
 	{"reproxy", "put a proxy in front of it instead"},
 	{"duration-stats", "see /metrics"}, /* its logger is freed once for each path */
 	{"http2-debug-state", "it shows other clients' connections"},
+	{"http2-graceful-shutdown-timeout", "old workers keep their streams, see stream-lifetime of changefeed"},
 	{"file.custom-handler", "there are no handlers that it could use"},
 };
 
