@@ -6,11 +6,14 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use IO::Socket::INET;
 use IPC::Open2;
 use Test::More;
+use Time::HiRes qw(time);
 
 use constant CLIENTS => 30;
 
+my %packed = (headers => {Accept => 'application/msgpack'});
 my $server = ChangefeedTest->new(h2o => {'num-threads' => 1, compress => ['gzip']}, postgresql => {'changefeed.ring_size' => '64MB'});
 my $tls_port = $server->listen_tls('localhost');
 $server->begin;
@@ -105,6 +108,49 @@ for my $from (map { $_->[1] } @clients)
 is($whole, CLIENTS, 'and is whole for all of them, who take it at last');
 kill('KILL', map { $_->[0] } @clients);
 waitpid($_->[0], 0) for @clients;
+
+# ---- what takes long is done bit by bit, and others have their turn in between
+sub connect_to { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $_[0]) // die "connect: $!"; }
+
+# Another client asks again and again while a process does something; returns how often it had to wait for its answer, if only for
+# half a millisecond: that is once in each turn of the worker at the most.
+sub turns_during
+{
+	my ($work) = @_;
+	my $pid = fork // die "fork: $!";
+	POSIX::_exit($work->() ? 0 : 1) if $pid == 0;
+	push @{$server->{clients}}, $pid;
+	my ($other, $count) = (connect_to($server->{http_port}), 0);
+	while (waitpid($pid, POSIX::WNOHANG()) == 0)
+	{
+		my ($asked, $bytes) = (time, '');
+		syswrite($other, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+		1 while $bytes !~ /alive/ && sysread($other, $bytes, 65536, length $bytes);
+		$count++ if time - $asked > 0.0005;
+	}
+	is($?, 0, 'it is done');
+	return $count;
+}
+
+# 400,000 numbers, each of which is looked at
+$server->publish('vectors', 'id int PRIMARY KEY, vector jsonb');
+$server->sql('INSERT INTO vectors SELECT i, (SELECT jsonb_agg(random() * i + g) FROM generate_series(1, 1000) g) FROM generate_series(1, 400) i');
+$server->wait_for_feed;
+my $turns = turns_during(sub { length $server->get('/cdc/vectors/poll?limit=400', %packed)->{content} > 3_000_000 });
+cmp_ok($turns, '>', 30, "while numbers of JSON become MessagePack, others have to wait for $turns turns");
+
+# What a client says first over TLS: the answer to it has to be signed.
+my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "listen: $!";
+my $openssl = $server->background('openssl', 'openssl', 's_client', '-connect', '127.0.0.1:' . $listener->sockport);
+sysread($listener->accept, my $hello, 65536) or die "no ClientHello: $!";
+kill('KILL', $openssl);
+waitpid($openssl, 0);
+my $count = 300;
+$turns = turns_during(sub {
+	my @shaking = map { my $socket = connect_to($tls_port); syswrite($socket, $hello); $socket } 1 .. $count;
+	return $count == grep { sysread($_, my $answer, 65536) } @shaking;
+});
+cmp_ok($turns, '>', 40, "while $count clients begin with TLS at once, others have to wait for $turns turns");
 
 # ---- what hundreds ask for in one go is not compressed for each of them
 my $encoding = sub { $server->get($_[0], headers => {'Accept-Encoding' => 'gzip'})->{headers}{'content-encoding'} // 'none' };

@@ -392,8 +392,9 @@ static bool find_start(struct poll *poll)
 		   take_event(poll, event, NULL, lagged);
 }
 
-/* Brings a poll a piece further. */
-static void read_on(struct poll *poll)
+/* Brings a poll a piece further. What a piece costs depends on its form, too: JSON is copied, but in MessagePack
+ * each number of it is looked at. */
+static void read_on(struct poll *poll, int64_t end_us)
 {
 	uint64_t budget = POLL_BUDGET;
 
@@ -407,6 +408,10 @@ static void read_on(struct poll *poll)
 			return;
 	}
 	while (step(poll, &budget)) {
+		if (clock_monotonic_us() >= end_us) {
+			set_state(poll, POLL_READING);
+			return;
+		}
 	}
 }
 
@@ -512,7 +517,7 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct poll *poll = LIST_FIRST(struct poll, worker_link, &turn);
 		h2o_linklist_unlink(&poll->worker_link);
-		read_on(poll);
+		read_on(poll, end_us);
 	}
 	put_back(&turn, &worker->ready_polls);
 }

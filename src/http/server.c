@@ -21,6 +21,9 @@
 
 enum {
 	ACCEPTS_PER_TURN = 64,
+	/* With a key of RSA the answer to a client's first words takes half a millisecond or more, and it has spoken
+	 * them when it is accepted, see listeners.c. */
+	HANDSHAKES_PER_TURN = 4,
 	DESCRIPTORS_SPARE = 2 * LIVE_WORKERS_MAX + SPOOLS_MAX, /* for everything that is no connection */
 	/* whose memory is worth giving back */
 	CROWD_CONNECTIONS = 500,
@@ -78,8 +81,9 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 	h2o_accept_ctx_t *context = listener->data;
 	struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, context, context->ctx);
 	struct server *server = H2O_STRUCT_FROM_MEMBER(struct server, worker, worker);
+	int most = context->ssl_ctx == NULL ? ACCEPTS_PER_TURN : HANDSHAKES_PER_TURN;
 
-	for (int i = 0; error == NULL && i < ACCEPTS_PER_TURN; i++) {
+	for (int i = 0; error == NULL && i < most; i++) {
 		if (server->connections >= server->connection_limit) {
 			stop_accepting(server);
 			return;

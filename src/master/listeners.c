@@ -23,6 +23,9 @@ enum {
 	UNACKNOWLEDGED_MS = 30000,
 	KEEPALIVE_IDLE_S = 60,
 	KEEPALIVE_INTERVAL_S = 10,
+	/* Clients of TLS are accepted when they have said something, or after so long: a worker, which accepts a few
+	 * in a turn, then begins with no more handshakes. */
+	SPEAKS_FIRST_S = 5,
 	RETRY_MS = 50,
 };
 
@@ -54,6 +57,18 @@ static bool set_tcp_options(int fd, int family)
 		   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
 		   set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_LOW_WATER) &&
 		   (family != AF_INET6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1));
+}
+
+static bool is_tls(const struct outline_listener *wanted)
+{
+	return wanted->declaration_count > 0 && wanted->declarations[0].tls != NULL;
+}
+
+/* What a reload may change for a socket that goes on. */
+static bool adapt(int fd, const struct outline_listener *wanted)
+{
+	return is_unix(wanted) ||
+		   set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, is_tls(wanted) ? SPEAKS_FIRST_S : 0);
 }
 
 /* Returns 0, or an errno. A file that a killed server left behind refuses connections, and is removed. */
@@ -108,7 +123,7 @@ static int open_socket(const struct outline_listener *wanted)
 		return -1;
 	if (set_option(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER) &&
 		set_option(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER) &&
-		(is_unix(wanted) || set_tcp_options(fd, wanted->address.ss_family)) &&
+		(is_unix(wanted) || set_tcp_options(fd, wanted->address.ss_family)) && adapt(fd, wanted) &&
 		bind(fd, (const struct sockaddr *)&wanted->address, wanted->address_size) == 0 &&
 		listen(fd, SOMAXCONN) == 0)
 		return fd;
@@ -171,6 +186,10 @@ static bool open_listener(struct listener *listener, const struct listener *held
 		listener->sockets[i] = held->sockets[i];
 	if (held == NULL && (errno = probe(wanted, deadline)) != 0)
 		return false;
+	for (unsigned i = 0; i < kept; i++) {
+		if (!adapt(listener->sockets[i], wanted))
+			return false;
+	}
 	for (unsigned i = kept; i < count; i++) {
 		if ((listener->sockets[i] = open_socket(wanted)) < 0)
 			return false;
