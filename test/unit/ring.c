@@ -429,6 +429,33 @@ static void test_collections(void)
 	remove_fixture();
 }
 
+/* Each by its names, while they become more, whoever asks. */
+static void test_many_collections(void)
+{
+	enum { MANY = 3000 };
+	struct ring *reader;
+	struct collection found;
+	unsigned right = 0, wrong = 0;
+	char name[RING_NAME_SIZE];
+
+	fixture_make(&fixture, 64 * RING_MIN_CAPACITY);
+	ok(ring_file_open(fixture.path, RING_ACCESS_WORKER, &reader) == RING_FILE_OK, "a reader");
+	for (uint32_t i = 2; i < MANY; i++) {
+		uint32_t asked = 2 + (uint32_t)random() % (i - 1);
+		snprintf(name, sizeof(name), "t%u", i);
+		uint32_t id = ring_writer_collection(fixture.writer, BYTES("app"), bytes_of(name));
+		right += id == i && id == ring_writer_collection(fixture.writer, BYTES("app"), bytes_of(name));
+		ring_writer_set_published(fixture.writer, id, true);
+		snprintf(name, sizeof(name), "t%u", asked);
+		right += ring_find_published(reader, BYTES("app"), bytes_of(name), &found) && found.id == asked;
+		wrong += ring_find_published(reader, BYTES("public"), bytes_of(name), &found);
+	}
+	is_u64(right, 2 * (MANY - 2), "each of many has its number, and is found");
+	is_u64(wrong, 0, "and no other");
+	ring_file_close(reader);
+	remove_fixture();
+}
+
 /* The same questions before and after; `lost` is what the smaller ring cannot keep. */
 static void test_resize(uint64_t capacity, bool shrinks)
 {
@@ -570,5 +597,6 @@ int main(void)
 	test_large();
 	test_write_fails();
 	test_collections();
+	test_many_collections();
 	return tap_end();
 }

@@ -3,7 +3,7 @@
 
 #include <xxhash.h>
 
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring_names.h"
 
 const struct ring_live *ring_live(const struct ring *ring)
 {
@@ -220,23 +220,11 @@ struct ring_collection ring_collection_named(struct bytes schema, struct bytes n
 	return collection;
 }
 
-/* There may be tens of thousands: their checksums tell apart nearly all of them. */
-uint32_t ring_collection_find(const struct ring *ring, uint32_t count, const struct ring_collection *wanted)
-{
-	for (uint32_t id = 0; id < count; id++) {
-		const struct ring_collection *entry = &ring->collections[id];
-		if (entry->checksum == wanted->checksum && strcmp(entry->name, wanted->name) == 0 &&
-			strcmp(entry->schema, wanted->schema) == 0)
-			return id;
-	}
-	return COLLECTION_NONE;
-}
-
 bool ring_find_published(const struct ring *ring, struct bytes schema, struct bytes name,
 						 struct collection *ret_collection)
 {
 	struct ring_collection wanted = ring_collection_named(schema, name);
-	uint32_t id = ring_collection_find(ring, ring_collection_count(ring), &wanted);
+	uint32_t id = ring_names_find(ring, ring_collection_count(ring), &wanted);
 
 	if (id == COLLECTION_NONE || live_figure(&ring->collections[id].published) == 0)
 		return false;

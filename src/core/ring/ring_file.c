@@ -12,7 +12,7 @@
 
 #include <xxhash.h>
 
-#include "core/ring/ring_layout.h"
+#include "core/ring/ring_names.h"
 #include "core/ring/ring_recovery.h"
 
 /* A small ring still counts its gaps exactly over many of its own lengths: 8 MB. What a huge one could log would
@@ -281,6 +281,9 @@ void ring_file_close(struct ring *ring)
 		munmap(ring->data, 2 * s->capacity);
 	if (ring->fd >= 0)
 		close(ring->fd);
+	if (ring->names != NULL)
+		ring_names_free(ring->names);
+	free(ring->names);
 	free(ring);
 }
 
@@ -292,7 +295,9 @@ enum ring_file_error ring_file_open(const char *path, enum ring_access access, s
 	if (ring == NULL)
 		return RING_FILE_SYSTEM;
 	ring->access = access;
-	ring->fd = open(path, (access == RING_ACCESS_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	ring->names = calloc(1, sizeof(*ring->names));
+	ring->fd =
+		ring->names == NULL ? -1 : open(path, (access == RING_ACCESS_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	if (ring->fd >= 0 && (access != RING_ACCESS_WRITER || flock(ring->fd, LOCK_EX | LOCK_NB) == 0))
 		error = read_checkpoints(ring);
 	if (error == RING_FILE_OK && !map_ring(ring))

@@ -196,8 +196,9 @@ struct ring {
 	struct ring_collection *collections;
 	struct ring_index_entry *index;
 	struct ring_run *runs;
-	char *data;           /* 2 * capacity */
-	uint64_t index_block; /* a writer's, after recovery: the first block that is not indexed */
+	char *data;               /* 2 * capacity */
+	struct ring_names *names; /* of this process, see ring_names.h */
+	uint64_t index_block;     /* a writer's, after recovery: the first block that is not indexed */
 };
 
 static inline const char *ring_at(const struct ring *ring, uint64_t position)
@@ -233,9 +234,6 @@ uint64_t ring_collection_checksum(const struct ring_collection *collection);
 
 /* An entry for these names, cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's identifiers never exceed. */
 struct ring_collection ring_collection_named(struct bytes schema, struct bytes name);
-
-/* The number of the entry with the same names among the first `count`; COLLECTION_NONE if there is none. */
-uint32_t ring_collection_find(const struct ring *ring, uint32_t count, const struct ring_collection *wanted);
 
 /* A message has no collection, its m stands there. */
 static inline uint32_t ring_header_m(const struct ring_record_header *header)

@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/ring/ring_index.h"
+#include "core/ring/ring_names.h"
 #include "core/ring/ring_recovery.h"
 #include "core/ring/ring_runs.h"
 
@@ -314,7 +315,7 @@ uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema,
 	struct ring *ring = writer->ring;
 	uint32_t count = writer->state.collection_count;
 	struct ring_collection fresh = ring_collection_named(schema, name);
-	uint32_t known = ring_collection_find(ring, count, &fresh);
+	uint32_t known = ring_names_find(ring, count, &fresh);
 
 	if (known != COLLECTION_NONE)
 		return known;
