@@ -53,6 +53,8 @@ struct audience {
 	uint32_t losses;       /* how often collections that it names have left the publication */
 	/* of each collection in the selection: `losses` when it left, 0 while it is published */
 	uint32_t lost_at[SUBSCRIPTION_NAMES_MAX];
+	/* of each, where the fan-out's list of its audiences has this one; of all, the first */
+	uint32_t places[SUBSCRIPTION_NAMES_MAX];
 };
 
 /* ---- for streams */

@@ -16,6 +16,7 @@ enum {
  * without a look at them. */
 struct entry {
 	struct audience *audience;
+	unsigned which;            /* of its selection's collections: this entry is where its `places` says */
 	unsigned operations;       /* that it wants, as struct filter has them */
 	const char *tenant_column; /* as the options of its path have it; NULL: every tenant */
 	uint64_t tenant;           /* its checksum */
@@ -27,7 +28,7 @@ struct audience_list {
 	size_t capacity;
 };
 
-static bool list_add(struct audience_list *list, struct audience *audience)
+static bool list_add(struct audience_list *list, struct audience *audience, unsigned which)
 {
 	const struct view *view = &audience->subscription.view;
 
@@ -39,21 +40,22 @@ static bool list_add(struct audience_list *list, struct audience *audience)
 		list->entries = entries;
 		list->capacity = capacity;
 	}
+	audience->places[which] = (uint32_t)list->size;
 	list->entries[list->size++] =
-		(struct entry){audience, audience->scope.filter.operations,
+		(struct entry){audience, which, audience->scope.filter.operations,
 					   view->tenant_column.size > 0 ? view->tenant_column.data : NULL,
 					   XXH3_64bits(view->tenant.data, view->tenant.size)};
 	return true;
 }
 
-static void list_remove(struct audience_list *list, const struct audience *audience)
+/* The last entry takes the place of the one that goes. */
+static void list_remove(struct audience_list *list, const struct audience *audience, unsigned which)
 {
-	for (size_t i = 0; i < list->size; i++) {
-		if (list->entries[i].audience == audience) {
-			list->entries[i] = list->entries[--list->size];
-			return;
-		}
-	}
+	uint32_t place = audience->places[which];
+	struct entry last = list->entries[--list->size];
+
+	list->entries[place] = last;
+	last.audience->places[last.which] = place;
 }
 
 /* The list of a collection, made if need be. NULL out of memory. */
@@ -96,12 +98,12 @@ bool fanout_init(struct fanout *fanout, const struct ring *ring, struct reader_s
 static bool enlist(struct fanout *fanout, struct audience *audience)
 {
 	if (audience->selection.all)
-		return list_add(fanout->all, audience);
+		return list_add(fanout->all, audience, 0);
 	for (unsigned i = 0; i < audience->selection.count; i++) {
 		struct audience_list *list = list_of(fanout, audience->selection.collections[i]);
-		if (list == NULL || !list_add(list, audience)) {
+		if (list == NULL || !list_add(list, audience, i)) {
 			while (i-- > 0)
-				list_remove(list_of(fanout, audience->selection.collections[i]), audience);
+				list_remove(list_of(fanout, audience->selection.collections[i]), audience, i);
 			return false;
 		}
 	}
@@ -172,9 +174,9 @@ void fanout_leave(struct audience *audience)
 		return;
 	count_wanted(fanout, audience, -1);
 	if (audience->selection.all)
-		list_remove(fanout->all, audience);
+		list_remove(fanout->all, audience, 0);
 	for (unsigned i = 0; i < audience->selection.count; i++)
-		list_remove(list_of(fanout, audience->selection.collections[i]), audience);
+		list_remove(list_of(fanout, audience->selection.collections[i]), audience, i);
 	h2o_linklist_unlink(&audience->link);
 	h2o_linklist_unlink(&audience->chain_link);
 	fanout->audience_count--;

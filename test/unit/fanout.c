@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "ring_fixture.h"
 #include "tap.h"
 
@@ -371,6 +372,49 @@ static void test_forms(void)
 	}
 }
 
+/* Thousands who want 64 tables each, and in a form of their own, leave at the same time: that takes no longer
+ * than they took to come, and the others stay who they are. */
+static void test_leave(void)
+{
+	enum { MANY = 8000, STAY = 7 };
+	static struct changefeed_options forms[MANY];
+	static struct audience *audiences[MANY];
+	struct buffer path = {0};
+	unsigned changed = 0, stayed = 0;
+	char name[RING_NAME_SIZE];
+
+	for (unsigned i = 0; i < SUBSCRIPTION_NAMES_MAX; i++) {
+		snprintf(name, sizeof(name), "%c%.0u", i == 0 ? 'a' : 'b', i == 0 ? 0 : i - 1); /* a, b, b1, ... */
+		uint32_t id = ring_writer_collection(fixture.writer, BYTES("public"), bytes_of(name));
+		ring_writer_set_published(fixture.writer, id, true);
+		buffer_printf(&path, "%s%s", i == 0 ? "" : ",", name);
+	}
+	while (fanout_drain(&fanout, UINT64_MAX) != FANOUT_IDLE)
+		fanout_settle(&fanout);
+	int64_t began_us = clock_monotonic_us();
+	for (int i = 0; i < MANY; i++)
+		audiences[i] = join(i % STAY == 0 ? "b" : buffer_string(&path), &forms[i]);
+	int64_t joined_us = clock_monotonic_us();
+	for (int i = MANY; i-- > 0;) {
+		if (i % STAY != 0)
+			fanout_leave(audiences[i]);
+	}
+	int64_t left_us = clock_monotonic_us();
+	ok(left_us - joined_us < joined_us - began_us, "%d audiences come in %" PRIi64 " ms and go in %" PRIi64,
+	   MANY, (joined_us - began_us) / 1000, (left_us - joined_us) / 1000);
+	fixture_transaction(&fixture, 2);
+	fixture_checkpoint(&fixture);
+	fanout_drain(&fanout, UINT64_MAX);
+	for (int i = 0; i < MANY; i += STAY) {
+		changed += h2o_linklist_is_linked(&audiences[i]->changed_link);
+		stayed++;
+		fanout_leave(audiences[i]);
+	}
+	is_u64(changed, stayed, "those who stay get what they want");
+	fanout_settle(&fanout);
+	buffer_free(&path);
+}
+
 /*
  * A client that takes nothing holds what it is being sent, though it is dropped. Beyond the bound, each
  * further one holds a small piece.
@@ -529,6 +573,7 @@ int main(void)
 	test_first_gap();
 	test_work();
 	test_forms();
+	test_leave();
 	test_held();
 	test_open();
 	test_new_history();
