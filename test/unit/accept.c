@@ -43,6 +43,8 @@ int main(void)
 	chooses(true, "application/msgpack;profile=\"never closed, application/json", "");
 	chooses(true, ",,;;,application/msgpack;,", "");
 	chooses(false, "application/msgpack;q=", "");
+	chooses(false, "application/msgpack;q=.2, application/json", "");
+	chooses(true, "application/msgpack; q=.9, application/json; q=.1, *; q=.2", "");
 
 	/* several headers are one list */
 	chooses(false, "application/msgpack;q=0.5", "application/json");

@@ -28,14 +28,17 @@ static bool is_name(struct bytes text, const char *name)
 	return text.size == strlen(name) && strncasecmp(text.data, name, text.size) == 0;
 }
 
-/* 0, 0.5, 1.000 as thousandths; more digits than three, which no client may send, do not count. */
+/* 0, 0.5, 1.000 as thousandths, and .5, which no client may send but some do; more digits than three behind the
+ * point do not count. */
 static unsigned weight_of(struct bytes number)
 {
 	unsigned weight = 0, scale = 1000;
 
 	for (size_t i = 0; i < number.size && scale > 0; i++) {
-		if (number.data[i] == '.')
+		if (number.data[i] == '.') {
+			scale = scale < 100 ? scale : 100;
 			continue;
+		}
 		if (number.data[i] < '0' || number.data[i] > '9')
 			break;
 		weight += (unsigned)(number.data[i] - '0') * scale;
