@@ -214,6 +214,8 @@ $standby->pg_start;
 wait_for(sub { $standby->sql("SELECT count(*) FROM users WHERE id = 'u$number'") eq '1' }, 'the standby follows');
 is($standby->get('/healthz')->{status}, 599, 'a standby: nobody listens');
 like($standby->status('message'), qr/This server is a standby; the feed starts when it is promoted/, 'a standby: status() says so');
+eval { $standby->sql(q{SELECT document_id FROM changefeed.changes('users')}) };
+like($@, qr/changes of this database are not retained/, 'a standby: the ring that came with its backup is not shown, for it never goes on');
 
 # With it, synchronous replication is possible: the feed must not be taken for a standby that commits wait for.
 $server->configure(synchronous_standby_names => '*');

@@ -111,6 +111,21 @@ void local_ring_refuse(void)
 				 : errhint("changefeed.database says which database is fed: \"%s\".", setting_database)));
 }
 
+/* A number of a process would not do: it may be another one's by now, or have come with a base backup. */
+bool local_ring_is_served(void)
+{
+	return ring_file_is_claimed(settings_ring_path());
+}
+
+/*
+ * A standby has the ring of its base backup, which never goes on, unless a program beside it feeds another: without
+ * one it would look as though nothing happened any more.
+ */
+static bool goes_on(void)
+{
+	return !RecoveryInProgress() || local_ring_is_served();
+}
+
 /*
  * The setting counts too: in the moment after it was changed the file is still that of the database before. And
  * without a history, or before a ring from before a start of the machine is recovered, nobody can say what has
@@ -120,7 +135,7 @@ bool local_ring_is_ours(const struct ring *ring)
 {
 	struct ring_identity identity = ring_identity(ring);
 
-	return ring_is_of_this_boot(ring) && live_load(&ring_live(ring)->history) != 0 &&
+	return ring_is_of_this_boot(ring) && live_load(&ring_live(ring)->history) != 0 && goes_on() &&
 		   identity.system_identifier == GetSystemIdentifier() && local_ring_is_wanted() &&
 		   strncmp(identity.database, database_text_to_utf8(get_database_name(MyDatabaseId)),
 				   sizeof(identity.database) - 1) == 0;
@@ -141,10 +156,4 @@ struct ring *local_ring_open(void)
 						errmsg("could not read the ring file of pg_changefeed: %s", reason)));
 	}
 	return NULL;
-}
-
-/* A number of a process would not do: it may be another one's by now, or have come with a base backup. */
-bool local_ring_is_served(void)
-{
-	return ring_file_is_claimed(settings_ring_path());
 }
