@@ -118,8 +118,8 @@ bool local_ring_is_served(void)
 }
 
 /*
- * A standby has the ring of its base backup, which never goes on, unless a program beside it feeds another: without
- * one it would look as though nothing happened any more.
+ * A standby has the ring of its base backup, which never goes on, as though nothing happened any more; unless a
+ * program beside it feeds another.
  */
 static bool goes_on(void)
 {
