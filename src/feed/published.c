@@ -11,9 +11,12 @@
 /* One statement, so that LSN and tables come together. The LSN is read in each row; any of them will do. */
 const struct query published_query = {
 	"cannot read what is published",
-	"SELECT " PUBLISHED_WAL_END ", t.schemaname, t.tablename, c.oid, c.relkind"
+	"SELECT " PUBLISHED_WAL_END ", t.schemaname, t.tablename, c.oid, c.relkind,"
+	"       p.puballtables OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel r"
+	"         WHERE r.prpubid = p.oid AND r.prrelid = c.oid)"
 	"  FROM (VALUES ($1::pg_catalog.name)) publication (name)"
-	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = publication.name"
+	"  LEFT JOIN pg_catalog.pg_publication p ON p.pubname = publication.name"
+	"  LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = p.pubname"
 	"  LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname"
 	"  LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename"
 	"  ORDER BY t.schemaname, t.tablename",
@@ -21,7 +24,7 @@ const struct query published_query = {
 
 const struct query published_wal_end_query = {"cannot read where the WAL ends", "SELECT " PUBLISHED_WAL_END};
 
-enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE, COLUMN_OID, COLUMN_KIND };
+enum { COLUMN_LSN, COLUMN_SCHEMA, COLUMN_TABLE, COLUMN_OID, COLUMN_KIND, COLUMN_BY_ITSELF };
 
 static uint64_t fingerprint_of(const PGresult *result)
 {
@@ -93,18 +96,40 @@ static bool apply_tables(struct published *published, const PGresult *result)
 	return changed;
 }
 
+void published_begin(struct published *published, const struct relation_cache *relations)
+{
+	published->relations = relations;
+	published->with_schema = published->outdated_lsn = 0;
+}
+
+static bool is_partitioned(const PGresult *result, int row)
+{
+	return PQgetvalue(result, row, COLUMN_KIND)[0] == 'p';
+}
+
+/* Tells the partitioned tables apart that are published because of the schema that they are in. Never 0. */
+static uint64_t with_schema(const PGresult *result)
+{
+	XXH64_hash_t hash = 1;
+	for (int row = 0; row < PQntuples(result); row++) {
+		const char *oid = PQgetvalue(result, row, COLUMN_OID);
+		if (is_partitioned(result, row) && PQgetvalue(result, row, COLUMN_BY_ITSELF)[0] == 'f')
+			hash = XXH3_64bits_withSeed(oid, strlen(oid) + 1, hash);
+	}
+	return hash == 0 ? 1 : hash;
+}
+
 /* Whether the stream calls a table by another name than the catalog does, and will not notice. */
 static bool is_misnamed(const struct relation *relation, const PGresult *result, int row)
 {
-	bool partitioned = PQgetvalue(result, row, COLUMN_KIND)[0] == 'p';
 	bool same_schema = bytes_equal(relation->schema, bytes_of(PQgetvalue(result, row, COLUMN_SCHEMA)));
 	bool same_name = bytes_equal(relation->name, bytes_of(PQgetvalue(result, row, COLUMN_TABLE)));
-	return !same_schema || (partitioned && !same_name);
+	return !same_schema || (is_partitioned(result, row) && !same_name);
 }
 
 static bool any_is_misnamed(const struct published *published, const PGresult *result)
 {
-	for (int row = 0; published->relations != NULL && row < PQntuples(result); row++) {
+	for (int row = 0; row < PQntuples(result); row++) {
 		uint32_t oid = (uint32_t)strtoul(PQgetvalue(result, row, COLUMN_OID), NULL, 10);
 		const struct relation *relation = relation_cache_get(published->relations, oid);
 		if (relation != NULL && is_misnamed(relation, result, row))
@@ -113,11 +138,26 @@ static bool any_is_misnamed(const struct published *published, const PGresult *r
 	return false;
 }
 
-/* The stream may be behind the catalog: it is misnamed only once it has come to where the name was seen. */
-bool published_is_misnamed(const struct published *published)
+/* Compares what the stream has said, and could know, with an answer. */
+static void compare_stream(struct published *published, const PGresult *result)
 {
-	return published->renamed_lsn != 0 &&
-		   ring_writer_streamed_lsn(published->writer) >= published->renamed_lsn;
+	uint64_t now = with_schema(result);
+
+	if (published->relations == NULL)
+		return;
+	if (published->with_schema == 0)
+		published->with_schema = now;
+	if (now == published->with_schema && !any_is_misnamed(published, result))
+		published->outdated_lsn = 0;
+	else if (published->outdated_lsn == 0)
+		published->outdated_lsn = live_figure(&published->live->server_lsn);
+}
+
+/* The stream may be behind the catalog: it is outdated only once it has come to where that was seen. */
+bool published_is_outdated(const struct published *published)
+{
+	return published->outdated_lsn != 0 &&
+		   ring_writer_streamed_lsn(published->writer) >= published->outdated_lsn;
 }
 
 void published_apply(struct published *published, const PGresult *result)
@@ -134,10 +174,7 @@ void published_apply(struct published *published, const PGresult *result)
 			move_generation(published);
 	}
 	published_wal_end(published, PQgetvalue(result, 0, COLUMN_LSN));
-	if (!any_is_misnamed(published, result))
-		published->renamed_lsn = 0;
-	else if (published->renamed_lsn == 0)
-		published->renamed_lsn = live_figure(&live->server_lsn);
+	compare_stream(published, result);
 }
 
 void published_wal_end(struct published *published, const char *lsn)

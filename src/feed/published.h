@@ -20,8 +20,9 @@ struct published {
 	uint64_t history;     /* in which it was applied */
 	bool full;            /* the ring's table of collections is, and the log says so */
 	const struct relation_cache *relations; /* what the stream has said; NULL: there is none */
-	/* where the WAL ended when a table was first seen to have another name than in the stream; 0: none has */
-	uint64_t renamed_lsn;
+	uint64_t with_schema; /* of the partitioned tables that were published with their schema when it began */
+	/* where the WAL ended when the stream was first seen to differ from the catalog; 0: it does not */
+	uint64_t outdated_lsn;
 };
 
 /*
@@ -39,12 +40,16 @@ extern const struct query published_query;
 /* Applies an answer. */
 void published_apply(struct published *published, const PGresult *result);
 
+/* A stream begins that will say what its tables are called; NULL: it ends. */
+void published_begin(struct published *published, const struct relation_cache *relations);
+
 /*
- * Whether the stream goes on calling a table by a name that it no longer has. A walsender looks only at the
- * partition that a change is in, and so does not notice that its table was renamed; nor, before version 16,
- * that a schema was. The next walsender knows.
+ * Whether the stream goes on calling a table by a name that it no longer has, or takes it for published, or not,
+ * with a schema in which it no longer is. A walsender looks only at the partition that a change is in, and so
+ * does not notice that its table was renamed or moved; nor, before version 16, that a schema was renamed. The
+ * next walsender knows.
  */
-bool published_is_misnamed(const struct published *published);
+bool published_is_outdated(const struct published *published);
 
 /* The same for the end of the WAL alone, without parameters, and what PUBLISHED_WAL_END gave. */
 extern const struct query published_wal_end_query;

@@ -7,14 +7,13 @@ bool transactions_init(struct transactions *transactions, struct ring_writer *wr
 {
 	*transactions =
 		(struct transactions){.writer = writer, .catalog = catalog, .relations = relation_cache_new()};
-	catalog->published.relations = transactions->relations;
+	published_begin(&catalog->published, transactions->relations);
 	return transactions->relations != NULL;
 }
 
 void transactions_free(struct transactions *transactions)
 {
-	transactions->catalog->published.relations = NULL;
-	transactions->catalog->published.renamed_lsn = 0;
+	published_begin(&transactions->catalog->published, NULL);
 	relation_cache_free(transactions->relations);
 	row_scratch_free(&transactions->row);
 	buffer_free(&transactions->body);
