@@ -1,5 +1,5 @@
 /*
- * libh2o.h: questions to libh2o's requests, each asked in one place.
+ * libh2o.h: questions to libh2o's requests and configurations, each asked in one place.
  */
 #ifndef CHANGEFEED_HTTP_LIBH2O_H
 #define CHANGEFEED_HTTP_LIBH2O_H
@@ -56,6 +56,16 @@ static inline struct bytes request_next_header(const h2o_req_t *req, const char 
 		return (struct bytes){0};
 	h2o_iovec_t value = req->headers.entries[*at].value;
 	return bytes_trim((struct bytes){value.base, value.len});
+}
+
+/* Calls `visit` for each path of each host, also for the one that gets what no other path matches. */
+static inline void config_each_path(h2o_globalconf_t *config, void (*visit)(h2o_pathconf_t *path))
+{
+	for (h2o_hostconf_t **host = config->hosts; *host != NULL; host++) {
+		for (size_t i = 0; i < (*host)->paths.size; i++)
+			visit(&(*host)->paths.entries[i]);
+		visit(&(*host)->fallback_path);
+	}
 }
 
 #endif

@@ -127,8 +127,7 @@ static void look_at(struct connection *connection, int64_t now_ms)
 void limits_look(struct limits *limits, int64_t now_ms)
 {
 	for (int i = 0; i < LOOKS_PER_TURN && !h2o_linklist_is_empty(&limits->connections); i++) {
-		struct connection *connection =
-			H2O_STRUCT_FROM_MEMBER(struct connection, link, limits->connections.next);
+		struct connection *connection = LIST_FIRST(struct connection, link, &limits->connections);
 		if (now_ms < connection->looked_ms + LOOK_MS)
 			return;
 		/* while an answer is under way over HTTP/1.1, nothing is read */
@@ -363,9 +362,5 @@ static void watch_path(h2o_pathconf_t *path)
 
 void limits_watch_paths(h2o_globalconf_t *config)
 {
-	for (h2o_hostconf_t **host = config->hosts; *host != NULL; host++) {
-		for (size_t i = 0; i < (*host)->paths.size; i++)
-			watch_path(&(*host)->paths.entries[i]);
-		watch_path(&(*host)->fallback_path);
-	}
+	config_each_path(config, watch_path);
 }

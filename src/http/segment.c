@@ -142,7 +142,7 @@ void segment_close(struct segment *segment, struct place end)
 	kept->bytes += memory_of(segment);
 	h2o_linklist_insert(&kept->used, &segment->used_link);
 	while (kept->bytes > limit_of(kept) && kept->used.next != &segment->used_link)
-		drop(H2O_STRUCT_FROM_MEMBER(struct segment, used_link, kept->used.next));
+		drop(LIST_FIRST(struct segment, used_link, &kept->used));
 }
 
 /* The segment's memory doubles. */

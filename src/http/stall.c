@@ -62,11 +62,7 @@ static void watch_path(h2o_pathconf_t *path)
 
 void stall_watch_paths(h2o_globalconf_t *config)
 {
-	for (h2o_hostconf_t **host = config->hosts; *host != NULL; host++) {
-		for (size_t i = 0; i < (*host)->paths.size; i++)
-			watch_path(&(*host)->paths.entries[i]);
-		watch_path(&(*host)->fallback_path);
-	}
+	config_each_path(config, watch_path);
 }
 
 uint32_t stall_look(h2o_req_t *req, uint32_t *taken_kb)
