@@ -10,7 +10,8 @@ static void add_header(h2o_req_t *req, const char *name, const char *value, size
 	h2o_set_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, value, value_size, 1);
 }
 
-void response_send_held(h2o_req_t *req, int status, const char *type, struct bytes body)
+/* `body` lives as long as the request's pool does. */
+static void send_held(h2o_req_t *req, int status, const char *type, struct bytes body)
 {
 	static h2o_generator_t generator;
 	h2o_iovec_t vector = h2o_iovec_init(body.data, body.size);
@@ -30,13 +31,13 @@ void response_send_held(h2o_req_t *req, int status, const char *type, struct byt
 void response_send(h2o_req_t *req, int status, const char *type, struct bytes body)
 {
 	h2o_iovec_t copy = h2o_strdup(&req->pool, body.data, body.size);
-	response_send_held(req, status, type, (struct bytes){copy.base, copy.len});
+	send_held(req, status, type, (struct bytes){copy.base, copy.len});
 }
 
 void response_send_answer(h2o_req_t *req, const char *type, struct answer *answer)
 {
 	h2o_mem_link_shared(&req->pool, answer);
-	response_send_held(req, 200, type, (struct bytes){answer->data, answer->size});
+	send_held(req, 200, type, (struct bytes){answer->data, answer->size});
 }
 
 void response_send_page(h2o_req_t *req, const char *type, enum page_kind kind, const void *of,

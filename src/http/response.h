@@ -13,10 +13,7 @@
  */
 void response_send(h2o_req_t *req, int status, const char *type, struct bytes body);
 
-/* The same for a body that lives as long as the request's pool does. */
-void response_send_held(h2o_req_t *req, int status, const char *type, struct bytes body);
-
-/* The same for an answer, which the request holds. */
+/* The same with status 200 for an answer, which is not copied: the request holds it until it has been sent. */
 void response_send_answer(h2o_req_t *req, const char *type, struct answer *answer);
 
 /*
