@@ -14,7 +14,7 @@
 #include "http/hangup.h"
 #include "http/limits.h"
 
-/* What is large, or takes long to render, all share who ask for it in the same turn. */
+/* A page that is large, or takes long to render, is rendered once for all requests of a turn. */
 enum page_kind { PAGE_CONSOLE, PAGE_OVERVIEW, PAGE_METRICS, PAGE_COUNT };
 
 struct page {

@@ -66,17 +66,17 @@ struct load {
 
 static struct load *loading;
 
-static const struct page {
+static const struct page_path {
 	const char *path;
 	enum conf_page page;
-} pages[] = {
+} page_paths[] = {
 	{"/", CONF_PAGE_CONSOLE},
 	{"/healthz", CONF_PAGE_HEALTHZ},
 	{"/readyz", CONF_PAGE_READYZ},
 	{"/metrics", CONF_PAGE_METRICS},
 };
 
-enum { PAGE_COUNT = COUNT(pages) };
+enum { PAGE_PATHS = COUNT(page_paths) };
 
 /* Of the standalone server, or of handlers that this program does not have. */
 static const struct {
@@ -206,7 +206,7 @@ static int on_access_log(h2o_configurator_command_t *command, h2o_configurator_c
 	return result;
 }
 
-static bool page_is_mapped(const struct yaml_node *paths, const struct page *page)
+static bool page_is_mapped(const struct yaml_node *paths, const struct page_path *page)
 {
 	size_t size = strlen(page->path);
 	for (size_t i = 0; i < paths->mapping.count; i++) {
@@ -217,7 +217,7 @@ static bool page_is_mapped(const struct yaml_node *paths, const struct page *pag
 	return false;
 }
 
-static void add_page_to(h2o_hostconf_t *host, const struct page *page)
+static void add_page_to(h2o_hostconf_t *host, const struct page_path *page)
 {
 	for (size_t i = 0; i < host->paths.size; i++) {
 		h2o_pathconf_t *path = &host->paths.entries[i];
@@ -228,26 +228,26 @@ static void add_page_to(h2o_hostconf_t *host, const struct page *page)
 
 static int on_paths(h2o_configurator_command_t *command, h2o_configurator_context_t *context, yoml_t *node)
 {
-	bool added[PAGE_COUNT] = {0};
+	bool added[PAGE_PATHS] = {0};
 	for (size_t i = 0; i < node->mapping.count; i++) {
 		const struct yaml_node *key = node->mapping.pairs[i].key;
 		if (key->type != YAML_SCALAR || key->scalar[0] != '/')
 			return fail_command(command, key, "a path has to begin with /");
 	}
 	struct yaml_node *paths = node;
-	for (size_t i = 0; i < PAGE_COUNT; i++) {
-		if (page_is_mapped(node, &pages[i]))
+	for (size_t i = 0; i < PAGE_PATHS; i++) {
+		if (page_is_mapped(node, &page_paths[i]))
 			continue;
 		added[i] = true;
-		paths = yaml_mapping_with(&loading->tree, paths, pages[i].path);
+		paths = yaml_mapping_with(&loading->tree, paths, page_paths[i].path);
 		if (paths == NULL)
 			return fail_command(command, node, "out of memory");
 	}
 	if (loading->library_paths(command, context, paths) != 0)
 		return -1;
-	for (size_t i = 0; i < PAGE_COUNT; i++) {
+	for (size_t i = 0; i < PAGE_PATHS; i++) {
 		if (added[i])
-			add_page_to(context->hostconf, &pages[i]);
+			add_page_to(context->hostconf, &page_paths[i]);
 	}
 	return 0;
 }
