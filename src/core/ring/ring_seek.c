@@ -48,23 +48,22 @@ static enum ring_seek seek_event(const struct ring *ring, struct cursor cursor, 
 	uint64_t streamed = live_load(&ring->live->streamed_lsn);
 	struct ring_target target = {.cursor = cursor};
 	struct ring_found found = ring_search(ring, &target);
-	const struct record *previous = found.has_previous ? &found.previous : NULL;
+	const struct record *previous = &found.previous;
+	/* whether records of the event's own transaction are retained, behind it and before it */
+	bool has_rest = !found.at_head && found.first.change.id.lsn == cursor.lsn;
+	bool has_begun = found.has_previous && previous->change.id.lsn == cursor.lsn;
 
 	*ret_place = (struct place){found.position, cursor};
-	if (previous == NULL && ring_runs_evicted_after(ring, cursor))
-		return ring_runs_evicted_unknown(ring, cursor.lsn) &&
-					   (found.at_head || found.first.change.id.lsn != cursor.lsn)
-				   ? SEEK_FOREIGN
-				   : SEEK_EVICTED;
-	if (found.at_head && previous != NULL && previous->change.id.lsn == cursor.lsn)
+	if (!found.has_previous && ring_runs_evicted_after(ring, cursor))
+		return !has_rest && ring_runs_evicted_unknown(ring, cursor.lsn) ? SEEK_FOREIGN : SEEK_EVICTED;
+	if (found.at_head && has_begun) {
 		/* with the transaction still open, a change that we had before a crash may have to come again */
-		return previous->kind == RECORD_COMMIT || cursor_compare(previous->change.id, cursor) == 0
-				   ? SEEK_FOUND
-				   : SEEK_WAIT;
+		bool has_it = previous->kind == RECORD_COMMIT || cursor_compare(previous->change.id, cursor) == 0;
+		return has_it ? SEEK_FOUND : SEEK_WAIT;
+	}
 	if (found.at_head)
 		return cursor.lsn >= streamed ? SEEK_WAIT : SEEK_FOREIGN;
-	if (found.first.change.id.lsn == cursor.lsn ||
-		(previous != NULL && previous->change.id.lsn == cursor.lsn))
+	if (has_rest || has_begun)
 		return SEEK_FOUND;
 	return ring_runs_evicted_unknown(ring, cursor.lsn) ? SEEK_FOREIGN : SEEK_FOUND;
 }
