@@ -270,8 +270,9 @@ static bool set(struct connection *connection, const char *sql, const char *valu
 {
 	struct query query = {"cannot prepare the session", sql};
 	PGresult *result = connection_query(connection, &query, (const char *[]){value, NULL}, failure);
+	bool done = result != NULL;
 	PQclear(result);
-	return result != NULL;
+	return done;
 }
 
 bool connection_pin_rest(struct connection *connection, struct failure *failure)

@@ -190,11 +190,12 @@ static bool prepare(struct feed *feed, struct failure *failure)
 	if (feed->publication_was_missing)
 		upstream->slot_unusable = "it would have to decode changes made when the publication did not exist";
 	struct connection connection = {.stop_fd = feed->stop_fd};
-	if (!connection_open(&connection, feed->options->conninfo, CONNECTION_REPLICATION, failure))
-		return upstream->may_replicate || stop_asked(feed->stop_fd)
-				   ? false
-				   : failure_set(failure, "role \"%s\" may not replicate: ALTER ROLE \"%s\" REPLICATION;",
-								 upstream->role, upstream->role);
+	if (!connection_open(&connection, feed->options->conninfo, CONNECTION_REPLICATION, failure)) {
+		if (!upstream->may_replicate && !stop_asked(feed->stop_fd))
+			failure_set(failure, "role \"%s\" may not replicate: ALTER ROLE \"%s\" REPLICATION;",
+						upstream->role, upstream->role);
+		return false;
+	}
 	if (start_stream(feed, &connection, failure))
 		return true;
 	connection_close(&connection);
@@ -269,6 +270,27 @@ static bool give_feedback(struct feed *feed, int64_t now_us, struct failure *fai
 	return replication_feedback(feed->replication, durability_lsn(&feed->durability), ask, failure);
 }
 
+/* Adds up for how long the server has said nothing, though it was waited for. */
+static void note_silence(struct feed *feed, bool heard, int64_t waited_us)
+{
+	if (heard)
+		feed->silence_us = feed->asked_us = 0;
+	else
+		feed->silence_us += waited_us;
+}
+
+static void take_events(struct feed *feed, const struct pollfd fds[WAIT_COUNT])
+{
+	uint64_t count;
+
+	if (fds[WAIT_DISK].revents != 0)
+		feed->confirm = durability_finish(&feed->durability) || feed->confirm;
+	if (fds[WAIT_REFRESH].revents != 0 && read(feed->options->refresh_fd, &count, sizeof(count)) > 0)
+		catalog_want_refresh(&feed->catalog);
+	if (catalog_step(&feed->catalog, fds[WAIT_CATALOG].revents != 0, clock_monotonic_us()))
+		announce(feed, true);
+}
+
 /* Waits for whatever comes first, and takes what came but the stream's bytes. Returns false if it is to end. */
 static bool wait_for_events(struct feed *feed, enum replication_step step)
 {
@@ -288,21 +310,13 @@ static bool wait_for_events(struct feed *feed, enum replication_step step)
 	int64_t deadline_us = earlier(feed->feedback_due_us, earlier(durability_deadline_us(&feed->durability),
 																 catalog_deadline_us(&feed->catalog)));
 	int ready = poll(fds, WAIT_COUNT, step == REPLICATION_MORE ? 0 : clock_poll_timeout(now_us, deadline_us));
-	if (ready > 0 && fds[WAIT_STOP].revents != 0)
+	for (int i = 0; ready < 0 && i < WAIT_COUNT; i++)
+		fds[i].revents = 0; /* of a poll() that was interrupted they are unspecified */
+	if (fds[WAIT_STOP].revents != 0)
 		return false;
-
-	uint64_t count;
-	if (step != REPLICATION_DRAINED || (ready > 0 && (fds[WAIT_STREAM].revents & POLLIN) != 0))
-		feed->silence_us = feed->asked_us = 0;
-	else
-		feed->silence_us += clock_monotonic_us() - now_us;
-	if (ready > 0 && fds[WAIT_DISK].revents != 0)
-		feed->confirm = durability_finish(&feed->durability) || feed->confirm;
-	if (ready > 0 && fds[WAIT_REFRESH].revents != 0 &&
-		read(feed->options->refresh_fd, &count, sizeof(count)) > 0)
-		catalog_want_refresh(&feed->catalog);
-	if (catalog_step(&feed->catalog, ready > 0 && fds[WAIT_CATALOG].revents != 0, clock_monotonic_us()))
-		announce(feed, true);
+	bool heard = step != REPLICATION_DRAINED || (fds[WAIT_STREAM].revents & POLLIN) != 0;
+	note_silence(feed, heard, clock_monotonic_us() - now_us);
+	take_events(feed, fds);
 	return true;
 }
 

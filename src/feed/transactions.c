@@ -114,6 +114,11 @@ static bool ring_has(const struct transactions *transactions, struct cursor id)
 	return cursor_compare(id, ring_writer_last(transactions->writer)) <= 0;
 }
 
+static enum outcome outcome_of(enum ring_write written)
+{
+	return written == RING_WRITE_BLOCKED ? OUTCOME_BLOCKED : OUTCOME_DONE;
+}
+
 /* Appends a change with the body that was packed. */
 static enum outcome append(struct transactions *transactions, const struct change *change,
 						   struct failure *failure)
@@ -122,10 +127,7 @@ static enum outcome append(struct transactions *transactions, const struct chang
 		failure_set(failure, "out of memory");
 		return OUTCOME_FAILED;
 	}
-	return ring_writer_change(transactions->writer, change, buffer_bytes(&transactions->body)) ==
-				   RING_WRITE_BLOCKED
-			   ? OUTCOME_BLOCKED
-			   : OUTCOME_DONE;
+	return outcome_of(ring_writer_change(transactions->writer, change, buffer_bytes(&transactions->body)));
 }
 
 /* The next change of the transaction. `row`: the tuples to pack; unused for a TRUNCATE. */
@@ -232,10 +234,8 @@ static enum outcome append_message(struct transactions *transactions, const stru
 	}
 	if (transactional || ring_writer_inside(transactions->writer) != change.id.lsn)
 		return OUTCOME_DONE;
-	return ring_writer_commit(transactions->writer, change.id.lsn, message->message.lsn, change.commit_us,
-							  0) == RING_WRITE_BLOCKED
-			   ? OUTCOME_BLOCKED
-			   : OUTCOME_DONE;
+	return outcome_of(
+		ring_writer_commit(transactions->writer, change.id.lsn, message->message.lsn, change.commit_us, 0));
 }
 
 static enum outcome dispatch(struct transactions *transactions, const struct pgoutput_message *message,
