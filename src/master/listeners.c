@@ -198,17 +198,26 @@ static bool open_listener(struct listener *listener, const struct listener *held
 		   chmod(((const struct sockaddr_un *)&wanted->address)->sun_path, wanted->permission) == 0;
 }
 
+static bool has_socket(const struct listeners *listeners, int socket)
+{
+	for (size_t i = 0; i < listeners->count; i++) {
+		const struct listener *listener = &listeners->list[i];
+		for (unsigned j = 0; j < listener->socket_count; j++) {
+			if (listener->sockets[j] == socket)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Makes one side forget the sockets that both have, so that closing that side leaves them open. */
 static void forget_shared(struct listeners *forgetful, const struct listeners *other)
 {
 	for (size_t i = 0; i < forgetful->count; i++) {
-		for (size_t j = 0; j < other->count; j++) {
-			struct listener *listener = &forgetful->list[i];
-			const struct listener *same = &other->list[j];
-			for (unsigned k = 0; k < listener->socket_count && k < same->socket_count; k++) {
-				if (listener->sockets[k] == same->sockets[k])
-					listener->sockets[k] = -1;
-			}
+		struct listener *listener = &forgetful->list[i];
+		for (unsigned j = 0; j < listener->socket_count; j++) {
+			if (has_socket(other, listener->sockets[j]))
+				listener->sockets[j] = -1;
 		}
 	}
 }
