@@ -12,7 +12,6 @@
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

@@ -4,7 +4,6 @@
  */
 #include "feed/encoding.h"
 
-#include <errno.h>
 #include <iconv.h>
 #include <string.h>
 

@@ -18,7 +18,6 @@
 #include "core/request/selection.h"
 #include "core/request/subscription.h"
 #include "http/conf/changefeed_options.h"
-#include "http/list.h"
 #include "http/segment.h"
 
 struct fanout;

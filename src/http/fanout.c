@@ -5,6 +5,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include "http/list.h"
+
 enum {
 	KEPT_DIVISOR = 4, /* of the ring's size may be kept rendered */
 	/* for struct fanout.work: to pass over somebody who does not want a change */

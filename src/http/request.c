@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/request/accept.h"
 #include "http/libh2o.h"
+#include "http/list.h"
 #include "http/poll.h"
 #include "http/response.h"
 #include "http/stream.h"

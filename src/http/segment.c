@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "http/list.h"
+#include "http/spool.h"
 
 void segments_kept_init(struct segments_kept *kept, size_t limit)
 {

@@ -15,7 +15,6 @@
 #include <h2o/memory.h>
 
 #include "core/ring/ring.h"
-#include "http/spool.h"
 
 enum {
 	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>

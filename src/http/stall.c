@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "http/libh2o.h"
+#include "http/list.h"
 #include "http/routes.h"
 
 struct stall_filter {

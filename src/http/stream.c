@@ -5,6 +5,8 @@
 #include "core/render/frame.h"
 #include "http/direct.h"
 #include "http/libh2o.h"
+#include "http/list.h"
+#include "http/spool.h"
 #include "http/stall.h"
 
 /*

@@ -4,7 +4,6 @@
 #ifndef CHANGEFEED_MASTER_PROCESSES_H
 #define CHANGEFEED_MASTER_PROCESSES_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -4,19 +4,17 @@
  *
  *   fallocate 28 /ring.new     posix_fallocate() of files whose path contains "/ring.new": no space left
  *   sync 5 /pg_changefeed/     fdatasync(): input/output error
- *   write 28 /pg_wal/          write(), pwrite() and pwritev()
+ *   write 28 /pg_wal/          write() and pwrite()
  *   log 28 -                   write() to standard error
  *
  * What is not named goes to the C library.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 int posix_fallocate64(int fd, off64_t offset, off64_t size);

@@ -1,8 +1,6 @@
 /* bytes.c: the buffer that everything is rendered into. */
 #include "tap.h"
 
-#include <msgpack.h>
-
 #include "core/bytes.h"
 
 int main(void)

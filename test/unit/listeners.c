@@ -1,7 +1,6 @@
 /* listeners.c: the master's sockets: opened once, kept through reloads, never shared with another server
  * unseen. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <sys/time.h>

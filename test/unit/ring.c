@@ -1,11 +1,8 @@
 /* ring.c: cursors over a ring, gaps counted exactly, recovery. */
 #include "tap.h"
 
-#include <signal.h>
 #include <errno.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/resource.h>
 
 #include "core/ring/ring_resize.h"

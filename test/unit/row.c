@@ -2,7 +2,6 @@
  * row.c: from Relation messages and tuples of pgoutput to the body of a change (src/feed/relation,
  * src/feed/row).
  */
-#include "core/change.h"
 #include "core/render/json.h"
 #include "feed/relation.h"
 #include "feed/row.h"

@@ -5,7 +5,7 @@
 #include "core/percent.h"
 #include "core/render/format.h"
 #include "core/render/json.h"
-#include "core/ring/ring.h"
+#include "core/ring/live.h"
 
 /* A segment of a URI's path (RFC 3986): what is unreserved stays as it is. */
 static void append_segment(struct buffer *out, const char *text)

@@ -2,7 +2,7 @@
 #include "core/msgpack_text.h"
 #include "core/render/format.h"
 #include "core/render/json.h"
-#include "core/ring/ring.h"
+#include "core/ring/live.h"
 
 static const char *const operation_codes[OPERATION_COUNT] = {
 	[OPERATION_INSERT] = "c",   [OPERATION_UPDATE] = "u",  [OPERATION_DELETE] = "d",

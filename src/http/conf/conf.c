@@ -23,7 +23,6 @@
 #include <h2o/configurator.h>
 
 #include "http/conf/stderr_capture.h"
-#include "http/conf/yaml_value.h"
 
 enum {
 	FILE_SIZE_MAX = 1 << 20,

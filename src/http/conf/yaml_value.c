@@ -1,7 +1,6 @@
 /* yaml_value.c: see yaml_value.h. */
 #include "http/conf/yaml_value.h"
 
-#include <stdlib.h>
 #include <strings.h>
 
 static bool parse_number(const char *text, unsigned *ret_number)
