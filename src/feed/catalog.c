@@ -237,8 +237,9 @@ static void look_at_idle(struct catalog *catalog, int64_t now_us)
 	if (!PQconsumeInput(catalog->connection.pg)) {
 		failure_of_connection(&failure, "connection lost", catalog->connection.pg);
 		give_up(catalog, &failure);
-	} else if (now_us >= catalog_deadline_us(catalog))
+	} else if (now_us >= catalog_deadline_us(catalog)) {
 		begin_refresh(catalog, now_us);
+	}
 }
 
 /* Moves the connection on, whether or not its socket is ready: libpq finds out itself. */
@@ -303,9 +304,10 @@ static bool settle(struct catalog *catalog, struct failure *failure)
 		catalog_close(catalog); /* the server closed it while nobody looked */
 	if (catalog->state == CATALOG_CLOSED)
 		begin_connecting(catalog, clock_monotonic_us());
-	while (catalog->state == CATALOG_OPENING || catalog->state == CATALOG_ASKING)
+	while (catalog->state == CATALOG_OPENING || catalog->state == CATALOG_ASKING) {
 		if (!wait_and_step(catalog, failure))
 			return false;
+	}
 	if (catalog->state != CATALOG_IDLE) {
 		*failure = catalog->failure;
 		return false;

@@ -156,9 +156,9 @@ static int next_copy(struct replication *replication, char **ret_copy, struct fa
 		return (int)replication->blocked_size;
 	}
 	int size = PQgetCopyData(replication->connection.pg, ret_copy, 1);
-	if (size == -1)
+	if (size == -1) {
 		explain_end(replication, failure);
-	else if (size == -2) {
+	} else if (size == -2) {
 		failure_of_connection(failure, "the stream broke", replication->connection.pg);
 		return -1;
 	}

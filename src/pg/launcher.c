@@ -140,9 +140,9 @@ static void reap_program(struct launcher *launcher)
 	if (waitpid(launcher->program.pid, &status, WNOHANG) != launcher->program.pid)
 		return;
 	close(launcher->program.lifeline);
-	if (launcher->state == PROGRAM_RUNNING)
+	if (launcher->state == PROGRAM_RUNNING) {
 		retry_program(launcher, status);
-	else {
+	} else {
 		ereport(LOG, (errmsg("stopped pg_changefeed with PID %d", (int)launcher->program.pid)));
 		launcher_transition(launcher, PROGRAM_OFF);
 	}
@@ -154,8 +154,9 @@ static void reload(struct launcher *launcher)
 	if (launcher->state == PROGRAM_RUNNING) {
 		launcher->reloaded = true;
 		kill(launcher->program.pid, SIGHUP);
-	} else if (launcher->state == PROGRAM_DUE)
+	} else if (launcher->state == PROGRAM_DUE) {
 		launcher->deadline_ms = clock_monotonic_ms();
+	}
 }
 
 /* Takes the steps that are possible now. */

@@ -146,9 +146,9 @@ List *published_tables_readable(const char *names)
 	List *wanted = NIL;
 	ListCell *cell;
 
-	if (strcmp(names, "*") == 0)
+	if (strcmp(names, "*") == 0) {
 		wanted = published;
-	else {
+	} else {
 		char *rest = pstrdup(names);
 		for (char *name; (name = strsep(&rest, ",")) != NULL;) {
 			CHECK_FOR_INTERRUPTS();

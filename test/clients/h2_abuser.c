@@ -228,9 +228,10 @@ static void late_windows(struct connection *to)
 {
 	uint32_t stream = next_stream(to);
 	put_request(to, stream, END_STREAM | END_HEADERS);
-	for (uint32_t back = 200 + 2 * (to->round & 1); back < 400; back += 4)
+	for (uint32_t back = 200 + 2 * (to->round & 1); back < 400; back += 4) {
 		if (stream > back)
 			put_window(to, stream - back, 1);
+	}
 }
 
 static const struct attack {
@@ -248,9 +249,10 @@ static const struct attack {
 
 static const struct attack *find_attack(const char *name)
 {
-	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++)
+	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
 		if (strcmp(attacks[i].name, name) == 0)
 			return &attacks[i];
+	}
 	fprintf(stderr, "h2_abuser: no attack is called %s\n", name);
 	exit(2);
 }

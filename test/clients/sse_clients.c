@@ -178,10 +178,11 @@ static void client_end_block(struct client *client)
 	if (client->has_data && strcmp(client->event, "warning") == 0) {
 		seen.gaps++;
 		seen.lagged += client->lagged;
-	} else if (client->has_data && strcmp(client->event, "reset") == 0)
+	} else if (client->has_data && strcmp(client->event, "reset") == 0) {
 		seen.resets++;
-	else if (client->has_data)
+	} else if (client->has_data) {
 		client_count_change(client);
+	}
 	client->has_data = false;
 	client->id[0] = client->event[0] = client->document[0] = 0;
 }

@@ -37,13 +37,15 @@ static void add_page(h2o_pathconf_t *path, enum conf_page page)
 static bool names_log(const struct yaml_node *node)
 {
 	if (node->type == YAML_SEQUENCE) {
-		for (size_t i = 0; i < node->sequence.count; i++)
+		for (size_t i = 0; i < node->sequence.count; i++) {
 			if (names_log(node->sequence.items[i]))
 				return true;
+		}
 	} else if (node->type == YAML_MAPPING) {
-		for (size_t i = 0; i < node->mapping.count; i++)
+		for (size_t i = 0; i < node->mapping.count; i++) {
 			if (names_log(node->mapping.pairs[i].key) || names_log(node->mapping.pairs[i].value))
 				return true;
+		}
 	}
 	return node->type == YAML_SCALAR && strcmp(node->scalar, "access-log") == 0;
 }

@@ -193,9 +193,9 @@ static void step(struct stream *stream)
 	if (stream->live && audience_at_front(stream->audience, &stream->at))
 		return;
 	uint64_t position = stream->reader.place.position;
-	if (audience_slice(stream->audience, &stream->at, &stream->reader, &slice))
+	if (audience_slice(stream->audience, &stream->at, &stream->reader, &slice)) {
 		take(stream, &slice);
-	else if (stream->reader.place.position < fanout.place.position) {
+	} else if (stream->reader.place.position < fanout.place.position) {
 		set_live(stream, false);
 		if (stream->reader.place.position > position)
 			read_up_to_place(stream);

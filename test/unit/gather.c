@@ -35,8 +35,11 @@ int main(void)
 	now += 1000000;
 	ok(turns(1, 0, 100) == 0, "after a pause the next is taken at once");
 	now += 100000;
-	for (int turn = 0; turn < 10000; turn++)
-		bytes += 10, now += 1, away = away || gather_time_us(&gather, transactions, bytes, now) > 0;
+	for (int turn = 0; turn < 10000; turn++) {
+		bytes += 10;
+		now += 1;
+		away = away || gather_time_us(&gather, transactions, bytes, now) > 0;
+	}
 	ok(!away, "the messages of one large transaction never gather, though a thousand come in a millisecond");
 	now += 100000;
 	ok(turns(10000, 5, 10000) == 0, "large ones would fill the socket: they never gather");
