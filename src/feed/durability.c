@@ -5,8 +5,9 @@
 #include "core/ring/ring.h"
 
 enum {
-	CAPACITY_SHARE = 64, /* of the ring that may be unsynced */
-	MUCH_MAX = 8 * 1024 * 1024,
+	/* this part of the ring may be unsynced, and no more than so many bytes: then a checkpoint begins at once */
+	UNSYNCED_DIVISOR = 64,
+	UNSYNCED_MAX = 8 * 1024 * 1024,
 	FIRST_DELAY_US = 50 * MILLISECOND,
 	PROGRESS_INTERVAL_US = 1 * SECOND,
 	BACK_OFF_MIN_US = 100 * MILLISECOND,
@@ -15,12 +16,12 @@ enum {
 
 bool durability_start(struct durability *durability, const struct ring *ring, struct ring_writer *writer)
 {
-	uint64_t share = ring_capacity(ring) / CAPACITY_SHARE;
+	uint64_t part = ring_capacity(ring) / UNSYNCED_DIVISOR;
 	*durability = (struct durability){
 		.writer = writer,
 		.live = ring_live(ring),
 		.syncer = syncer_start(writer),
-		.much = share < MUCH_MAX ? share : MUCH_MAX,
+		.unsynced_max = part < UNSYNCED_MAX ? part : UNSYNCED_MAX,
 		.back_off_us = BACK_OFF_MIN_US,
 		.current = true,
 	};
@@ -31,7 +32,7 @@ static bool is_due(const struct durability *durability, bool urgent, uint64_t un
 {
 	if (now_us < durability->retry_due_us)
 		return false;
-	if (urgent || unsynced > durability->much)
+	if (urgent || unsynced > durability->unsynced_max)
 		return true;
 	if (unsynced > 0)
 		return now_us >= durability->unsynced_since_us + FIRST_DELAY_US;

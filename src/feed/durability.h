@@ -18,7 +18,7 @@ struct durability {
 	struct ring_writer *writer;
 	const struct ring_live *live;
 	struct syncer *syncer;
-	uint64_t much;             /* bytes unsynced that do not wait */
+	uint64_t unsynced_max;     /* bytes; more than this, and a checkpoint begins at once */
 	int64_t unsynced_since_us; /* when something unsynced was first seen, 0: nothing is */
 	int64_t progress_due_us;   /* when the next checkpoint may begin for progress alone */
 	int64_t retry_due_us;      /* after a failure: not before */
