@@ -1,7 +1,7 @@
 /* reader.c: see reader.h. */
 #include "core/reader.h"
 
-/* How many times as long it takes to read a change and to find it is another tenant's, as to walk over it. */
+/* To read a change only to find that it is another tenant's takes so many times as long as to walk over it. */
 enum { LOAD_COST = 8 };
 
 bool reader_scratch_init(struct reader_scratch *scratch)

@@ -27,7 +27,7 @@ const char *encoding_to_ask_for(const char *server_encoding);
  */
 struct encoding *encoding_of(PGconn *connection);
 
-/* In these `encoding` may be NULL; then nothing is done. */
+/* To the functions below `encoding` may be NULL; then they do nothing. */
 
 /* All texts of a message; they point into `scratch` then, which is replaced. False: out of memory. */
 bool encoding_convert_message(struct encoding *encoding, struct bytes payload,

@@ -24,7 +24,7 @@ struct upstream {
 	/* upstream_inspect() */
 	bool may_replicate; /* the role has REPLICATION, or is superuser */
 	char role[RING_NAME_SIZE];
-	bool is_standby; /* which after a restart has again to replay what it had sent before */
+	bool is_standby; /* after a restart it has to replay again what it has already sent */
 	bool slot_exists;
 	/* why it can never go on, and so is dropped and made anew; NULL: it can */
 	const char *slot_unusable;

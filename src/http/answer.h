@@ -51,7 +51,7 @@ struct answers {
 /* An answer with a copy of the body; the caller sets the rest, and has the one reference to it. */
 struct answer *answer_make(struct answers *answers, struct bytes body);
 
-/* Puts an answer where there is one or NULL, which is let go. NULL: none. */
+/* Sets *place to `answer`, or to NULL, and lets go of the answer that was there, if any. */
 void answer_replace(struct answer **place, struct answer *answer);
 
 /* Keeps it for the next one, in place of what was used longest ago. */

@@ -93,8 +93,8 @@ enum reader_event audience_render(struct audience *audience, struct reader *read
 /* To be called now and then: what an audience that is silent holds may be dropped. */
 void audience_rest(struct audience *audience);
 
-/* Appends an event for each collection of the audience that was lost behind the first `seen` losses, and is
- * still. */
+/* Appends an event `unpublished` for each collection of the audience that has left the publication after the
+ * first `seen` losses, and has not come back. */
 void audience_append_losses(const struct audience *audience, uint32_t seen, struct buffer *out);
 
 /* ---- for the fan-out */

@@ -179,7 +179,7 @@ static size_t request_size(const h2o_req_t *req)
 	return size;
 }
 
-/* What nothing here can mean. */
+/* Requests for which there is no meaning here: too large for any, or with a NUL in the path. */
 static bool is_odd(const h2o_req_t *req, struct problem *ret_problem)
 {
 	if (req->path.len > PATH_SIZE_MAX)

@@ -54,7 +54,7 @@ void limits_init(struct limits *limits, const struct outline *outline);
  */
 bool limits_connect(struct limits *limits, h2o_socket_t *socket);
 
-/* What the answers hold that the request's connection has asked for, to be counted by the one who makes them. It
+/* The account of the request's connection: the kB that answers to it hold, charged by whoever makes them. It
  * lives as long as the connection, which outlives its requests. NULL where request_socket() is. */
 uint32_t *limits_account(h2o_req_t *req);
 

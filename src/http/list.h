@@ -1,5 +1,6 @@
 /*
- * list.h: what libh2o's linked lists are used with here: a loop, and lines of those that wait for their turn.
+ * list.h: libh2o's linked lists as they are used here: a loop over the items, and lines in which items wait for
+ * their turn.
  */
 #ifndef CHANGEFEED_HTTP_LIST_H
 #define CHANGEFEED_HTTP_LIST_H

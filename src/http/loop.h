@@ -21,7 +21,7 @@ struct loop {
 	int64_t next_expiry_ms; /* when deadlines of polls are looked at */
 	int64_t drained_us;     /* when new changes were looked at last */
 	bool more;              /* the last turn left something for the next one */
-	bool streams_left;      /* and live streams that it has not sent to */
+	bool streams_left;      /* there are live streams that the last turn has not sent to */
 	bool looked;            /* a turn has looked at all of the ring since the feed was asked to wake us */
 	bool deadlines;         /* polls or deferred requests wait for a moment */
 	bool ticked;            /* the last turn had a tick */

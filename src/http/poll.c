@@ -188,7 +188,7 @@ static void answer_batch(struct poll *poll, bool has_more)
 {
 	struct worker *worker = poll->worker;
 	struct batch *batch = &poll->batch;
-	/* whether the next since_ms is the batch's, and not this one's own */
+	/* whether the next since_ms comes from the batch, and not from what this poll asked for */
 	bool by_batch = batch->count > 0 && poll->latest_ms >= poll->since_ms;
 	struct batch_cursor next = {by_batch ? poll->latest_ms : poll->since_ms,
 								batch->count > 0 ? poll->last : reader_cursor(&poll->reader)};
@@ -207,7 +207,7 @@ static void answer_batch(struct poll *poll, bool has_more)
 	answer->has_more = has_more;
 	answer->next = next;
 	answer->end = poll->reader.place.position;
-	/* not with what only this one asked for */
+	/* kept for others unless it says what is true for this poll alone */
 	if (by_batch && batch->lagged == 0 && !batch->reset) {
 		struct answer_key key = answer_key_of(poll);
 		answers_keep(&worker->answers, &key, answer);

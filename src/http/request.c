@@ -29,8 +29,8 @@ struct request {
 
 enum verdict {
 	ANSWERED,  /* or handed to a stream or a poll */
-	ASK_FEED,  /* and then serve it; never if it was asked */
-	NEXT_TURN, /* there is no time left in this one to count its gap */
+	ASK_FEED,  /* first, and serve it then; once for each request */
+	NEXT_TURN, /* in this one there is no time left to count its gap */
 };
 
 static bool has_answered(const struct worker *worker, const struct request *request)

@@ -19,8 +19,8 @@
 enum {
 	SEGMENT_SIZE = 64 * 1024, /* what is sent at once; only a frame that is larger makes a larger one */
 	SEGMENT_SIZE_SMALL = 4 * 1024,
-	/* no segment crosses a multiple of it, so that streams that began in different places come to share them;
-	 * only one that the drain begins after a silence may */
+	/* No segment crosses a multiple of it, so that streams that began in different places come to share them.
+	 * (One that the drain begins after a silence may.) */
 	SEGMENT_GRID = 512 * 1024,
 	SEGMENTS_KEPT_MAX = 32 * 1024 * 1024,
 	/* for each stream, up to all that may be kept: what is kept for a few stays in the processor's cache */

@@ -40,7 +40,7 @@ struct server {
 	h2o_socket_t *signals, *wakes; /* held for LeakSanitizer: of these libh2o tells the kernel alone */
 	size_t connection_limit;
 	size_t connections;
-	size_t most_connections, most_bytes; /* since they last were half as many */
+	size_t most_connections, most_bytes; /* see has_left() */
 	bool accepting;
 };
 
@@ -181,7 +181,7 @@ static bool watch_signals(struct server *server)
 
 /* ---- the life of a worker */
 
-/* Whether of what was a crowd less than a half is left. */
+/* Whether less than half is left of a crowd. *most is its largest size, from when the last crowd had left. */
 static bool has_left(size_t *most, size_t now, size_t crowd)
 {
 	bool left = *most >= crowd && now < *most / 2;

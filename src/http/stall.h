@@ -23,14 +23,14 @@ void stall_watch_paths(h2o_globalconf_t *config);
 void stall_tick(struct worker *worker);
 
 /*
- * Looks at a response that is under way: how many kB of its connection the client has taken since the last look,
- * of which *taken_kb is kept. What the first look at a response returns is of no meaning.
+ * Looks at a response that is under way. Returns how many kB of its connection the client has taken since the
+ * last look. *taken_kb is the response's own, for the next look; what the first one returns means nothing.
  */
 uint32_t stall_look(h2o_req_t *req, uint32_t *taken_kb);
 
 /*
- * A look at one that is late: whether the client has taken 16 kB for each second of `patience_ms`, which have
- * gone since the last look, and so may have as long again.
+ * The same for a response that is late, `patience_ms` after the last look. Returns whether the client has taken
+ * 16 kB for each second of them, and so may have as long again.
  */
 bool stall_goes_on(h2o_req_t *req, int64_t patience_ms, uint32_t *taken_kb);
 

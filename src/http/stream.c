@@ -42,8 +42,8 @@ struct stream {
 	bool stalled : 1;             /* and has been for STALLED_MS */
 	bool reset : 1;               /* a new history has begun since its last change */
 	bool ending : 1;              /* behind what is on its way */
-	bool piece_due : 1;           /* libh2o can take the next of them, in ready_streams' turn */
-	uint32_t pieces : 19;         /* of the segment, at its end, that libh2o has not been given */
+	bool piece_due : 1;           /* libh2o can take the next one, in ready_streams' turn */
+	uint32_t pieces : 19;         /* PIECEs at the segment's end that it was not given yet */
 	uint32_t taken_kb;            /* once a send is stalled: see stall_look() */
 	uint32_t losses;              /* of the audience's, how many it was told of */
 	int direct_fd;                /* see direct.h; -1: not possible, or not yet */

@@ -50,9 +50,9 @@ void process_schedule(struct process *process, int64_t now_ms);
 int processes_next_start(const struct processes *processes, int64_t now_ms);
 
 /*
- * Forks. In the child: returns 0, with signals unblocked but SIGHUP ignored, and SIGUSR2 blocked, which may tell
- * a worker to drain before it has got to listen to it; and the kernel kills it when the master dies. In the
- * master: the child's pid, or -1 with errno.
+ * Forks. Returns the child's pid to the master, or -1 with errno, and 0 to the child, which the kernel kills
+ * when the master dies. In the child SIGHUP is ignored, and of the signals only SIGUSR2 is blocked, which may
+ * tell a worker to drain before it listens for that.
  */
 pid_t process_fork(void);
 

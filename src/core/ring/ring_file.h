@@ -57,8 +57,9 @@ void ring_file_hide_stale(struct ring *ring);
 bool ring_file_beside(const char *path, const char *suffix, char ret_path[PATH_MAX]);
 
 /*
- * Lets a ring that was made under a temporary name take the place of the one at `path`, durably, if `error`
- * is RING_FILE_OK. Else, and if that fails, removes it; errno is then what it was.
+ * Ends the making of a ring under a temporary name, which went as `error` says. If that is RING_FILE_OK the ring
+ * takes the place of the one at `path`, durably. Otherwise, or if that fails, the temporary file is removed, and
+ * errno still says why. Returns what became of it.
  */
 enum ring_file_error ring_file_settle(const char *temporary, const char *path, enum ring_file_error error);
 

@@ -25,7 +25,7 @@ void ring_index_forget(struct ring *ring, uint64_t head);
  * records is broken. */
 bool ring_index_build(struct ring *ring, uint64_t tail, uint64_t head, uint64_t *ret_block);
 
-/* Which is the first record that is not 'before' what is looked for? Records before it form a prefix. */
+/* What is looked for: the first of the retained records that is not before it, in the order of the ring. */
 struct ring_target {
 	bool by_time;
 	struct cursor cursor; /* the first record with an id greater than this */
@@ -40,6 +40,8 @@ struct ring_found {
 	struct record previous; /* the record before it, if the scan passed one */
 };
 
+/* Where the writer laps it again and again it gives the tail, `at_head` and without records: what is looked
+ * for is older than all that is retained. */
 struct ring_found ring_search(const struct ring *ring, const struct ring_target *target);
 
 #endif

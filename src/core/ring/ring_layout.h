@@ -131,8 +131,11 @@ _Static_assert(sizeof(struct ring_collection) == 176, "the ring's format");
 _Static_assert(sizeof(struct ring_collection) % 16 == 0,
 			   "no pair of evicted_lsn and evicted_n lies across sectors");
 
-/* Never before what the writer had set when it published the tail that the caller has seen: of two words that do
- * not belong together the LSN is the later one. */
+/*
+ * The collection's last change that was evicted, at least as late as it was when the writer published the tail
+ * that the caller has seen. The two words may be of two changes: n is stored last and loaded first, so that the
+ * LSN is of the later one.
+ */
 static inline struct cursor ring_collection_evicted(const struct ring_collection *collection)
 {
 	uint64_t n = live_load(&collection->evicted_n);

@@ -150,8 +150,8 @@ int ring_recover(struct ring *ring)
 	int64_t now = clock_realtime_us();
 	state.epoch = XXH3_64bits_withSeed(&now, sizeof(now), state.epoch);
 	state.sequence++;
-	/* what a process left in the page cache first: the checkpoint promises it. A sync of that one may have
-	 * failed */
+	/* first what the last process left in the page cache, for the checkpoint promises it; dirtied, because a
+	 * sync that failed in that process has left its pages clean */
 	ring_dirty_again(ring, &ring->checkpoint, state.head, state.run_head);
 	if (fdatasync(ring->fd) != 0)
 		return errno;

@@ -270,14 +270,15 @@ bool ring_runs_count(const struct ring *ring, const struct filter *filter, struc
 	uint64_t last = first_run_after(ring, first, head, until);
 
 	if (last == head && last > first)
-		last--;
-	/* the first and the last may lie in between in part only */
+		last--; /* it may still grow, and so is none of those whose sums are kept */
+	/* of the first and the last only a part may lie in between */
 	struct ring_run begin = ring_run_at(ring, first), end = ring_run_at(ring, last);
 	uint64_t count = sum_runs(ring, filter, first, last, counter);
 	if (first < last && run_matches(filter, &begin))
 		count -= run_count_until(&begin, after);
 	if (last < head && run_matches(filter, &end))
 		count += run_count_between(&end, after, until);
+	/* it has forgotten nothing yet, or knows of something at or before the cursor */
 	bool reaches_back = floor == 0 || first > floor || run_count_until(&begin, after) > 0;
 	atomic_thread_fence(memory_order_acquire);
 	if (live_figure(&ring->live->run_floor) != floor)

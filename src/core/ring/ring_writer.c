@@ -17,8 +17,8 @@
  * history lost. */
 enum { ROOM_DIVISOR = 16, OVERSIZE_DIVISOR = 4 };
 
-/* A record's size has 32 bits. A quarter of a ring is more from 16 GB on, and so can a body be: a row of
- * composites has each name of its columns each time. */
+/* The size of a record has 32 bits. From a ring of 16 GB on a quarter of it is more, and a body can be as large:
+ * larger than the row that it is made of, because each composite in it repeats the names of its fields. */
 #define RECORD_SIZE_MAX (UINT32_MAX / RING_ALIGN * RING_ALIGN)
 
 /* Records are gathered in a stage of this size and written together. */
@@ -101,8 +101,8 @@ void ring_writer_begin_history(struct ring_writer *writer, const struct ring_ide
 
 	state->identity = *identity;
 	state->history = new_history_number(state->history);
-	/* or recovery from the last checkpoint would take the records of this history for a continuation of the old
-	 * one */
+	/* with the old epoch recovery would take these records, which follow those of the last checkpoint, for a
+	 * continuation of the old history */
 	state->epoch = XXH3_64bits_withSeed(&state->history, sizeof(state->history), state->epoch);
 	state->history_lsn = history_lsn;
 	state->tail = state->head;
