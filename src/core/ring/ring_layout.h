@@ -73,7 +73,7 @@ enum {
 /*
  * A record:
  *   size      u32   of the whole record with its padding, a multiple of 8
- *   epoch     u32   the low half of the checkpoint's: which recovery it was written after
+ *   epoch     u32   the low half of the checkpoint's: after which recovery, and in which history, it was written
  *   checksum  u64   XXH3 of all that follows up to size, seeded with position and epoch
  *   ...             then the MessagePack body, then zeros
  */
@@ -156,7 +156,8 @@ struct ring_checkpoint {
 	uint64_t sequence; /* the newer of two valid checkpoints has the higher one */
 	uint64_t capacity;
 	struct ring_identity identity;
-	/* of the records behind `head`; new at each recovery, so that a leftover is never taken for a record */
+	/* of the records behind `head`; another one after each recovery and in each history, so that a leftover is
+	 * never taken for a record */
 	uint64_t epoch;
 	uint64_t history;     /* 0: no history yet */
 	uint64_t history_lsn; /* all changes of transactions that end after this LSN were appended */
