@@ -113,79 +113,114 @@ static void test_seek(void)
 	remove_fixture();
 }
 
-/* Every change that was ever written, and the answer to every question by counting. */
-static void test_gaps(void)
+/* ---- gaps */
+
+enum { WRITTEN = 6000 };
+
+/* All transactions that were ever written, of 1 to 4 changes. */
+static struct {
+	uint64_t commit_lsn;
+	unsigned changes;
+} written[WRITTEN];
+
+static const uint32_t only_a[] = {0};
+static const struct filter of_a = {
+	.collection_count = 1, .collections = only_a, .operations = OPERATIONS_ALL};
+static const struct filter deletes_of_a = {
+	.collection_count = 1, .collections = only_a, .operations = 1u << OPERATION_DELETE};
+
+/* What a filter has lost from a place on, as the ring counts it. */
+static uint64_t lost_from(struct place place, const struct filter *filter)
 {
-	enum { TRANSACTIONS = 6000 };
-	static uint64_t commits[TRANSACTIONS];
-	static unsigned counts[TRANSACTIONS];
-	uint32_t only_a[] = {0};
-	struct filter a = {.collection_count = 1, .collections = only_a, .operations = OPERATIONS_ALL};
-	struct filter deletes = {.all_collections = true, .operations = 1u << OPERATION_DELETE};
+	return ring_skip_evicted(fixture.ring, filter, &place, &counter);
+}
+
+/* The place of the first change of a transaction, after it was evicted. */
+static struct place evicted_place(unsigned transaction)
+{
+	return (struct place){0, {written[transaction].commit_lsn, 1, 0}};
+}
+
+/* The same by counting: what comes behind that change, up to the oldest that is retained. */
+static uint64_t count_evicted(unsigned transaction, struct cursor oldest, const struct filter *filter)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = transaction; i < WRITTEN; i++) {
+		for (unsigned n = i == transaction ? 2 : 1; n <= written[i].changes; n++) {
+			struct change change = {.id = {written[i].commit_lsn, n, 0}, .collection = n % 2 == 1 ? 0 : 1};
+			if (cursor_compare(change.id, oldest) > 0)
+				return count;
+			count += filter_matches(filter, &change);
+		}
+	}
+	return count;
+}
+
+static void test_counts(struct cursor oldest)
+{
 	bool all_equal = true, all_seek = true, all_straddle = true;
 
-	fixture_make(&fixture, RING_MIN_CAPACITY);
-	for (int i = 0; i < TRANSACTIONS; i++) {
-		counts[i] = 1 + (unsigned)i % 4;
-		commits[i] = fixture_transaction(&fixture, counts[i]);
-	}
-	fixture_checkpoint(&fixture);
-	struct place oldest = ring_oldest(fixture.ring);
-	ok(oldest.position > 0, "the ring has lapped");
-	for (int i = 0; i < TRANSACTIONS; i += 7) {
-		uint64_t wanted = 0, wanted_a = 0;
-		struct cursor cursor = {commits[i], 1, 0};
-		if (cursor_compare(cursor, oldest.cursor) >= 0)
+	for (unsigned i = 0; i < WRITTEN; i += 7) {
+		struct cursor cursor = {written[i].commit_lsn, 1, 0};
+		if (cursor_compare(cursor, oldest) >= 0)
 			break;
-		for (int j = i; j < TRANSACTIONS; j++) {
-			for (unsigned n = j == i ? 2 : 1; n <= counts[j]; n++) {
-				struct cursor id = {commits[j], n, 0};
-				if (cursor_compare(id, oldest.cursor) > 0)
-					break;
-				wanted++;
-				wanted_a += n % 2;
-			}
-		}
-		struct place place, place_a, place_bare;
+		uint64_t wanted = count_evicted(i, oldest, &everything);
 		struct start at = event(cursor.lsn, cursor.n), inside = bare(cursor.lsn + 20);
+		struct place place;
 		enum ring_seek result = ring_seek(fixture.ring, &at, &place);
 		all_seek = all_seek && (result == SEEK_EVICTED || wanted == 0);
-		place_a = place;
-		all_equal = all_equal && ring_skip_evicted(fixture.ring, &everything, &place, &counter) == wanted;
-		all_equal = all_equal && ring_skip_evicted(fixture.ring, &a, &place_a, &counter) == wanted_a;
-		ring_seek(fixture.ring, &inside, &place_bare);
-		all_straddle =
-			all_straddle && ring_skip_evicted(fixture.ring, &everything, &place_bare, &counter) == wanted + 1;
+		all_equal = all_equal && lost_from(place, &everything) == wanted;
+		all_equal = all_equal && lost_from(place, &of_a) == count_evicted(i, oldest, &of_a);
+		ring_seek(fixture.ring, &inside, &place);
+		all_straddle = all_straddle && lost_from(place, &everything) == wanted + 1;
 	}
 	ok(all_seek, "every evicted id is known to be evicted");
 	ok(all_equal, "what was evicted after an id is counted exactly, for all and for one collection");
 	ok(all_straddle, "an LSN inside an evicted commit record counts that transaction");
-	struct place place = {0, {commits[0], 1, 0}};
+}
+
+/* As if the log of what was evicted were full, and had forgotten the first. */
+static void test_forgotten(void)
+{
+	static const uint32_t third[] = {2}; /* which nothing was ever written to */
+	static const struct filter never = {
+		.collection_count = 1, .collections = third, .operations = OPERATIONS_ROWS};
+
+	ring_writer_collection(fixture.writer, BYTES("public"), BYTES("never"));
+	live_store(&fixture.ring->live->run_floor, 1000);
+	is_u64(lost_from(evicted_place(0), &deletes_of_a), 1,
+		   "where the log does not reach back to the cursor, and knows of none: one is told");
+	is_u64(lost_from(evicted_place(0), &never), 0, "unless nothing of the collection was evicted since");
+	is_u64(lost_from(evicted_place(WRITTEN / 3), &deletes_of_a), 0, "where it reaches back: none");
+}
+
+/* Every change that was ever written, and the answer to every question by counting. */
+static void test_gaps(void)
+{
+	static const struct filter deletes = {.all_collections = true, .operations = 1u << OPERATION_DELETE};
+
+	fixture_make(&fixture, RING_MIN_CAPACITY);
+	for (unsigned i = 0; i < WRITTEN; i++) {
+		written[i].changes = 1 + i % 4;
+		written[i].commit_lsn = fixture_transaction(&fixture, written[i].changes);
+	}
+	fixture_checkpoint(&fixture);
+	struct place oldest = ring_oldest(fixture.ring);
+	ok(oldest.position > 0, "the ring has lapped");
+	test_counts(oldest.cursor);
 	uint64_t walked = counter.walked;
-	ring_skip_evicted(fixture.ring, &a, &place, &counter);
+	lost_from(evicted_place(0), &of_a);
 	ok(counter.walked > walked && counter.walked - walked < 3 * 256 * sizeof(struct ring_run),
 	   "of a long log little is read again");
-	place = (struct place){0, {commits[0], 1, 0}};
-	is_u64(ring_skip_evicted(fixture.ring, &deletes, &place, &counter), 0,
-		   "no delete is missed by a stream of deletes");
-	seek(event(commits[1] + 1, 1), SEEK_FOREIGN, "an id that was never evicted because it never was");
-
-	uint32_t third[] = {2}; /* which nothing was ever written to */
-	struct filter a_deletes = {
-		.collection_count = 1, .collections = only_a, .operations = 1u << OPERATION_DELETE};
-	struct filter never = {.collection_count = 1, .collections = third, .operations = OPERATIONS_ROWS};
-	ring_writer_collection(fixture.writer, BYTES("public"), BYTES("never"));
-	live_store(&fixture.ring->live->run_floor, 1000); /* as if it were full, and had forgotten the first */
-	place = (struct place){0, {commits[0], 1, 0}};
-	is_u64(ring_skip_evicted(fixture.ring, &a_deletes, &place, &counter), 1,
-		   "where the log does not reach back to the cursor, and knows of none: one is told");
-	place = (struct place){0, {commits[0], 1, 0}};
-	is_u64(ring_skip_evicted(fixture.ring, &never, &place, &counter), 0,
-		   "unless nothing of the collection was evicted since");
-	place = (struct place){0, {commits[TRANSACTIONS / 3], 1, 0}};
-	is_u64(ring_skip_evicted(fixture.ring, &a_deletes, &place, &counter), 0, "where it reaches back: none");
+	is_u64(lost_from(evicted_place(0), &deletes), 0, "no delete is missed by a stream of deletes");
+	seek(event(written[1].commit_lsn + 1, 1), SEEK_FOREIGN,
+		 "an id that was never evicted because it never was");
+	test_forgotten();
 	remove_fixture();
 }
+
+/* ---- messages */
 
 /* Transactions with messages in different places, and messages that belong to none; all ids in order. */
 enum { MESSAGES_TRANSACTIONS = 8000, MESSAGES_IDS_MAX = MESSAGES_TRANSACTIONS * 4 };
@@ -230,11 +265,73 @@ static uint64_t count_lost(const struct cursor *ids, unsigned from, unsigned old
 	return lost;
 }
 
+enum { AROUND = 40 }; /* so many ids before and behind the oldest are looked at */
+
+/* Whether each id around the oldest is found, with what comes behind it, or known to be evicted. */
+static bool seeks_right(const struct cursor *ids, unsigned oldest, unsigned count)
+{
+	bool right = true;
+
+	for (unsigned i = oldest > AROUND ? oldest - AROUND : 0; i < oldest + AROUND; i++) {
+		struct start at = {.kind = CURSOR_EVENT, .at = ids[i]};
+		enum ring_seek wanted = i + 1 < oldest ? SEEK_EVICTED : SEEK_FOUND;
+		struct place place;
+		right = right && ring_seek(fixture.ring, &at, &place) == wanted &&
+				(wanted == SEEK_EVICTED || all_read(place, ids, i + 1, count));
+	}
+	return right;
+}
+
+/* Whether what lies between an id before the oldest and that is counted, for each. */
+static bool counts_right(const struct cursor *ids, unsigned oldest)
+{
+	static const unsigned operations[] = {OPERATIONS_ALL, OPERATIONS_ROWS, OPERATIONS_MESSAGE};
+	bool right = true;
+
+	for (unsigned i = oldest > AROUND ? oldest - AROUND : 0; i + 1 < oldest; i++) {
+		struct start at = {.kind = CURSOR_EVENT, .at = ids[i]};
+		struct place place;
+		ring_seek(fixture.ring, &at, &place);
+		for (size_t f = 0; f < COUNT(operations); f++) {
+			struct filter filter = {.all_collections = true, .operations = operations[f]};
+			right = right && lost_from(place, &filter) == count_lost(ids, i + 1, oldest, operations[f]);
+		}
+	}
+	return right;
+}
+
+static bool texts_right(const struct cursor *ids, unsigned count)
+{
+	bool right = true;
+
+	for (unsigned i = 0; i < count; i++) {
+		char memory[CURSOR_TEXT_MAX];
+		struct start parsed;
+		right = right && cursor_parse(cursor_text(ids[i], memory), &parsed) && parsed.kind == CURSOR_EVENT &&
+				cursor_compare(parsed.at, ids[i]) == 0;
+	}
+	return right;
+}
+
+/* Whether the LSN of each transaction that begins with a message comes before it. */
+static bool bares_right(const struct cursor *ids, unsigned oldest, unsigned count)
+{
+	bool right = true;
+
+	for (unsigned i = oldest; i < count; i++) {
+		struct start at = bare(ids[i].lsn);
+		struct place place;
+		if (ids[i].m == 1 && ids[i].n == 0)
+			right =
+				right && ring_seek(fixture.ring, &at, &place) == SEEK_FOUND && all_read(place, ids, i, count);
+	}
+	return right;
+}
+
 static void test_messages(void)
 {
 	static struct cursor ids[MESSAGES_IDS_MAX];
-	static const unsigned operations[] = {OPERATIONS_ALL, OPERATIONS_ROWS, OPERATIONS_MESSAGE};
-	bool text_right = true, seek_right = true, lost_right = true, bare_right = true;
+	bool seek_right = true, lost_right = true;
 	unsigned oldest = 0, kinds = 0;
 
 	fixture_make(&fixture, RING_MIN_CAPACITY);
@@ -242,59 +339,35 @@ static void test_messages(void)
 	fixture_checkpoint(&fixture);
 	/* every place where the ring can begin: tail moves on with each checkpoint */
 	for (int round = 0; round < 40; round++) {
-		count += fixture_transaction(&fixture, 1) > 0;
-		ids[count - 1] = (struct cursor){fixture.lsn - 40, 1, 0};
-		for (int i = 0; i < 50; i++) {
+		for (int i = 0; i < 51; i++) {
 			fixture_transaction(&fixture, 1);
 			ids[count++] = (struct cursor){fixture.lsn - 40, 1, 0};
 		}
 		fixture_checkpoint(&fixture);
-		struct place first = ring_oldest(fixture.ring);
+		struct place first = ring_oldest(fixture.ring), place;
+		struct start at_first = {.kind = CURSOR_EVENT, .at = first.cursor};
 		while (cursor_compare(ids[oldest], first.cursor) <= 0)
 			oldest++;
 		kinds |= 1u << (ids[oldest].m > 0 ? OPERATION_MESSAGE : OPERATION_INSERT);
-		seek_right = seek_right && all_read(first, ids, oldest, count);
-		struct start at_oldest = {.kind = CURSOR_EVENT, .at = first.cursor};
-		struct place place;
-		seek_right = seek_right && (first.cursor.n + first.cursor.m == 0 ||
-									ring_seek(fixture.ring, &at_oldest, &place) == SEEK_FOUND);
-		for (unsigned i = oldest > 40 ? oldest - 40 : 0; i < oldest + 40; i++) {
-			struct start at = {.kind = CURSOR_EVENT, .at = ids[i]};
-			enum ring_seek wanted = i + 1 < oldest ? SEEK_EVICTED : SEEK_FOUND;
-			seek_right = seek_right && ring_seek(fixture.ring, &at, &place) == wanted;
-			if (wanted == SEEK_FOUND)
-				seek_right = seek_right && all_read(place, ids, i + 1, count);
-			for (int f = 0; wanted == SEEK_EVICTED && f < 3; f++) {
-				struct filter filter = {.all_collections = true, .operations = operations[f]};
-				struct place gone = place;
-				lost_right = lost_right && ring_skip_evicted(fixture.ring, &filter, &gone, &counter) ==
-											   count_lost(ids, i + 1, oldest, operations[f]);
-			}
-		}
-	}
-	for (unsigned i = 0; i < count; i++) {
-		char memory[CURSOR_TEXT_MAX];
-		struct start parsed;
-		text_right = text_right && cursor_parse(cursor_text(ids[i], memory), &parsed) &&
-					 parsed.kind == CURSOR_EVENT && cursor_compare(parsed.at, ids[i]) == 0;
-		if (i < oldest || ids[i].m != 1 || ids[i].n != 0)
-			continue;
-		struct place place;
-		struct start at = bare(ids[i].lsn);
-		bare_right = bare_right && ring_seek(fixture.ring, &at, &place) == SEEK_FOUND &&
-					 all_read(place, ids, i, count);
+		seek_right = seek_right && all_read(first, ids, oldest, count) &&
+					 (first.cursor.n + first.cursor.m == 0 ||
+					  ring_seek(fixture.ring, &at_first, &place) == SEEK_FOUND) &&
+					 seeks_right(ids, oldest, count);
+		lost_right = lost_right && counts_right(ids, oldest);
 	}
 	ok(kinds == (1u << OPERATION_MESSAGE | 1u << OPERATION_INSERT),
 	   "the ring began with messages, and with changes");
 	ok(seek_right, "after each id of a change or a message comes the next");
 	ok(lost_right, "lost messages and changes are counted exactly, behind each");
-	ok(bare_right, "the LSN of a message's transaction, or its own, comes before it");
-	ok(text_right, "ids of messages can be written and read");
+	ok(bares_right(ids, oldest, count), "the LSN of a message's transaction, or its own, comes before it");
+	ok(texts_right(ids, count), "ids of messages can be written and read");
 	is_first(seek((struct start){.kind = CURSOR_EVENT, .at = {ids[count - 1].lsn - 10, 0, 1}}, SEEK_FOUND,
 				  "an LSN with -0"),
 			 ids[count - 1].lsn, 1, "an LSN with -0 where there is no message");
 	remove_fixture();
 }
+
+/* ---- records */
 
 /* A reader that reads while the writer goes round sees an overrun, never a wrong record. */
 static void test_overrun(void)
@@ -480,7 +553,7 @@ static void test_resize(uint64_t capacity, bool shrinks)
 		struct place place;
 		struct start at = event(commits[i], 3);
 		ring_seek(fixture.ring, &at, &place);
-		lost = ring_skip_evicted(fixture.ring, &everything, &place, &counter);
+		lost = lost_from(place, &everything);
 		retained = 0;
 		struct record record;
 		for (place.position = ring_oldest(fixture.ring).position;
