@@ -30,6 +30,15 @@ sub is_problem
 	return $response;
 }
 
+# Takes a table out of the publication, and waits until it is not served any more.
+sub unpublish
+{
+	my (@tables) = @_;
+	$server->sql("ALTER PUBLICATION changefeed DROP TABLE $_") for @tables;
+	wait_for(sub { !grep { $server->get('/cdc/' . s/"//gr . '/poll')->{status} != 404 } @tables }, "@tables: unpublished");
+	return;
+}
+
 # ---- refused
 is_problem($server->get('/cdc/nosuch'), 404, qr/ALTER PUBLICATION/, 'an unknown collection');
 is_problem($server->get('/cdc/users,nosuch'), 404, qr/nosuch/, 'one of a list is unknown');
@@ -88,8 +97,7 @@ $server->sql('ALTER PUBLICATION changefeed ADD TABLE "Twin"');
 my $twin = $server->stream('/cdc/Twin');
 $server->sql('INSERT INTO twin VALUES (1); INSERT INTO "Twin" VALUES (2)');
 is($twin->event->{json}{collection}, 'Twin', 'but not if there is one that is written so, from the moment that it is published');
-$server->sql('ALTER PUBLICATION changefeed DROP TABLE twin, "Twin"');
-wait_for(sub { $server->get('/cdc/twin/poll')->{status} == 404 }, 'unpublished');
+unpublish('twin', '"Twin"');
 
 # ---- tenants
 $server->sql(q{INSERT INTO orders VALUES (2, 2, 'of tenant 2'), (3, NULL, 'of none')});
@@ -145,8 +153,7 @@ $server->sql(q{INSERT INTO digest VALUES (1, '\\x0aff'); INSERT INTO several VAL
 $server->wait_for_feed;
 is($server->poll("/cdc/$_->[0]/poll?tenant_id=$_->[1]")->{count}, $_->[2], "$_->[0], tenant $_->[1]: $_->[2]")
   for ['digest', '%5Cx0aff', 1], ['digest', '1', 0], ['several', '1', 1], ['several', '2', 0];
-$server->sql("ALTER PUBLICATION changefeed DROP TABLE $_"),
-	wait_for(sub { $server->get("/cdc/$_/poll")->{status} == 404 }, 'unpublished') for qw(moving digest several);
+unpublish(qw(moving digest several));
 
 # a tenant that PostgreSQL stores apart from its row, and does not send with an UPDATE of other columns
 $server->publish('wide', 'id int PRIMARY KEY, tenant text, filler text, v int');
@@ -158,8 +165,7 @@ sub wide { return [map { [@$_{qw(operation document_id new oversize)}] } @{$serv
 my $unknown = ['UPDATE', undef, undef, JSON::PP::true];
 is_deeply(wide("&tenant_id=$long"), [['INSERT', 1, {id => 1, v => 1}, undef], $unknown], 'a tenant that is not sent: the tenant is told');
 is_deeply(wide(''), [$unknown], 'and so are all others, of no more than that there was a change');
-$server->sql('ALTER PUBLICATION changefeed DROP TABLE wide');
-wait_for(sub { $server->get('/cdc/wide/poll')->{status} == 404 }, 'unpublished');
+unpublish('wide');
 
 # ---- what there is
 my $list = $server->get('/cdc');

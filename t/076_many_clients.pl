@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $clients = $ENV{CHANGEFEED_IDLE_CLIENTS} // 10_000;
-my $slack = $ENV{CHANGEFEED_SANITIZED} ? 100 : 1; # the sanitizers' own memory
+my $slack = $ENV{CHANGEFEED_SANITIZED} ? 100 : 1;    # the sanitizers' own memory
 my (undef, $hard_limit) = run_command('/bin/sh', '-c', 'ulimit -Hn');
 plan skip_all => "no more than $hard_limit open files are allowed here, $clients clients take more" if $hard_limit =~ /^\d+$/ && $hard_limit < $clients + 200;
 
@@ -21,7 +21,7 @@ $server->publish('users', 'id text PRIMARY KEY');
 my @workers = @{$server->processes->{workers}};
 
 sub descriptors { return scalar(map { glob("/proc/$_/fd/*") } @workers); }
-sub memory_kb { my $sum = 0; $sum += ChangefeedTest::anonymous_kb($_) for @workers; return $sum; }
+sub memory_kb { return ChangefeedTest::anonymous_kb(@workers); }
 
 my ($descriptors, $memory_kb) = (descriptors(), memory_kb());
 my $begin = time;

@@ -18,7 +18,6 @@ $server->{h2o}{hosts}{default}{paths}{'/brief'} = {changefeed => {heartbeat => 2
 $server->begin;
 $server->publish($_, 'id text PRIMARY KEY') for qw(users quiet);
 
-
 # ---- a silent stream, in both versions of HTTP
 my $began = time;
 my $silent = $server->stream('/cdc/quiet');

@@ -22,6 +22,24 @@ $server->sql(q{INSERT INTO users SELECT i, repeat('x', 1000) FROM generate_serie
 $server->wait_for_feed;
 my ($worker) = @{$server->processes->{workers}};
 
+# An openssl that has asked for a path over TLS and HTTP/1.1: its pid, and where its answer can be read.
+sub ask_over_tls
+{
+	my ($path) = @_;
+	my $pid = open2(my $from, my $to, "exec openssl s_client -quiet -connect 127.0.0.1:$tls_port 2>$server->{dir}/openssl") or die "openssl: $!";
+	print $to "GET $path HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	$to->flush;
+	return {pid => $pid, from => $from, to => $to};
+}
+
+sub end
+{
+	my (@clients) = @_;
+	kill('KILL', map { $_->{pid} } @clients);
+	waitpid($_->{pid}, 0) for @clients;
+	return;
+}
+
 # Waits until $count polls more than $before have begun, and then until no more of them are answered.
 sub wait_for_answers
 {
@@ -35,20 +53,11 @@ sub wait_for_answers
 is($server->poll('/cdc/users/poll?limit=10000')->{has_more} ? 1 : 0, 1, 'an answer that is as large as can be');
 my $before_kb = ChangefeedTest::anonymous_kb($worker);
 my $before = $server->metric('polls_total');
-my @clients;
-for (1 .. CLIENTS)
-{
-	my $pid = open2(my $from, my $to, "exec openssl s_client -quiet -connect 127.0.0.1:$tls_port 2>$server->{dir}/openssl") or die "openssl: $!";
-	push @clients, [$pid, $from, $to];
-	print $to "GET /cdc/users/poll?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-	$to->flush;
-}
+my @clients = map { ask_over_tls('/cdc/users/poll?limit=10000') } 1 .. CLIENTS;
 wait_for_answers($before, CLIENTS);
 my $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
 cmp_ok($grown_mb, '<', 128, sprintf('%d clients over TLS that take nothing make the worker hold %.0f MB', CLIENTS, $grown_mb));
-kill('KILL', map { $_->[0] } @clients);
-waitpid($_->[0], 0) for @clients;
-undef @clients;
+end(@clients);
 
 # ---- a hundred polls of one connection over HTTP/2 that takes nothing, each for something else
 $before_kb = ChangefeedTest::anonymous_kb($worker);
@@ -81,13 +90,7 @@ is(join(' ', map { $_->event->{data} =~ /"after"/ ? 1 : 0 } @streams), '1 1 1 1 
 
 # ---- the same over TLS, where each client's is encrypted by itself, for clients that do not take it
 $before = $server->metric('streams');
-for (1 .. CLIENTS)
-{
-	my $pid = open2(my $from, my $to, "exec openssl s_client -quiet -connect 127.0.0.1:$tls_port 2>$server->{dir}/openssl") or die "openssl: $!";
-	push @clients, [$pid, $from, $to];
-	print $to "GET /cdc/users HTTP/1.1\r\nHost: localhost\r\n\r\n";
-	$to->flush;
-}
+@clients = map { ask_over_tls('/cdc/users') } 1 .. CLIENTS;
 wait_for(sub { $server->metric('streams') == $before + CLIENTS }, CLIENTS . ' streams over TLS');
 $before_kb = ChangefeedTest::anonymous_kb($worker);
 $server->sql(q{INSERT INTO users SELECT 100003, string_agg(i::text, ',') FROM generate_series(1, 900000) i});
@@ -96,7 +99,7 @@ $grown_mb = (ChangefeedTest::anonymous_kb($worker) - $before_kb) / 1024;
 cmp_ok($grown_mb, '<', 64, sprintf('a row of 6 MB for %d streams over TLS that take nothing makes the worker hold %.0f MB', CLIENTS, $grown_mb));
 my $row = join(',', 1 .. 900_000);
 my $whole = 0;
-for my $from (map { $_->[1] } @clients)
+for my $from (map { $_->{from} } @clients)
 {
 	my $got = '';
 	until (length $got > length $row && substr($got, -2) eq "\n\n")
@@ -106,8 +109,7 @@ for my $from (map { $_->[1] } @clients)
 	$whole++ if index($got, qq{"$row"}) > 0;
 }
 is($whole, CLIENTS, 'and is whole for all of them, who take it at last');
-kill('KILL', map { $_->[0] } @clients);
-waitpid($_->[0], 0) for @clients;
+end(@clients);
 
 # ---- what takes long is done bit by bit, and others have their turn in between
 sub connect_to { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $_[0]) // die "connect: $!"; }

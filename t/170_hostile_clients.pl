@@ -175,12 +175,12 @@ is(scalar($honest->events(100)), 100, 'one that reads has them');
 ok(wait_for(sub { $server->metric('streams') == 1 }, 'the streams are gone'), 'and nothing is left of them');
 
 # The same with windows that stay shut: all are cut off, and hold little meanwhile.
-my $kb = ChangefeedTest::anonymous_kb($workers[0]) + ChangefeedTest::anonymous_kb($workers[1]);
+my $kb = ChangefeedTest::anonymous_kb(@workers);
 $crowd = abuse('crowd', '--path', '/cdc/users', '--connections', 10, '--window', 0, '--seconds', 20);
 ok(wait_for(sub { $server->metric('streams') == 1001 }, '1,000 streams that take nothing'), '1,000 streams that take nothing');
 $server->sql(q{INSERT INTO users SELECT generate_series(2001, 12000)});
 $honest->events(10_000);
-my $held_kb = ChangefeedTest::anonymous_kb($workers[0]) + ChangefeedTest::anonymous_kb($workers[1]) - $kb;
+my $held_kb = ChangefeedTest::anonymous_kb(@workers) - $kb;
 cmp_ok($held_kb, '<', 32 * 1024, "1,000 of them make the workers hold $held_kb kB");
 witness_until_end($crowd);
 like($server->client_output('h2_abuser'), qr/cut=10$/, 'they are cut off');

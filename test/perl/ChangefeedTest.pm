@@ -26,6 +26,7 @@ use File::Temp qw(tempdir);
 use HTTP::Tiny;
 use IO::Socket::INET;
 use JSON::PP;
+use List::Util qw(sum0);
 use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
@@ -475,11 +476,11 @@ sub processes
 	return {master => $master, feed => $feed, workers => \@workers};
 }
 
-# Anonymous memory of one process in kB: what it holds beyond mapped files, the ring among them.
+# Anonymous memory of processes in kB: what they hold beyond mapped files, the ring among them.
 sub anonymous_kb
 {
-	my ($pid) = @_;
-	return slurp("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+) kB/m ? $1 : 0;
+	my (@pids) = @_;
+	return sum0(map { slurp("/proc/$_/smaps_rollup") =~ /^Anonymous:\s+(\d+) kB/m ? $1 : 0 } @pids);
 }
 
 # One more listener, with TLS and a certificate of its own. Returns its port.
