@@ -19,8 +19,8 @@
 #include "utils/pg_lsn.h"
 
 #include "core/msgpack_text.h"
-#include "core/render/json.h"
 #include "core/reader.h"
+#include "core/render/json.h"
 #include "pg/compat.h"
 #include "pg/database_text.h"
 #include "pg/local_ring.h"

@@ -9,8 +9,8 @@
 
 #include "core/msgpack_text.h"
 #include "core/render/document.h"
-#include "core/utf8.h"
 #include "core/upstream/value.h"
+#include "core/utf8.h"
 
 /* Longer numbers than this are not tried as native ones. Without an exponent, as jsonb writes them, float64's
  * longest have some 345 characters. */

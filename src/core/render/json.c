@@ -4,8 +4,8 @@
 #include <math.h>
 
 #include "core/msgpack_text.h"
-#include "core/utf8.h"
 #include "core/upstream/value.h"
+#include "core/utf8.h"
 
 #define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
 

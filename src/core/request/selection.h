@@ -12,8 +12,8 @@
 #define CHANGEFEED_CORE_REQUEST_SELECTION_H
 
 #include "core/request/problem.h"
-#include "core/ring/ring.h"
 #include "core/request/subscription.h"
+#include "core/ring/ring.h"
 
 struct selection {
 	bool all;

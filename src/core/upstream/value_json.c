@@ -5,8 +5,8 @@
  * may hold any text; and in a database of the encoding SQL_ASCII, json is not UTF-8 by itself. It
  * deliberately does not normalise: members keep their order and their duplicates, numbers their digits.
  */
-#include "core/utf8.h"
 #include "core/upstream/value_kinds.h"
+#include "core/utf8.h"
 
 /* PostgreSQL's own parser gives up between 5,000 and 10,000 levels unless max_stack_depth is raised. */
 enum { JSON_LEVELS_MAX = 16384 };
