@@ -23,7 +23,7 @@ static const struct query invisible_query = {
 	" AND mode = 'ExclusiveLock' AND transactionid = $1::pg_catalog.xid)",
 };
 
-bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure)
+bool visibility_await(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure)
 {
 	int64_t deadline_us = clock_monotonic_us() + VISIBILITY_TIMEOUT_US;
 	char text[16];

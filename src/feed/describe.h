@@ -21,7 +21,7 @@
  * for all of its tables, because the feed stands still meanwhile. Returns false if the catalog is out of
  * reach.
  */
-bool await_visibility(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure);
+bool visibility_await(struct catalog *catalog, uint32_t xid, bool *ret_visible, struct failure *failure);
 
 /*
  * Asks for the key, types that are not built in, and partitions, and calls relation_complete(). The stream is

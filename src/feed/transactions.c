@@ -80,7 +80,7 @@ static bool describe(struct transactions *transactions, struct relation *relatio
 {
 	struct transaction *transaction = &transactions->current;
 	if (!transaction->awaited &&
-		!await_visibility(transactions->catalog, transaction->xid, &transaction->visible, failure))
+		!visibility_await(transactions->catalog, transaction->xid, &transaction->visible, failure))
 		return false;
 	transaction->awaited = true;
 	return describe_relation(relation, transactions->catalog, transaction->visible ? 0 : transaction->xid,

@@ -279,13 +279,13 @@ void limits_begin_turn(struct limits *limits)
 	h2o_linklist_t turn;
 
 	limits->turn++;
-	take_line(&turn, &limits->pipelined);
+	line_take(&turn, &limits->pipelined);
 	for (int i = 0; i < PIPELINED_PER_TURN && !h2o_linklist_is_empty(&turn); i++) {
 		struct pipelined *pipelined = LIST_FIRST(struct pipelined, link, &turn);
 		h2o_linklist_unlink(&pipelined->link);
 		h2o_process_request(pipelined->req); /* calls on_request() again */
 	}
-	put_back(&turn, &limits->pipelined);
+	line_put_back(&turn, &limits->pipelined);
 }
 
 /* ---- the handler and the logger on every path */

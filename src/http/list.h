@@ -25,14 +25,14 @@ static inline void list_leave(h2o_linklist_t *link)
 }
 
 /* Takes the whole line as this turn's: whoever joins it meanwhile comes in the next turn. */
-static inline void take_line(h2o_linklist_t *turn, h2o_linklist_t *line)
+static inline void line_take(h2o_linklist_t *turn, h2o_linklist_t *line)
 {
 	h2o_linklist_init_anchor(turn);
 	h2o_linklist_insert_list(turn, line);
 }
 
 /* Puts those back for whom there was no time, before all that have joined the line meanwhile. */
-static inline void put_back(h2o_linklist_t *turn, h2o_linklist_t *line)
+static inline void line_put_back(h2o_linklist_t *turn, h2o_linklist_t *line)
 {
 	h2o_linklist_insert_list(turn, line);
 	h2o_linklist_insert_list(line, turn);

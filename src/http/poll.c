@@ -514,13 +514,13 @@ void polls_pump(struct worker *worker, enum fanout_drain drain)
 	if (drain != FANOUT_IDLE)
 		wake_waiting(worker, drain);
 	int64_t end_us = clock_monotonic_us() + POLLS_US;
-	take_line(&turn, &worker->ready_polls);
+	line_take(&turn, &worker->ready_polls);
 	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct poll *poll = LIST_FIRST(struct poll, worker_link, &turn);
 		h2o_linklist_unlink(&poll->worker_link);
 		read_on(poll, end_us);
 	}
-	put_back(&turn, &worker->ready_polls);
+	line_put_back(&turn, &worker->ready_polls);
 }
 
 void polls_expire(struct worker *worker, bool all)

@@ -246,13 +246,13 @@ static void take_up_ready(struct worker *worker)
 {
 	h2o_linklist_t turn;
 
-	take_line(&turn, &worker->ready_requests);
+	line_take(&turn, &worker->ready_requests);
 	for (int i = 0; i < REQUESTS_PER_TURN && !h2o_linklist_is_empty(&turn) && may_count(worker); i++) {
 		struct request *request = LIST_FIRST(struct request, link, &turn);
 		h2o_linklist_unlink(&request->link);
 		take_up(worker, request);
 	}
-	put_back(&turn, &worker->ready_requests);
+	line_put_back(&turn, &worker->ready_requests);
 }
 
 bool requests_settle(struct worker *worker)

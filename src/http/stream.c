@@ -538,7 +538,7 @@ static bool pump_news(struct worker *worker)
 
 	LIST_EACH (struct audience, changed_link, audience, &worker->fanout.changed)
 		h2o_linklist_insert_list(&worker->news_streams, &audience->waiting);
-	take_line(&turn, &worker->news_streams);
+	line_take(&turn, &worker->news_streams);
 	for (int sends = 0; sends < LIVE_SENDS && !h2o_linklist_is_empty(&turn); sends++) {
 		struct stream *stream = LIST_FIRST(struct stream, worker_link, &turn);
 		h2o_linklist_unlink(&stream->worker_link);
@@ -546,7 +546,7 @@ static bool pump_news(struct worker *worker)
 			send_live(stream);
 	}
 	bool all = h2o_linklist_is_empty(&turn);
-	put_back(&turn, &worker->news_streams);
+	line_put_back(&turn, &worker->news_streams);
 	return all;
 }
 
@@ -555,7 +555,7 @@ static void pump_ready(struct worker *worker)
 	h2o_linklist_t turn;
 	int64_t end_us = clock_monotonic_us() + READY_US;
 
-	take_line(&turn, &worker->ready_streams);
+	line_take(&turn, &worker->ready_streams);
 	while (!h2o_linklist_is_empty(&turn) && clock_monotonic_us() < end_us) {
 		struct stream *stream = LIST_FIRST(struct stream, worker_link, &turn);
 		h2o_linklist_unlink(&stream->worker_link);
@@ -572,7 +572,7 @@ static void pump_ready(struct worker *worker)
 		else
 			line_up(stream);
 	}
-	put_back(&turn, &worker->ready_streams);
+	line_put_back(&turn, &worker->ready_streams);
 }
 
 /* Every stream has to read for itself; those that began in an older history than there is now say so. */

@@ -70,12 +70,12 @@ static void test_lines(void)
 	h2o_linklist_t turn;
 
 	fill(items, 2);
-	take_line(&turn, &list);
+	line_take(&turn, &list);
 	ok(h2o_linklist_is_empty(&list), "a line is taken as it is");
 	items[2] = (struct item){.number = 3};
 	h2o_linklist_insert(&list, &items[2].link);
 	h2o_linklist_unlink(&items[0].link);
-	put_back(&turn, &list);
+	line_put_back(&turn, &list);
 	is_u64(digits(), 23, "who was left over is before who joined meanwhile");
 }
 
