@@ -96,7 +96,9 @@ struct buffer {
  * `size`. */
 char *buffer_reserve(struct buffer *buffer, size_t size);
 
+/* What buffer_append() below does where the buffer has to grow, or has failed. */
 void buffer_append_slow(struct buffer *buffer, const void *data, size_t size);
+
 void buffer_append_u64(struct buffer *buffer, uint64_t number);
 void buffer_append_i64(struct buffer *buffer, int64_t number);
 

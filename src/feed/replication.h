@@ -36,6 +36,7 @@ struct replication *replication_open(struct connection connection, struct ring_w
 /* Closes the connection, too. */
 void replication_close(struct replication *replication);
 
+/* For poll(2). */
 int replication_socket(const struct replication *replication);
 
 /* How long the server may be silent; see connection_patience_us(). */

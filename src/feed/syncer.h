@@ -19,6 +19,7 @@ struct syncer *syncer_start(struct ring_writer *writer);
 /* Readable when the checkpoint under way is done: call syncer_finish(). */
 int syncer_fd(const struct syncer *syncer);
 
+/* Whether a checkpoint is under way. */
 bool syncer_running(const struct syncer *syncer);
 
 /* Begins a checkpoint. Returns false if there is nothing new to make durable. Not while one is running. */

@@ -43,7 +43,10 @@ struct upstream {
  */
 bool upstream_inspect(struct upstream *upstream, struct catalog *catalog, struct failure *failure);
 
-/* Returns false also if the catalog's connection is one to another server: then it is closed. */
+/*
+ * Fills in the second part. Returns false if the server does not answer, and if the catalog's connection is one
+ * to another server: then that is closed.
+ */
 bool upstream_identify(struct upstream *upstream, struct connection *replication, struct catalog *catalog,
 					   struct failure *failure);
 

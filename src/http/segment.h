@@ -68,6 +68,7 @@ struct segments_kept {
 	unsigned spools;     /* there are */
 };
 
+/* `limit` in bytes. The struct must not move afterwards. */
 void segments_kept_init(struct segments_kept *kept, size_t limit);
 
 /* How large a new segment may be: SEGMENT_SIZE, or SEGMENT_SIZE_SMALL while too much is held. */
@@ -93,6 +94,7 @@ static inline struct segment *segment_hold(struct segment *segment)
 	return segment;
 }
 
+/* Lets go of it; without any reference it is freed. */
 void segment_release(struct segment *segment);
 
 /*

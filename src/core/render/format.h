@@ -29,6 +29,7 @@
 void format_append(struct buffer *out, const struct document *document, const struct view *view,
 				   enum document_layout layout);
 
+/* The formats that have a file of their own; for format_append(). */
 void format_append_debezium(struct buffer *out, const struct document *document, const struct view *view);
 void format_append_cloudevent(struct buffer *out, const struct document *document, const struct view *view);
 

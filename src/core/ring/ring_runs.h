@@ -13,10 +13,11 @@
 /* The most entries that may be logged behind those of the last durable checkpoint, which are still needed. */
 uint64_t ring_runs_step(const struct ring *ring);
 
+/* Logs a change that is being evicted: the last run grows by it, or it begins another one. */
 void ring_runs_log_change(struct ring *ring, struct ring_checkpoint *state,
 						  const struct ring_record_header *header);
 
-/* Now the end of the evicted transaction is known: a bare LSN is compared with it. */
+/* The same for a commit record: now the end of the transaction is known, with which a bare LSN is compared. */
 void ring_runs_log_commit(struct ring *ring, const struct ring_checkpoint *state, uint64_t commit_lsn,
 						  uint64_t end_lsn);
 
