@@ -138,7 +138,7 @@ $server->wait_for_feed;
 unlike($server->log, qr/that was not described/, 'two tables of one name: the feed knows both');
 
 # ---- a publication's name that ends in what iconv would compose with a character behind it
-my $long = "\x{3042}" x 31;    # in UTF-8 it is longer than the ring has room for
+my $long = "\x{3042}" x 31;    # in UTF-8 it is longer than PostgreSQL's names
 in_encoding('EUC_JIS_2004');
 $server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "$long" (id int PRIMARY KEY);
 	ALTER PUBLICATION changefeed ADD TABLE "$long"; CREATE PUBLICATION "\x{3042}\x{304b}" FOR TABLE "$long"});
@@ -160,5 +160,15 @@ $server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; INSERT INTO "$long
 $server->wait_for_feed;
 is($server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; SELECT document_id FROM changefeed.changes('$long')}), '1',
 	'SQL finds its changes, and the table by its long name');
+
+# ---- names that are the same but for what is beyond 63 bytes in UTF-8
+my $alike = "\x{3042}" x 30 . "\x{304b}";
+$server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; CREATE TABLE "$alike" (id int PRIMARY KEY); ALTER PUBLICATION changefeed ADD TABLE "$alike";
+	INSERT INTO "$alike" VALUES (2)});
+$server->wait_for_feed;
+is($server->sql(encode 'UTF-8', qq{SET client_encoding = 'UTF8'; SELECT document_id FROM changefeed.changes('$_')}), $_ eq $long ? 1 : 2,
+	'SQL tells long names apart') for $long, $alike;
+is_deeply([map { "$_->{collection} $_->{document_id}" } $server->poll_all(join '', map { sprintf '%%%02X', ord } split //, encode 'UTF-8', $_)],
+	[$_ eq $long ? "$_ 1" : "$_ 2"], 'so does HTTP, which has them whole') for $long, $alike;
 
 done_testing();

@@ -22,7 +22,6 @@
 #include "utils/rls.h"
 #include "utils/varlena.h"
 
-#include "core/ring/live.h"
 #include "pg/compat.h"
 #include "pg/database_text.h"
 #include "pg/published.h"
@@ -36,12 +35,6 @@
 	"SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname "                      \
 	"OPERATOR(pg_catalog.=) $1"
 
-/* In UTF-8 it can be longer than the ring has room for. */
-static char *ring_name(const char *name)
-{
-	return pnstrdup(database_text_to_utf8(name), RING_NAME_SIZE - 1);
-}
-
 static struct published_table *published_table(const char *schema, const char *name)
 {
 	struct published_table *table = palloc(sizeof(*table));
@@ -50,8 +43,8 @@ static struct published_table *published_table(const char *schema, const char *n
 	table->relation = OidIsValid(table->namespace) ? get_relname_relid(name, table->namespace) : InvalidOid;
 	table->schema = pstrdup(schema);
 	table->name = pstrdup(name);
-	table->ring_schema = ring_name(schema);
-	table->ring_name = ring_name(name);
+	table->ring_schema = database_text_to_utf8(schema);
+	table->ring_name = database_text_to_utf8(name);
 	return table;
 }
 

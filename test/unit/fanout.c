@@ -381,7 +381,7 @@ static void test_leave(void)
 	static struct audience *audiences[MANY];
 	struct buffer path = {0};
 	unsigned changed = 0, stayed = 0;
-	char name[RING_NAME_SIZE];
+	char name[COLLECTION_NAME_SIZE];
 
 	for (unsigned i = 0; i < SUBSCRIPTION_NAMES_MAX; i++) {
 		snprintf(name, sizeof(name), "%c%.0u", i == 0 ? 'a' : 'b', i == 0 ? 0 : i - 1); /* a, b, b1, ... */

@@ -506,7 +506,7 @@ static void test_many_collections(void)
 	struct ring *reader;
 	struct collection found;
 	unsigned right = 0, wrong = 0;
-	char name[RING_NAME_SIZE];
+	char name[COLLECTION_NAME_SIZE];
 
 	fixture_make(&fixture, 64 * RING_MIN_CAPACITY);
 	ok(ring_file_open(fixture.path, RING_ACCESS_WORKER, &reader) == RING_FILE_OK, "a reader");

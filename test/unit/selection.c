@@ -35,7 +35,7 @@ static void is_table(const char *path, const char *wanted)
 {
 	struct selection selection;
 	struct collection collection;
-	char text[2 * RING_NAME_SIZE] = "";
+	char text[2 * COLLECTION_NAME_SIZE] = "";
 	if (resolve(path, "", "", &selection, NULL) && selection.count == 1 &&
 		ring_collection(fixture.ring, selection.collections[0], &collection))
 		snprintf(text, sizeof(text), "%s.%s", collection.schema, collection.name);
@@ -107,7 +107,7 @@ static void test_many(void)
 	struct buffer path = {0};
 	int64_t best_us = INT64_MAX;
 	unsigned found = 0;
-	char name[RING_NAME_SIZE];
+	char name[COLLECTION_NAME_SIZE];
 
 	for (unsigned i = 0; i < MANY; i++) {
 		snprintf(name, sizeof(name), "many_%u", i);

@@ -204,10 +204,10 @@ bool ring_collection(const struct ring *ring, uint32_t id, struct collection *re
 	return true;
 }
 
-static void put_name(char to[RING_NAME_SIZE], struct bytes name)
+static void put_name(char to[COLLECTION_NAME_SIZE], struct bytes name)
 {
-	size_t size = name.size < RING_NAME_SIZE ? name.size : RING_NAME_SIZE - 1;
-	memset(to, 0, RING_NAME_SIZE);
+	size_t size = name.size < COLLECTION_NAME_SIZE ? name.size : COLLECTION_NAME_SIZE - 1;
+	memset(to, 0, COLLECTION_NAME_SIZE);
 	memcpy(to, name.data, size);
 }
 

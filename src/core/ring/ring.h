@@ -155,12 +155,15 @@ static inline void place_follow(struct place *place, uint64_t streamed_lsn)
 /* The place of the oldest record that is retained. */
 struct place ring_oldest(const struct ring *ring);
 
+/* PostgreSQL's names have 63 bytes in the database's encoding, and up to three times as many in UTF-8. */
+enum { COLLECTION_NAME_SIZE = 192 };
+
 struct collection {
 	uint32_t id;
 	bool published;
 	uint64_t changes;
-	char schema[RING_NAME_SIZE];
-	char name[RING_NAME_SIZE];
+	char schema[COLLECTION_NAME_SIZE];
+	char name[COLLECTION_NAME_SIZE];
 };
 
 /* Collections are numbered from 0 to ring_collection_count() - 1; a number keeps its names for a whole

@@ -65,7 +65,7 @@ enum {
 	RING_PAGE = 65536, /* the largest page of any Linux: every section can be mapped by itself */
 	RING_ALIGN = 8,
 	RING_INDEX_GRAIN = 16384,
-	RING_FORMAT = 6, /* another one for each change of the structs here, of live.h's, or of the sections */
+	RING_FORMAT = 7, /* another one for each change of the structs here, of live.h's, or of the sections */
 };
 
 #define RING_MAGIC UINT64_C(0x314546474e484350) /* "PCHNGFE1" */
@@ -115,8 +115,8 @@ _Static_assert(sizeof(struct ring_run) == 32, "the ring's format");
 
 struct ring_collection {
 	uint64_t checksum; /* XXH3 of schema and name: written last, so that a torn entry is seen in recovery */
-	char schema[RING_NAME_SIZE];
-	char name[RING_NAME_SIZE];
+	char schema[COLLECTION_NAME_SIZE];
+	char name[COLLECTION_NAME_SIZE];
 	_Atomic uint32_t published; /* written by the feed (catalog), read by all, relaxed */
 	uint32_t reserved;
 	/* appended since the file was made; a figure for people, not exact after power loss */
@@ -127,7 +127,7 @@ struct ring_collection {
 	_Atomic uint64_t evicted_n;
 };
 
-_Static_assert(sizeof(struct ring_collection) == 176, "the ring's format");
+_Static_assert(sizeof(struct ring_collection) == 432, "the ring's format");
 _Static_assert(sizeof(struct ring_collection) % 16 == 0,
 			   "no pair of evicted_lsn and evicted_n lies across sectors");
 
@@ -236,7 +236,7 @@ static inline bool ring_still_retained(const struct ring *ring, uint64_t positio
 uint64_t ring_record_checksum(const char *record, uint32_t size, uint32_t epoch, uint64_t position);
 uint64_t ring_collection_checksum(const struct ring_collection *collection);
 
-/* An entry for these names, cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's identifiers never exceed. */
+/* An entry for these names, cut to COLLECTION_NAME_SIZE - 1 bytes, which PostgreSQL's names never exceed. */
 struct ring_collection ring_collection_named(struct bytes schema, struct bytes name);
 
 /* A message has no collection, its m stands there. */

@@ -91,8 +91,8 @@ bool ring_writer_news(struct ring_writer *writer, uint64_t *ret_collections);
 int ring_writer_error(const struct ring_writer *writer);
 
 /*
- * The number of the collection with these names (cut to RING_NAME_SIZE - 1 bytes, which PostgreSQL's
- * identifiers never exceed), made if there is none. COLLECTION_NONE when the table is full.
+ * The number of the collection with these names (cut to COLLECTION_NAME_SIZE - 1 bytes, which
+ * PostgreSQL's names never exceed), made if there is none. COLLECTION_NONE when the table is full.
  */
 uint32_t ring_writer_collection(struct ring_writer *writer, struct bytes schema, struct bytes name);
 void ring_writer_set_published(struct ring_writer *writer, uint32_t collection, bool published);
