@@ -200,6 +200,11 @@ static void test_directive_mistakes(void)
 		"a directive that ends streams", LISTEN "http2-graceful-shutdown-timeout: 5\n" HOSTS,
 		"h2o.conf:2:34: http2-graceful-shutdown-timeout is not supported by pg_changefeed: old workers keep "
 		"their streams, see stream-lifetime of changefeed");
+	refuses("one by which clients could abort libh2o",
+			LISTEN "http2-max-concurrent-requests-per-connection: 50\n" HOSTS,
+			"h2o.conf:2:47: http2-max-concurrent-requests-per-connection is not supported by pg_changefeed: "
+			"it is "
+			"100");
 	refuses("a handler that is not here", LISTEN "hosts: {default: {paths: {/: {proxy.reverse.url: x}}}}\n",
 			"h2o.conf:2:50: proxy.reverse.url is not supported by pg_changefeed: put a proxy in front of it "
 			"instead");

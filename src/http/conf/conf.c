@@ -101,6 +101,8 @@ static const struct {
 	{"duration-stats", "see /metrics"}, /* its logger is freed once for each path */
 	{"http2-debug-state", "it shows other clients' connections"},
 	{"http2-graceful-shutdown-timeout", "old workers keep their streams, see stream-lifetime of changefeed"},
+	/* with less than that libh2o begins a request that waits while it closes its connection, and aborts */
+	{"http2-max-concurrent-requests-per-connection", "it is 100"},
 	{"file.custom-handler", "there are no handlers that it could use"},
 };
 
