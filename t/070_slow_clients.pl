@@ -137,7 +137,8 @@ like(crowd('/hasty/few/poll', '--rate', 128 << 10), qr/finished=30 cut=0$/,
 	'over HTTP/2 a client that asks for 30 answers at once and reads slowly gets them all');
 like(crowd('/hasty/few?since_lsn=earliest', '--rate', 128 << 10, '--enough', 950_000), qr/received=9\d{5} finished=0 cut=0$/,
 	'and so does one with 30 streams');
-like(crowd('/hasty/few/poll', '--rate', 1000), qr/finished=0 cut=1$/, 'one that reads 1 kB a second does not get the answers');
+# (The first answer fits into the 64 kB that HTTP/2 begins with, if the server sees its request before the others.)
+like(crowd('/hasty/few/poll', '--rate', 1000), qr/finished=[01] cut=1$/, 'one that reads 1 kB a second does not get the answers');
 like(crowd('/hasty/few?since_lsn=earliest', '--rate', 1000), qr/finished=0 cut=1$/, 'nor the streams');
 
 is($server->client_result($lister), 0, 'one that does not take a list of files is cut off after stall-timeout');
