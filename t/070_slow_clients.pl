@@ -92,7 +92,7 @@ cmp_ok(time - $gone, '<', 5, sprintf('after %.2f s', time - $gone));
 
 # One that takes the rest of what it is being sent and says goodbye in the same moment.
 my $leaving = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) or die "connect: $!";
-print $leaving "GET /cdc/users?since_lsn=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n";
+print $leaving "GET /seldom/users?since_lsn=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n";
 my $before = -1;
 ok(wait_for(sub { my $now = most_queued(); my $full = $now > 0 && $now == $before; $before = $now; return $full; }, 'its socket takes no more'),
 	'a send is under way to a client that does not read');
