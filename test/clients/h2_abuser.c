@@ -395,11 +395,12 @@ static void connection_read(struct connection *connection)
 		take(connection, bytes, (size_t)size);
 }
 
-/* Opens the window by what is due, once the output is empty. */
+/* Opens the window by what is due, once the output is empty, and fifty times a second at the most: a byte at a
+ * time would be a flood, and the server sends each by itself. */
 static void keep_rate(struct connection *connection, double seconds)
 {
 	double due = options.rate * seconds - connection->window;
-	if (connection->round == 0 || connection->sent < connection->size || due < 1)
+	if (connection->round == 0 || connection->sent < connection->size || due < 1 || due < options.rate / 50)
 		return;
 	connection->sent = connection->size = 0;
 	put_window(connection, 0, (uint32_t)due);
