@@ -163,12 +163,25 @@ is_deeply(names_after('ALTER SCHEMA hall RENAME TO lobby', 'INSERT INTO lobby.ch
 	['lobby.chair 2', 'lobby.south 6'], 'a schema is renamed');
 SKIP:
 {
-	skip('schemas are published from PostgreSQL 15 on', 2) if $server->sql('SHOW server_version_num') < 150000;
+	skip('schemas are published from PostgreSQL 15 on', 3) if $server->sql('SHOW server_version_num') < 150000;
 	$server->sql('CREATE SCHEMA shown; ALTER PUBLICATION changefeed ADD TABLES IN SCHEMA shown;
 		CREATE TABLE loaded (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE loaded_0 PARTITION OF loaded DEFAULT; INSERT INTO loaded VALUES (1)');
 	is_deeply(names_after('ALTER TABLE loaded SET SCHEMA shown', 'INSERT INTO shown.loaded VALUES (2)'), ['shown.loaded 2'],
 		'a partitioned table is moved into a schema that is published');
 	is_deeply(names_after('ALTER TABLE shown.loaded SET SCHEMA public', 'INSERT INTO loaded VALUES (3)'), [], 'and out of it');
+
+	# before the stream begins, and behind what it begins with
+	$server->configure('changefeed.enabled' => 'off');
+	$server->reload;
+	wait_for(sub { $server->sql('SELECT active FROM pg_replication_slots') eq 'f' }, 'the slot is let go');
+	$server->sql($_) for 'INSERT INTO loaded VALUES (4)', 'ALTER TABLE loaded SET SCHEMA shown', 'INSERT INTO shown.loaded VALUES (5)';
+	$server->configure('changefeed.enabled' => 'on');
+	$server->reload;
+	$server->wait_ready;
+	$server->wait_for_feed;
+	my ($cursor, $id) = ($server->now_lsn, 5);
+	ok(wait_for(sub { $id++; $server->sql("INSERT INTO shown.loaded VALUES ($id)"); $server->wait_for_feed; $server->poll_all('*', since => $cursor) }),
+		'a partitioned table that was moved so while the feed was away');
 }
 my $reconnects = $server->status('reconnects_total');
 

@@ -338,9 +338,9 @@ static bool run_stream(struct feed *feed, struct failure *failure)
 		if (step == REPLICATION_FAILED)
 			return false;
 		if (published_is_outdated(&feed->catalog.published))
-			return failure_set(
-				failure, "a table has another name or schema by now, which the server does not say in the "
-						 "stream: it is begun again");
+			return failure_set(failure,
+							   "a table has another name or schema by now, which the server may not say in "
+							   "the stream: it is begun again");
 		int error = ring_writer_error(feed->writer);
 		if (error != 0)
 			return failure_set(failure, "cannot write the ring file: %s", strerror(error));

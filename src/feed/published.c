@@ -99,7 +99,8 @@ static bool apply_tables(struct published *published, const PGresult *result)
 void published_begin(struct published *published, const struct relation_cache *relations)
 {
 	published->relations = relations;
-	published->with_schema = published->outdated_lsn = 0;
+	published->begun_lsn = ring_writer_streamed_lsn(published->writer);
+	published->misnamed_lsn = 0;
 }
 
 static bool is_partitioned(const PGresult *result, int row)
@@ -107,19 +108,21 @@ static bool is_partitioned(const PGresult *result, int row)
 	return PQgetvalue(result, row, COLUMN_KIND)[0] == 'p';
 }
 
-/* Tells the partitioned tables apart that are published because of the schema that they are in. Never 0. */
+/* Tells the partitioned tables apart that are published because of the schema that they are in. 0: there are
+ * none. */
 static uint64_t with_schema(const PGresult *result)
 {
-	XXH64_hash_t hash = 1;
+	uint64_t sum = 0; /* in any order: a table that is renamed stays one of them */
 	for (int row = 0; row < PQntuples(result); row++) {
 		const char *oid = PQgetvalue(result, row, COLUMN_OID);
 		if (is_partitioned(result, row) && PQgetvalue(result, row, COLUMN_BY_ITSELF)[0] == 'f')
-			hash = XXH3_64bits_withSeed(oid, strlen(oid) + 1, hash);
+			sum += XXH3_64bits(oid, strlen(oid));
 	}
-	return hash == 0 ? 1 : hash;
+	return sum;
 }
 
-/* Whether the stream calls a table by another name than the catalog does, and will not notice. */
+/* Whether the stream calls a table by another name than the catalog does, and may not notice. (It would of a
+ * table without partitions that is moved, when that next changes.) */
 static bool is_misnamed(const struct relation *relation, const PGresult *result, int row)
 {
 	bool same_schema = bytes_equal(relation->schema, bytes_of(PQgetvalue(result, row, COLUMN_SCHEMA)));
@@ -141,23 +144,26 @@ static bool any_is_misnamed(const struct published *published, const PGresult *r
 /* Compares what the stream has said, and could know, with an answer. */
 static void compare_stream(struct published *published, const PGresult *result)
 {
-	uint64_t now = with_schema(result);
+	uint64_t wal_end = live_figure(&published->live->server_lsn), now = with_schema(result);
 
-	if (published->relations == NULL)
-		return;
-	if (published->with_schema == 0)
+	if (now != published->with_schema) {
 		published->with_schema = now;
-	if (now == published->with_schema && !any_is_misnamed(published, result))
-		published->outdated_lsn = 0;
-	else if (published->outdated_lsn == 0)
-		published->outdated_lsn = live_figure(&published->live->server_lsn);
+		published->with_schema_lsn = wal_end;
+	}
+	if (published->relations == NULL || !any_is_misnamed(published, result))
+		published->misnamed_lsn = 0;
+	else if (published->misnamed_lsn == 0)
+		published->misnamed_lsn = wal_end;
 }
 
-/* The stream may be behind the catalog: it is outdated only once it has come to where that was seen. */
+/* The stream may be behind the catalog: it is outdated only once it has come to where that was seen. One that
+ * began there knows. */
 bool published_is_outdated(const struct published *published)
 {
-	return published->outdated_lsn != 0 &&
-		   ring_writer_streamed_lsn(published->writer) >= published->outdated_lsn;
+	uint64_t streamed = ring_writer_streamed_lsn(published->writer);
+
+	return (published->misnamed_lsn != 0 && streamed >= published->misnamed_lsn) ||
+		   (published->begun_lsn < published->with_schema_lsn && streamed >= published->with_schema_lsn);
 }
 
 void published_apply(struct published *published, const PGresult *result)

@@ -20,9 +20,11 @@ struct published {
 	uint64_t history;     /* in which it was applied */
 	bool full;            /* the ring's table of collections is, and the log says so */
 	const struct relation_cache *relations; /* what the stream has said; NULL: there is none */
-	uint64_t with_schema; /* of the partitioned tables that were published with their schema when it began */
-	/* where the WAL ended when the stream was first seen to differ from the catalog; 0: it does not */
-	uint64_t outdated_lsn;
+	uint64_t begun_lsn;                     /* where it began */
+	uint64_t with_schema; /* of the partitioned tables that are published with their schema */
+	/* where the WAL ended when these were first seen to be others, and when the stream was first seen to call a
+	 * table by another name than the catalog; 0: they were not, it does not */
+	uint64_t with_schema_lsn, misnamed_lsn;
 };
 
 /*
