@@ -14,6 +14,9 @@
 enum {
 	HEADERS_MAX = 256,             /* over HTTP/1 libh2o takes 100; here a cookie may be one each */
 	HEADERS_SIZE_MAX = 256 * 1024, /* what is much less is answered with 431, see limits.c */
+	BLOCK_MAX = 64 * 1024,         /* of them as they come, so that no more is read only to be refused */
+	HIDDEN_MAX = 1024,             /* of that, in what the library does not keep as headers */
+	HEADER_OVERHEAD = 8,           /* of each header, for its lengths */
 };
 
 typedef void (*stream_function)(h2o_http2_conn_t *, h2o_http2_stream_t *);
@@ -51,13 +54,16 @@ void h2o_http2_conn_request_write(h2o_http2_conn_t *conn)
 		library_request_write(conn);
 }
 
-static bool is_bloated(const h2o_req_t *req)
+/* content-length and host are not among the headers, but each of them leaves something behind, too: a block
+ * that is much larger than what it shows is full of them. */
+static bool is_bloated(const h2o_req_t *req, size_t block_size)
 {
-	size_t size = 0;
+	size_t size = 0, shown = req->input.path.len + req->input.authority.len + HIDDEN_MAX;
 
 	for (size_t i = 0; i < req->headers.size; i++)
 		size += req->headers.entries[i].name->len + req->headers.entries[i].value.len;
-	return req->headers.size > HEADERS_MAX || size > HEADERS_SIZE_MAX;
+	shown += size + req->headers.size * HEADER_OVERHEAD;
+	return req->headers.size > HEADERS_MAX || size > HEADERS_SIZE_MAX || block_size > shown;
 }
 
 int h2o_hpack_parse_headers(h2o_req_t *req, h2o_hpack_header_table_t *table, const uint8_t *from, size_t size,
@@ -65,8 +71,10 @@ int h2o_hpack_parse_headers(h2o_req_t *req, h2o_hpack_header_table_t *table, con
 							const char **why)
 {
 	(void)digests; /* without them the library does not read any */
+	if (size > BLOCK_MAX)
+		return H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM;
 	int result = library_parse_headers(req, table, from, size, pseudo_headers, content_length, NULL, why);
-	return is_bloated(req) ? H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM : result;
+	return is_bloated(req, size) ? H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM : result;
 }
 
 /* What stdio prints to stderr, line by line; our own log does not go this way. */
