@@ -20,7 +20,7 @@ use POSIX ();
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw(median wait_until build start_postgres sql sql_file changefeed drop_slots metrics start_nchan start_program
-	start_node load_client mark rates stop_all stop pids_cpu anonymous_kb say_line $root $dir $bin);
+	start_node load_client keep_apart mark rates stop_all stop pids_cpu anonymous_kb say_line $root $dir $bin);
 
 our $root = abs_path(dirname(__FILE__) . '/../..');
 our $dir;    # temporary
@@ -353,8 +353,8 @@ sub keep_apart
 	my ($list) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s+(\S+)/m;
 	my @processors = map { my ($from, $to) = split /-/, $_; $from .. ($to // $from) } split /,/, $list;
 	return if @processors < 2;
-	system("taskset -apc $processors[0] $client->{pid} >/dev/null") == 0 or die "bench: taskset\n";
-	system("taskset -apc $processors[1] $_ >/dev/null") == 0 or die "bench: taskset\n" for @{$server->{workers}};
+	my %processor = ($client->{pid} => $processors[0], map { $_ => $processors[1] } @{$server->{workers}});
+	system("taskset -apc $processor{$_} $_ >/dev/null") == 0 or die "bench: taskset\n" for keys %processor;
 	return;
 }
 

@@ -1,7 +1,7 @@
 /* reader.c: see reader.h. */
 #include "core/reader.h"
 
-/* To read a change only to find that it is another tenant's takes so many times as long as to walk over it. */
+/* Reading a change that turns out to be another tenant's takes this many times as long as walking over it. */
 enum { LOAD_COST = 8 };
 
 bool reader_scratch_init(struct reader_scratch *scratch)

@@ -158,8 +158,8 @@ void catalog_saw_wal_end(struct catalog *catalog, const char *lsn)
 
 /*
  * The server refuses to say what is published; a table in the publication has been locked for a while, say.
- * What was known stays, and the question is asked again later: the stream has others for this connection.
- * Where the WAL ends can be asked all the same.
+ * What was known stays, and the question is asked again later: the stream needs this connection for other
+ * questions. Where the WAL ends can be asked all the same.
  */
 static void put_off(struct catalog *catalog, const struct failure *failure)
 {
