@@ -96,10 +96,10 @@ static bool apply_tables(struct published *published, const PGresult *result)
 	return changed;
 }
 
-void published_begin(struct published *published, const struct relation_cache *relations)
+void published_begin(struct published *published, const struct relation_cache *relations, uint64_t from_lsn)
 {
 	published->relations = relations;
-	published->begun_lsn = ring_writer_streamed_lsn(published->writer);
+	published->begun_lsn = from_lsn;
 	published->misnamed_lsn = 0;
 }
 

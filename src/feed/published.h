@@ -42,8 +42,8 @@ extern const struct query published_query;
 /* Applies an answer. */
 void published_apply(struct published *published, const PGresult *result);
 
-/* A stream begins that will say what its tables are called; NULL: it ends. */
-void published_begin(struct published *published, const struct relation_cache *relations);
+/* A stream begins at that LSN, which will say what its tables are called; NULL: it ends. */
+void published_begin(struct published *published, const struct relation_cache *relations, uint64_t from_lsn);
 
 /*
  * Whether the stream goes on calling a table by a name that it no longer has, or takes it for published, or not,

@@ -35,7 +35,7 @@ struct replication *replication_open(struct connection connection, struct ring_w
 									 uint64_t confirmed_lsn)
 {
 	struct replication *replication = calloc(1, sizeof(*replication));
-	if (replication == NULL || !transactions_init(&replication->transactions, writer, catalog) ||
+	if (replication == NULL || !transactions_init(&replication->transactions, writer, catalog, from_lsn) ||
 		PQsetnonblocking(connection.pg, 1) != 0) {
 		if (replication != NULL)
 			transactions_free(&replication->transactions);

@@ -3,17 +3,18 @@
 
 #include "feed/describe.h"
 
-bool transactions_init(struct transactions *transactions, struct ring_writer *writer, struct catalog *catalog)
+bool transactions_init(struct transactions *transactions, struct ring_writer *writer, struct catalog *catalog,
+					   uint64_t from_lsn)
 {
 	*transactions =
 		(struct transactions){.writer = writer, .catalog = catalog, .relations = relation_cache_new()};
-	published_begin(&catalog->published, transactions->relations);
+	published_begin(&catalog->published, transactions->relations, from_lsn);
 	return transactions->relations != NULL;
 }
 
 void transactions_free(struct transactions *transactions)
 {
-	published_begin(&transactions->catalog->published, NULL);
+	published_begin(&transactions->catalog->published, NULL, 0);
 	relation_cache_free(transactions->relations);
 	row_scratch_free(&transactions->row);
 	buffer_free(&transactions->body);

@@ -47,9 +47,9 @@ struct transactions {
 /* What became of a message. BLOCKED: the ring has no room before the next checkpoint; take it again then. */
 enum outcome { OUTCOME_DONE, OUTCOME_BLOCKED, OUTCOME_FAILED };
 
-/* Returns false out of memory. */
-bool transactions_init(struct transactions *transactions, struct ring_writer *writer,
-					   struct catalog *catalog);
+/* For a stream that begins at that LSN. Returns false out of memory. */
+bool transactions_init(struct transactions *transactions, struct ring_writer *writer, struct catalog *catalog,
+					   uint64_t from_lsn);
 void transactions_free(struct transactions *transactions);
 
 /* Takes a message that the server sent at `sent_us`. */
