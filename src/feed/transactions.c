@@ -88,6 +88,20 @@ static bool describe(struct transactions *transactions, struct relation *relatio
 							 transaction->commit_us, failure);
 }
 
+/* Asks for all that is to be known of a relation, again if it was asked before. NULL on failure. */
+static struct relation *describe_anew(struct transactions *transactions, struct relation *relation,
+									  struct failure *failure)
+{
+	if (relation->ready)
+		relation_reopen(relation);
+	if (!describe(transactions, relation, failure))
+		return NULL;
+	relation->collection =
+		published_mark(&transactions->catalog->published, relation->schema, relation->name);
+	relation->ready = true;
+	return relation;
+}
+
 /* The relation of a change, with all that is to be known of it. NULL on failure. */
 static struct relation *relation_of(struct transactions *transactions, uint32_t oid, struct failure *failure)
 {
@@ -99,14 +113,7 @@ static struct relation *relation_of(struct transactions *transactions, uint32_t 
 	const struct transaction *transaction = &transactions->current;
 	if (relation->ready && !relation_is_stale(relation, transaction->xid, transaction->commit_us))
 		return relation;
-	if (relation->ready)
-		relation_reopen(relation);
-	if (!describe(transactions, relation, failure))
-		return NULL;
-	relation->collection =
-		published_mark(&transactions->catalog->published, relation->schema, relation->name);
-	relation->ready = true;
-	return relation;
+	return describe_anew(transactions, relation, failure);
 }
 
 /* Whether the ring has what comes with this id: it is a repetition, to be dropped. */
@@ -169,20 +176,18 @@ static enum outcome append_change(struct transactions *transactions, const struc
  */
 static bool row_is_of_full(const struct relation *relation, const struct pgoutput_message *message)
 {
-	return relation != NULL && relation->replica_identity != 'f' && message->row.old_row.present &&
+	return relation->replica_identity != 'f' && message->row.old_row.present &&
 		   !message->row.old_row.key_only;
 }
 
 static enum outcome append_row(struct transactions *transactions, enum operation operation,
 							   const struct pgoutput_message *message, struct failure *failure)
 {
-	struct relation *relation = relation_cache_get(transactions->relations, message->row.oid);
-	if (row_is_of_full(relation, message)) {
+	struct relation *relation = relation_of(transactions, message->row.oid, failure);
+	if (relation != NULL && row_is_of_full(relation, message)) {
 		relation->replica_identity = 'f';
-		relation->ready = false;
-		relation_reopen(relation);
+		relation = describe_anew(transactions, relation, failure);
 	}
-	relation = relation_of(transactions, message->row.oid, failure);
 	if (relation == NULL)
 		return OUTCOME_FAILED;
 	return append_change(transactions, relation, operation, message, failure);
