@@ -6,6 +6,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use ChangefeedTest::Http2 qw(h2_frame h2_head);
 use HTTP::Tiny;
 use IO::Socket::UNIX;
 use Test::More;
@@ -50,8 +51,7 @@ $stream->close;
 ok(wait_for(sub { @{$server->processes->{workers}} == 1 }, 'old workers end'), 'old workers end when their last stream has');
 
 # ---- a client over HTTP/2 in the middle of a request, whose head comes in many frames (RFC 9113, 6.10)
-sub h2_frame { my ($type, $flags, $stream, $payload) = @_; return substr(pack('N', length $payload), 1) . pack('CCN', $type, $flags, $stream) . $payload; }
-sub h2_head { return join('', map { "\0" . pack('C/aC/a', @$_) } [':method', 'GET'], [':scheme', 'http'], [':authority', 'x'], [':path', $_[0]]); }
+sub get_head { return h2_head(':method', 'GET', ':scheme', 'http', ':authority', 'x', ':path', $_[0]); }
 my ($asking, $came) = (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->{http_port}) // die("connect: $!"), '');
 sub has_come
 {
@@ -59,8 +59,8 @@ sub has_come
 	$asking->blocking(0);
 	return wait_for(sub { sysread($asking, $came, 65536, length $came); $came =~ $pattern }, $what);
 }
-my ($begin, $rest) = unpack('a10 a*', h2_head('/cdc/users/poll'));
-syswrite($asking, join('', "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", h2_frame(4, 0, 0, ''), h2_frame(1, 5, 1, h2_head('/cdc/users')), h2_frame(1, 1, 3, $begin)));
+my ($begin, $rest) = unpack('a10 a*', get_head('/cdc/users/poll'));
+syswrite($asking, join('', "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", h2_frame(4, 0, 0, ''), h2_frame(1, 5, 1, get_head('/cdc/users')), h2_frame(1, 1, 3, $begin)));
 has_come('a stream over HTTP/2', qr/retry: /);
 $stream = $server->stream('/cdc/users');
 $paths->{'/cdc'}{'header.set'} = 'X-Generation: next';

@@ -6,6 +6,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../test/perl";
 use ChangefeedTest;
+use ChangefeedTest::Http2 qw(h2_frame h2_head h2_string);
 use IO::Select;
 use IO::Socket::INET;
 use Test::More;
@@ -217,10 +218,8 @@ $server->sql(q{INSERT INTO users VALUES ('u2')});
 is($stream->event->{json}{document_id}, 'u2', 'a request behind a stream is not answered in it');
 is($stream->{raw} . $stream->{text}, '', 'nothing else came');
 
-# ---- HTTP/2 (RFC 9113, RFC 7541): header fields as literals that are not indexed
-sub h2_string { return pack('C', length $_[0]) . $_[0]; }
-sub h2_frame { my ($type, $flags, $stream, $payload) = @_; return substr(pack('N', length $payload), 1) . pack('CCN', $type, $flags, $stream) . $payload; }
-sub h2_request { return h2_frame(1, 5, 1, join('', map { ($_ & 1 ? '' : "\0") . h2_string($_[$_]) } 0 .. $#_)); }
+# ---- HTTP/2
+sub h2_request { return h2_frame(1, 5, 1, h2_head(@_)); }
 my @good = (':method', 'GET', ':scheme', 'http', ':authority', 'x', ':path', '/cdc/users/poll');
 
 # The length of a string as HPACK has it: seven bits, and what is left of it.
@@ -258,7 +257,7 @@ like(h2_answers('a request', h2_request(@good)), qr/\b1\b/, 'HTTP/2: a request i
 my @upload = (':method', 'POST', @good[2 .. 5], ':path', '/cdc/users');
 for my $body ('x' x 4096, 'x' x 4097)
 {
-	my $got = h2_answers('a body', h2_frame(1, 4, 1, substr(h2_request(@upload), 9)),
+	my $got = h2_answers('a body', h2_frame(1, 4, 1, h2_head(@upload)),
 		h2_frame(0, 0, 1, $body), h2_frame(6, 0, 0, 'pingping'), h2_frame(0, 1, 1, ''));
 	like($got, length $body > 4096 ? qr/^(?!.* 1\b).*\b3\b/ : qr/\b1\b/, 'HTTP/2: a body of ' . length($body) . ' bytes');
 }
@@ -310,7 +309,7 @@ my %repeated = ('small ones' => ['x', 'y'], 'large ones' => ['x', 'y' x 4000], '
 for my $what (sort keys %repeated)
 {
 	my ($name, $value) = @{$repeated{$what}};
-	my $block = substr(h2_request(@good), 9) . '@' . h2_string($name) . h2_length(length $value) . $value . "\xbe" x 4000;
+	my $block = h2_head(@good) . '@' . h2_string($name) . h2_length(length $value) . $value . "\xbe" x 4000;
 	like(h2_answers($what, h2_frame(1, 5, 1, $block)), qr/ 7$/, "HTTP/2: 4,000 headers, $what");
 }
 my $grown_kb = peak_kb() - $peak_kb;
