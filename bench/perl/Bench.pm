@@ -349,11 +349,11 @@ sub start_node
 # until everybody else has been sent to.
 sub keep_apart
 {
-	my ($client, $server) = @_;
+	my ($client, @workers) = @_;
 	my ($list) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s+(\S+)/m;
 	my @processors = map { my ($from, $to) = split /-/, $_; $from .. ($to // $from) } split /,/, $list;
 	return if @processors < 2;
-	my %processor = ($client->{pid} => $processors[0], map { $_ => $processors[1] } @{$server->{workers}});
+	my %processor = ($client->{pid} => $processors[0], map { $_ => $processors[1] } @workers);
 	system("taskset -apc $processor{$_} $_ >/dev/null") == 0 or die "bench: taskset\n" for keys %processor;
 	return;
 }
@@ -367,7 +367,7 @@ sub load_client
 		(map { ('--pid', $_) } @pids), (map { ("--$_", $option{$_}) } grep { defined $option{$_} } qw(parse expect spread)));
 	$client->{workers} = scalar @{$server->{workers}};
 	$client->{connections} = $option{connections} // 1;
-	keep_apart($client, $server) if $apart;
+	keep_apart($client, @{$server->{workers}}) if $apart;
 	return $client;
 }
 

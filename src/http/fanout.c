@@ -326,8 +326,8 @@ static enum fanout_drain drain_history(struct fanout *fanout, uint64_t streamed,
 enum fanout_drain fanout_drain(struct fanout *fanout, uint64_t budget)
 {
 	const struct ring_live *live = ring_live(fanout->ring);
-	uint64_t streamed =
-		live_load(&live->streamed_lsn); /* first: it is of this history then, or an older one */
+	/* first: then it is of this history, or of an older one */
+	uint64_t streamed = live_load(&live->streamed_lsn);
 	uint64_t history = live_load(&live->history);
 
 	fanout->began = fanout->place;

@@ -255,7 +255,7 @@ sub raw_latency
 	my ($rate) = @_;
 	sql(q{SELECT pg_create_logical_replication_slot('raw', 'pgoutput')});
 	my $client = start_program('ready', "$bin/raw_client", '--conninfo', '', '--slot', 'raw', '--seconds', 3, '--column', 1);
-	keep_apart($client, {workers => []}) if $Bench::apart;
+	keep_apart($client) if $Bench::apart;
 	my $writer = start_writer(rate => $rate);
 	my $out = $client->{out};
 	my $result = decode_json(scalar <$out>);
